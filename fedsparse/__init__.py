@@ -1,0 +1,22 @@
+"""Federated and decentralized learning with sparse communication.
+
+``fedsparse.simulate`` runs a strategy on a problem or a data set; ``python -m fedsparse.run`` does it from a
+configuration, with a run folder. Importing this package is light: torch and ray are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedsparse.simulation import Result, simulate
+
+__all__ = ["Result", "simulate"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name in __all__:
+        from fedsparse import simulation
+
+        return getattr(simulation, name)
+    raise AttributeError(f"module 'fedsparse' has no attribute '{name}'")

@@ -1,0 +1,167 @@
+"""How the accepted messages of a phase become one vector: the inbox, and the rules it can apply."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fedsparse.errors import ConfigError, ProtocolError
+from fedsparse.message import Payload, concatenate
+from fedsparse.options import option, validate
+
+__all__ = ["Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "names"]
+
+Weighting = Literal["examples", "one"]
+
+
+@dataclass(frozen=True)
+class Aggregator(ABC):
+    """What ``inbox.mean`` does with the names that a strategy declares robust."""
+
+    max_norm: float | None = option(None, "messages with a larger Euclidean norm are rejected; none by default", above=0)
+
+    def __post_init__(self) -> None:
+        validate(self, "aggregator.")
+
+    linear = False
+    """Whether the rule is the plain weighted mean, which never needs the dense messages."""
+
+    @abstractmethod
+    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
+        """One vector ``[d]`` from the messages ``[M, d]`` with coefficients ``[M]``."""
+
+
+@dataclass(frozen=True)
+class Mean(Aggregator):
+    """The weighted mean. One dishonest client can move it anywhere."""
+
+    linear = True
+
+    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
+        """The weighted sum, in ascending order of the rows."""
+        out = torch.zeros_like(rows[0])
+        for row, coefficient in zip(rows, coefficients.tolist(), strict=True):
+            out.add_(row, alpha=coefficient)
+        return out
+
+
+@dataclass(frozen=True)
+class Median(Aggregator):
+    """The coordinate-wise median (Yin, Chen, Ramchandran, Bartlett, ICML 2018); weights play no part."""
+
+    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
+        """The middle value of each coordinate; the mean of the two middle ones where M is even."""
+        ordered = rows.sort(dim=0).values
+        middle = len(rows) // 2
+        upper = ordered[middle]
+        return (upper if len(rows) % 2 else (ordered[middle - 1] + upper) / 2) * coefficients.sum().to(rows.dtype)
+
+
+@dataclass(frozen=True)
+class TrimmedMean(Aggregator):
+    """The coordinate-wise mean without the ``trim`` largest and smallest values (Yin et al. 2018)."""
+
+    trim: int = option(1, "values left out at each end of every coordinate", at_least=0)
+
+    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
+        """The trimmed mean.
+
+        Raises:
+            ConfigError: nothing is left of the messages of this round.
+        """
+        if 2 * self.trim >= len(rows):
+            raise ConfigError(
+                f"aggregator.trim={self.trim}: leaves nothing of {len(rows)} messages; it must be below half of them"
+            )
+        kept = rows.sort(dim=0).values[self.trim : len(rows) - self.trim]
+        return kept.mean(dim=0) * coefficients.sum().to(rows.dtype)
+
+
+_RULES: dict[str, type[Aggregator]] = {"mean": Mean, "median": Median, "trimmed_mean": TrimmedMean}
+
+
+def names() -> list[str]:
+    """The rules there are."""
+    return list(_RULES)
+
+
+def get(name: str) -> type[Aggregator]:
+    """The rule of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in _RULES:
+        raise ConfigError(f"aggregator={name}: no such rule; there are {', '.join(_RULES)}")
+    return _RULES[name]
+
+
+class Inbox:
+    """The accepted messages of a phase; implements :class:`fedsparse.protocol.Inbox`.
+
+    Sums run over single messages in ascending order of their senders, in the dtype of the messages: the result does
+    not depend on how clients were cut into blocks. Messages stay in their sparse form unless a rule needs them dense.
+    """
+
+    def __init__(
+        self,
+        senders: Tensor,
+        examples: Tensor,
+        weights: Tensor,
+        parts: Sequence[Mapping[str, Payload]],
+        rule: Aggregator,
+        robust: tuple[str, ...] | None = None,
+        ages: Tensor | None = None,
+    ) -> None:
+        """Args: senders ``[M]`` ascending; their examples ``[M]``; coefficients ``[M]``; batches of messages in the same
+        order, M rows in all; the rule and the names it applies to (``None``: all); ages ``[M]``.
+        """  # noqa: D205
+        self.senders, self.examples, self.weights = senders, examples, weights
+        self.ages = torch.zeros_like(senders) if ages is None else ages
+        self._parts, self._rule, self._robust = parts, rule, robust
+
+    def mean(self, name: str, by: Weighting = "examples") -> Tensor:
+        """Sum of coefficient times message ``[d]``, or what the configured rule makes of them."""
+        ones = torch.full_like(self.weights, 1 / len(self.senders))
+        coefficients = _choose(by, self.weights, ones)
+        if self._rule.linear or (self._robust is not None and name not in self._robust):
+            return self._reduce(name, coefficients)
+        return self._rule.combine(self.stack(name), coefficients)
+
+    def sum(self, name: str, by: Weighting = "one") -> Tensor:
+        """Sum ``[d]`` of the messages, each counted once or as often as its sender has examples."""
+        return self._reduce(name, _choose(by, self.examples.to(self.weights.dtype), torch.ones_like(self.weights)))
+
+    def stack(self, name: str) -> Tensor:
+        """All messages, dense, ``[M, d]``."""
+        return torch.cat([part[name].dense() for part in self._named(name)])
+
+    def payload(self, name: str) -> Payload:
+        """All messages as one payload of M rows."""
+        return concatenate([part[name] for part in self._named(name)])
+
+    def _reduce(self, name: str, coefficients: Tensor) -> Tensor:
+        parts = self._named(name)
+        out = torch.zeros(parts[0][name].size, dtype=parts[0][name].dtype)
+        first = 0
+        for part in parts:
+            last = first + part[name].rows
+            part[name].accumulate(out, coefficients[first:last])
+            first = last
+        return out
+
+    def _named(self, name: str) -> Sequence[Mapping[str, Payload]]:
+        if name not in self._parts[0]:
+            raise ProtocolError(f"inbox: no message is named '{name}'; there are {', '.join(self._parts[0])}")
+        return self._parts
+
+
+def _choose(by: str, examples: Tensor, one: Tensor) -> Tensor:
+    if by not in {"examples", "one"}:
+        raise ProtocolError(f"inbox: by='{by}' is not a weighting; there are 'examples' and 'one'")
+    return examples if by == "examples" else one

@@ -1,0 +1,1 @@
+"""Training many clients at once: what a strategy sees as its ``task``."""

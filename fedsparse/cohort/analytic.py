@@ -1,0 +1,106 @@
+"""Clients whose gradients are given by formulas, in float32 or float64, with or without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsparse import rng
+from fedsparse.cohort.task import ClientTask
+from fedsparse.data.problem import Problem
+from fedsparse.errors import ProtocolError
+from fedsparse.protocol import Layout, Start
+
+__all__ = ["AnalyticTask", "AnalyticWorkload"]
+
+
+class AnalyticTask(ClientTask):
+    """C clients of a :class:`Problem`."""
+
+    def __init__(self, problem: Problem, layout: Layout, sizes: Tensor, ids: Tensor, seed: int, round: int) -> None:  # noqa: A002
+        super().__init__(ids, sizes, layout, torch.zeros(1, 0))
+        self._problem, self._name = problem, (seed, round)
+
+    def _gradient(self, y: Tensor, stats: Tensor, rows: slice, step: int, out: Tensor) -> Tensor:
+        del stats
+        seed, round_ = self._name
+        ids = self.ids[rows]
+        draw = rng.Streams(seed, f"batches:{step}", round_, ids.tolist())
+        out.copy_(_checked(self._problem.gradient(ids, y, draw), y, "gradient"))
+        self.gradient_calls[rows] += 1
+        self.examples[rows] += self.sizes[rows]
+        return self._losses(ids, y)
+
+    def _losses(self, ids: Tensor, x: Tensor) -> Tensor:
+        known = getattr(self._problem, "loss", None)
+        return torch.full((len(x),), float("nan"), dtype=x.dtype) if known is None else known(ids, x)
+
+    def full_grad(self, x: Tensor) -> Tensor:
+        """Gradient over all of the client's examples, ``[C, d]``."""
+        x = x.expand(len(self.ids), -1)
+        whole = getattr(self._problem, "full_gradient", None)
+        if whole is not None:
+            return _checked(whole(self.ids, x), x, "full_gradient")
+        seed, round_ = self._name
+        return _checked(
+            self._problem.gradient(self.ids, x, rng.Streams(seed, "batches:full", round_, self.ids.tolist())),
+            x,
+            "gradient",
+        )
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Loss of each client, ``[C]``; NaN where the problem has none."""
+        return self._losses(self.ids, x.expand(len(self.ids), -1))
+
+    def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
+        return torch.full((len(self.ids),), steps or epochs or 0, dtype=torch.int64)
+
+
+def _checked(gradient: Tensor, x: Tensor, name: str) -> Tensor:
+    if gradient.shape != x.shape or gradient.dtype != x.dtype:
+        raise ProtocolError(
+            f"problem.{name} returned {tuple(gradient.shape)} {gradient.dtype} for x {tuple(x.shape)} {x.dtype}; "
+            "it must have the shape and dtype of x"
+        )
+    return gradient
+
+
+class AnalyticWorkload:
+    """Makes the tasks of a :class:`Problem`, and evaluates a model on it."""
+
+    chunks = 1
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.clients = problem, int(problem.clients)
+        shapes = getattr(problem, "shapes", None) or {"x": tuple(problem.start.shape)}
+        self.start = Start(problem.start.detach().clone().flatten(), Layout.of(shapes))
+        sizes = getattr(problem, "sizes", None)
+        self._sizes = None if sizes is None else torch.as_tensor(sizes, dtype=torch.int64)
+
+    @property
+    def total(self) -> int:
+        """Examples of all clients together."""
+        return self.clients if self._sizes is None else int(self._sizes.sum())
+
+    def sizes(self, ids: Tensor) -> Tensor:
+        """Examples of the clients ``ids``, ``[C]``."""
+        return torch.ones_like(ids) if self._sizes is None else self._sizes[ids]
+
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> AnalyticTask:  # noqa: A002
+        """The task of the clients ``ids`` in ``round``."""
+        del buffers
+        return AnalyticTask(self.problem, self.start.layout, self.sizes(ids), ids, seed, round)
+
+    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int) -> dict[str, float]:
+        """The problem's own numbers for the model ``x [d]``."""
+        del buffers, chunk
+        known = getattr(self.problem, "evaluate", None)
+        return {} if known is None else {k: float(v) for k, v in known(x).items()}
+
+    @staticmethod
+    def metrics(parts: list[Mapping[str, Any]]) -> dict[str, float]:
+        """The evaluation from that of its chunks."""
+        return dict(parts[0])

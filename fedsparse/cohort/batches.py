@@ -1,0 +1,58 @@
+"""Which examples each client uses in each local step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedsparse import rng
+
+__all__ = ["Batches"]
+
+
+class Batches:
+    """Minibatches of C clients in one round.
+
+    A client goes through its own examples in a random order, anew in every pass; the last minibatch of a pass may be
+    smaller. The order is keyed by (seed, round, client), so a step names the same minibatch at any point of the round.
+    """
+
+    def __init__(self, seed: int, round: int, ids: Sequence[int], sizes: np.ndarray, batch: int) -> None:  # noqa: A002
+        """Args: the run's seed; the round; clients' ids and numbers of examples ``[C]``; examples a step, 0 for all."""
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        self.batch = np.minimum(self.sizes, batch) if batch > 0 else self.sizes
+        self.per_epoch = -(-self.sizes // np.maximum(self.batch, 1))
+        self.width = int(self.batch.max(initial=0))
+        self._name = (seed, round)
+        self._ids = [int(i) for i in ids]
+        self._passes: list[list[np.ndarray]] = [[] for _ in self._ids]
+        self._generators: list[np.random.Generator | None] = [None] * len(self._ids)
+
+    def of(self, client: int, step: int) -> np.ndarray:
+        """Positions among the client's own examples, ``[at most batch]``; ``client`` counts within this call."""
+        size, batch = int(self.sizes[client]), int(self.batch[client])
+        if batch == size:
+            return np.arange(size)
+        epoch, k = divmod(step, int(self.per_epoch[client]))
+        return self._order(client, epoch)[k * batch : (k + 1) * batch]
+
+    def table(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions ``[C, width]``, zero where there is none, and the number of real ones ``[C]``."""
+        positions = np.zeros((len(self._ids), self.width), dtype=np.int64)
+        counts = np.zeros(len(self._ids), dtype=np.int64)
+        for client in range(len(self._ids)):
+            chosen = self.of(client, step)
+            positions[client, : len(chosen)] = chosen
+            counts[client] = len(chosen)
+        return positions, counts
+
+    def _order(self, client: int, epoch: int) -> np.ndarray:
+        passes = self._passes[client]
+        while len(passes) <= epoch:
+            generator = self._generators[client]
+            if generator is None:
+                seed, round_ = self._name
+                generator = self._generators[client] = rng.stream(seed, "batches", round_, self._ids[client])
+            passes.append(generator.permutation(int(self.sizes[client])))
+        return passes[epoch]

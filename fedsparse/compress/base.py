@@ -1,0 +1,70 @@
+"""What a compressor is: a map from vectors to payloads, and the class it belongs to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from fedsparse.message import Payload
+from fedsparse.options import validate
+from fedsparse.rng import Streams
+
+__all__ = ["Compressor", "HasStreams"]
+
+
+class HasStreams(Protocol):
+    """The part of a context that a compressor uses."""
+
+    def rng(self, purpose: str) -> Streams:
+        """C streams, one for each row."""
+
+
+@dataclass(frozen=True)
+class Compressor(ABC):
+    """Compresses each row of ``x [C, d]`` by itself.
+
+    Constants follow one convention: *unbiased(omega)*, E C(x) = x and E||C(x) - x||^2 <= omega ||x||^2; *contractive
+    (delta)*, E||C(x) - x||^2 <= (1 - delta) ||x||^2 with 0 < delta <= 1. Other papers write q = 1 + omega, or 1/delta.
+    """
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @abstractmethod
+    def compress(self, x: Tensor, ctx: HasStreams, stream: str = "compress") -> Payload:
+        """The payload of each row.
+
+        Args:
+            x: ``[C, d]``, float32 or float64.
+            ctx: gives the random streams, one for each row.
+            stream: their purpose; a strategy that compresses twice in one phase gives two names.
+        """
+
+    def omega(self, size: int) -> float | None:  # noqa: ARG002
+        """The constant of an unbiased compressor for vectors of ``size`` entries; ``None`` where it is biased."""
+        return None
+
+    def delta(self, size: int) -> float | None:  # noqa: ARG002
+        """The constant of a contractive compressor for vectors of ``size`` entries; ``None`` where it is not."""
+        return None
+
+    def with_memory(
+        self, x: Tensor, memory: Tensor, ctx: HasStreams, stream: str = "compress"
+    ) -> tuple[Payload, Tensor]:
+        """Error feedback: sends what is owed and keeps the rest.
+
+        Args:
+            x: what is to be sent, ``[C, d]``.
+            memory: what earlier messages left out, ``[C, d]``.
+            ctx: gives the random streams.
+            stream: their purpose.
+
+        Returns:
+            the payload of ``memory + x``, and the new memory ``[C, d]``.
+        """
+        owed = memory + x
+        payload = self.compress(owed, ctx, stream)
+        return payload, owed - payload.dense()

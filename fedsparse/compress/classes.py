@@ -1,0 +1,76 @@
+"""Whether a compressor is of the class that a strategy needs; if not, why, and what to use instead."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fedsparse.compress.base import Compressor
+from fedsparse.compress.identity import Identity
+from fedsparse.compress.randk import RandK
+from fedsparse.compress.scaled import Scaled
+from fedsparse.compress.threshold import Threshold
+from fedsparse.errors import ConfigError
+
+__all__ = ["Wanted", "require"]
+
+Wanted = Literal["any", "unbiased", "contractive"]
+
+
+def require(compressor: Compressor, wanted: Wanted, size: int, strategy_name: str) -> None:
+    """Refuses a compressor with which the strategy would not converge.
+
+    Args:
+        compressor: the strategy's uplink.
+        wanted: the class that the strategy is made for.
+        size: d; the class may depend on it.
+        strategy_name: for the message.
+
+    Raises:
+        ConfigError: the compressor is of another class; says why that matters and what to do.
+    """
+    if wanted == "unbiased" and compressor.omega(size) is None:
+        raise ConfigError(
+            f"{strategy_name} needs an unbiased uplink compressor; "
+            f"{_name(compressor)} {_why_biased(compressor, size)}"
+        )
+    if wanted == "contractive" and compressor.delta(size) is None:
+        raise ConfigError(
+            f"{strategy_name} keeps what compression left out, and so needs a contractive uplink compressor; "
+            f"{_name(compressor)} {_why_expansive(compressor, size)}"
+        )
+
+
+def _name(compressor: Compressor) -> str:
+    """What the compressor is called on the command line."""
+    return type(compressor).__module__.rpartition(".")[2]
+
+
+def _why_biased(compressor: Compressor, size: int) -> str:
+    match compressor:
+        case RandK(unbiased=False):
+            return "with unbiased=false is not scaled by d/k, and so biased: set uplink.unbiased=true"
+        case RandK(values=values) | Identity(values=values):
+            return f"with values={values} is biased by the rounding of its values: set uplink.values=same"
+        case Scaled():
+            return "divides by 1 + omega, and so is biased: use the inner one by itself"
+    kind = "is contractive (biased)" if compressor.delta(size) is not None else "is biased"
+    return (
+        f"{kind}: its error does not average out over clients and rounds. Use uplink=randk, uplink=qsgd or "
+        "uplink=natural, or a strategy with error feedback, such as strategy=scafcom, which is made for topk"
+    )
+
+
+def _why_expansive(compressor: Compressor, size: int) -> str:
+    if isinstance(compressor, Threshold):
+        return (
+            f"with absolute={compressor.absolute:g} may send nothing at all of a small vector: "
+            "unset uplink.absolute and give uplink.relative"
+        )
+    omega = compressor.omega(size)
+    unbiased = "" if omega is None else f"is unbiased with omega={omega:.4g} for d={size} and "
+    cause = f"{unbiased}may leave an error larger than the vector, which the memory would amplify"
+    if isinstance(compressor, RandK):
+        return f"{cause}: set uplink.unbiased=false, which sends the same entries without the factor d/k"
+    if omega is not None:
+        return f"{cause}: put it into uplink=scaled, which divides it by 1 + omega, or use uplink=topk"
+    return f"{cause}: use uplink=topk or another contractive one"

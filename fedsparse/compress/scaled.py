@@ -1,0 +1,46 @@
+"""The contractive version of an unbiased compressor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedsparse.compress.base import Compressor, HasStreams
+from fedsparse.compress.randk import RandK
+from fedsparse.errors import ConfigError
+from fedsparse.message import Payload
+from fedsparse.options import option
+
+__all__ = ["Scaled"]
+
+
+@dataclass(frozen=True)
+class Scaled(Compressor):
+    """C(x / (1 + omega)): contractive with delta = 1 / (1 + omega) for every unbiased C, fit for memory.
+
+    With a = 1 / (1 + omega) the error is the bias (1 - a) x and a variance of at most omega a^2 ||x||^2,
+    together omega / (1 + omega) = 1 - delta. Where C(a x) = a C(x) it is C(x) / (1 + omega); RandK becomes x
+    on the subset.
+    """
+
+    compressor: Compressor = option(RandK(), "the unbiased compressor")  # noqa: RUF009 - frozen
+
+    def compress(self, x: Tensor, ctx: HasStreams, stream: str = "compress") -> Payload:
+        """The inner compressor's payload for each row of ``x [C, d]``, made smaller.
+
+        Raises:
+            ConfigError: the inner compressor is not unbiased.
+        """
+        omega = self.compressor.omega(x.shape[1])
+        if omega is None:
+            raise ConfigError(
+                f"compressor={self.compressor}: it is not unbiased, so there is no 1 + omega to divide by; "
+                "use randk, qsgd or natural. A contractive compressor needs no scaling: use it directly"
+            )
+        return self.compressor.compress(x / (1 + omega), ctx, stream)
+
+    def delta(self, size: int) -> float | None:
+        """1 / (1 + omega); ``None`` where the inner compressor is not unbiased."""
+        omega = self.compressor.omega(size)
+        return None if omega is None else 1 / (1 + omega)

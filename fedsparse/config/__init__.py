@@ -1,0 +1,26 @@
+"""Configurations: from ``key=value`` to a checked :class:`RunConfig`, and from there to objects and YAML."""
+
+from fedsparse.config.build import build
+from fedsparse.config.files import differences, flat, from_yaml, to_yaml
+from fedsparse.config.groups import GROUPS, Group
+from fedsparse.config.parse import Job, jobs, parse
+from fedsparse.config.settings import Choice, Local, Ray, RunConfig
+from fedsparse.config.specs import OptionSpec
+
+__all__ = [
+    "GROUPS",
+    "Choice",
+    "Group",
+    "Job",
+    "Local",
+    "OptionSpec",
+    "Ray",
+    "RunConfig",
+    "build",
+    "differences",
+    "flat",
+    "from_yaml",
+    "jobs",
+    "parse",
+    "to_yaml",
+]

@@ -1,0 +1,168 @@
+"""Objects from options: the fields of a dataclass as they are typed, and compressors as text.
+
+A compressor that is an option of something else is one text: ``qsgd``, or ``qsgd(levels=4)``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+
+from fedsparse import schedule
+from fedsparse.config.specs import OptionSpec, of_dataclass, shown
+from fedsparse.errors import ConfigError
+from fedsparse.options import validate
+from fedsparse.registry import by_path, is_path
+from fedsparse.words import there_are
+
+if TYPE_CHECKING:
+    from fedsparse.compress import Compressor
+
+__all__ = ["compressor", "compressor_class", "compressor_name", "made", "plain", "specs_of", "text_of"]
+
+Made = TypeVar("Made")
+
+
+def specs_of(cls: type, *, schedules: bool = False) -> list[OptionSpec]:
+    """The options of a dataclass; a compressor among them is text.
+
+    Args:
+        cls: the dataclass.
+        schedules: whether its float fields may be schedules.
+    """
+    # Who has not imported the compressors has none: the overview of the help does without torch.
+    compress = sys.modules.get("fedsparse.compress")
+    nested = compress.Compressor if compress else None
+    return of_dataclass(cls, schedules=schedules, nested=nested, text_of=text_of)
+
+
+def made(cls: type[Made], options: Mapping[str, object], key: str, *, schedules: bool = False) -> Made:
+    """An object of a dataclass, checked.
+
+    Args:
+        cls: the dataclass.
+        options: as typed.
+        key: starts messages, e.g. ``"uplink"``.
+        schedules: whether its float fields may be schedules.
+
+    Raises:
+        ConfigError: an option is unknown, of the wrong type or out of range.
+    """
+    specs = {spec.name: spec for spec in specs_of(cls, schedules=schedules)}
+    values = {}
+    for name, value in options.items():
+        if name not in specs:
+            raise ConfigError(f"{key}.{name}={shown(value)}: no such option{there_are(name, specs)}")
+        values[name] = _object(specs[name], value, key)
+    try:
+        thing = cls(**values)
+        validate(thing)
+    except ConfigError as error:
+        raise ConfigError(_as_typed(str(error), key, values, options)) from None
+    return thing
+
+
+def _object(spec: OptionSpec, value: object, key: str) -> Any:
+    read = spec.read(value, f"{key}.")
+    if spec.nested and read is not None:
+        return compressor(read, f"{key}.{spec.name}")
+    if spec.schedules and isinstance(read, str):
+        return schedule.parse(read)
+    return read
+
+
+def _as_typed(text: str, key: str, values: Mapping[str, object], options: Mapping[str, object]) -> str:
+    """A message of the object's own check, with the whole key and with the value as it was typed."""
+    text = text.removeprefix(f"{key}.")
+    for name, value in values.items():
+        if text.startswith(f"{name}={value}:"):
+            return f"{key}.{name}={shown(options[name])}:" + text.removeprefix(f"{name}={value}:")
+    return f"{key}.{text}" if text.partition("=")[0] in values else f"{key}: {text}"
+
+
+def plain(thing: Any) -> dict[str, Any]:
+    """The options that :func:`made` makes an equal object from."""
+    from fedsparse.compress import Compressor  # noqa: PLC0415
+
+    values = {spec.name: getattr(thing, spec.name) for spec in specs_of(type(thing))}
+    return {name: text_of(v) if isinstance(v, Compressor) else v for name, v in values.items()}
+
+
+def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
+    """The compressor of a name, of ``package.module:Class`` or of ``path/to/file.py:Class``.
+
+    Args:
+        name: as typed.
+        key: the option it was given for; starts the message.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from fedsparse import compress  # noqa: PLC0415
+
+    def take(found: object, path: str) -> type[Compressor]:
+        if isinstance(found, type) and issubclass(found, compress.Compressor):
+            return found
+        raise ConfigError(f"{key}={path}: is not a compressor; write package.module:Class")
+
+    if is_path(name):
+        return by_path(key, name, take)
+    names = compress.names()
+    if name not in names:
+        raise ConfigError(f"{key}={name}: no such compressor{there_are(name, names)}")
+    return compress.get(name)
+
+
+def compressor_name(cls: type[Compressor]) -> str:
+    """The name that :func:`compressor_class` finds this class by."""
+    from fedsparse import compress  # noqa: PLC0415
+
+    name = cls.__module__.rpartition(".")[2]
+    if name in compress.names() and compress.get(name) is cls:
+        return name
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def compressor(text: str, key: str) -> Compressor:
+    """The compressor of a text.
+
+    Args:
+        text: ``name`` or ``name(option=value,...)``.
+        key: the option it was given for; starts the message.
+
+    Raises:
+        ConfigError: it is not one, or an option is unknown or wrong.
+    """
+    found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", text)
+    if found is None:
+        raise ConfigError(f"{key}={text}: must be a compressor, name or name(option=value,...)")
+    return made(compressor_class(found[1], key), _pairs(found[2] or "", key), key)
+
+
+def text_of(thing: Compressor) -> str:
+    """The shortest text that :func:`compressor` makes an equal object from."""
+    usual = {f.name: f.default for f in fields(thing)}
+    options = {
+        name: value
+        for name, value in plain(thing).items()
+        if usual[name] is MISSING or getattr(thing, name) != usual[name]
+    }
+    name = compressor_name(type(thing))
+    return f"{name}({','.join(f'{k}={shown(v)}' for k, v in options.items())})" if options else name
+
+
+def _pairs(text: str, key: str) -> dict[str, object]:
+    # Commas inside brackets belong to a value.
+    parts = re.findall(r"(?:[^,()\[\]]|\([^()]*\)|\[[^\[\]]*\])+", text)
+    options = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"{key}: '{part.strip()}' must be option=value, as in qsgd(levels=4)")
+        options[name.strip()] = yaml.safe_load(value)
+    return options

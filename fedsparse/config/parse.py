@@ -1,0 +1,146 @@
+"""The command line's ``key=value`` pairs as configurations: one, or those of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from fedsparse.config.files import differences, given_of
+from fedsparse.config.groups import GROUPS
+from fedsparse.config.overrides import composed, read
+from fedsparse.config.resolve import keys, plan_of, settled, start_values
+from fedsparse.config.settings import RunConfig
+from fedsparse.errors import ConfigError, RunFolderError
+
+__all__ = ["Job", "jobs", "parse"]
+
+_FREE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
+"""What does not change the result, and may differ when a run is resumed."""
+
+_PATHS = ("data_dir", "runs", "resume")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        label: what differs from the other runs, e.g. ``strategy=scafcom seed=1``.
+        config: the run.
+    """
+
+    label: str
+    config: RunConfig
+
+
+def parse(overrides: Sequence[str]) -> RunConfig:
+    """The configuration of ``key=value`` pairs; of a key that is given twice the last one counts.
+
+    With ``resume=FOLDER`` the configuration of that run takes the place of the defaults.
+
+    Args:
+        overrides: e.g. ``["strategy=scafcom", "strategy.beta=0.2"]``.
+
+    Raises:
+        ConfigError: an unknown key, name or option, a wrong type, an absurd value.
+        RunFolderError: the folder to resume holds no run.
+    """
+    return _composed(_read(overrides))
+
+
+def jobs(overrides: Sequence[str]) -> list[Job]:
+    """The configurations of a sweep: all combinations of the values of its keys, the last key fastest.
+
+    Several values are written ``a,b``, ``range(0,3)`` or, for members of a group, ``glob(*)``. A ``name`` gets the values that differ behind it, so that every run has its own folder.
+
+    Raises:
+        ConfigError: one of them cannot be; every run is checked before the first starts.
+        RunFolderError: the folder to resume holds no run.
+    """
+    found = _read(overrides)
+    swept = [o.key_or_group for o in found if o.is_sweep_override()]
+    try:
+        batches = BasicSweeper.split_arguments(found, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(f"the sweep cannot be made: {str(error).splitlines()[0]}") from None
+    made = []
+    for texts in batches[0]:
+        job = _read(texts)
+        values = {o.key_or_group: o for o in job}
+        label = " ".join(f"{key}={_bare(values[key])}" for key in swept)
+        made.append(Job(label, _named(_composed(job), [_bare(values[key]) for key in swept])))
+    return made
+
+
+def _bare(override: Override) -> str:
+    return str(override.get_value_string()).strip("'")
+
+
+def _named(config: RunConfig, values: Iterable[str]) -> RunConfig:
+    if config.name is None:
+        return config
+    parts = [config.name, *(re.sub(r"[^\w.]+", "_", value).strip("_") for value in values)]
+    return replace(config, name="-".join(parts))
+
+
+def _read(texts: Sequence[str]) -> list[Override]:
+    last = {o.key_or_group: o for o in (read(t, keys(), lambda group: GROUPS[group].names()) for t in texts)}
+    return list(last.values())
+
+
+def _composed(overrides: Sequence[Override]) -> RunConfig:
+    for override in overrides:
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{override.input_line}: several values make a sweep; add -m, or put them into [..]"
+            )
+    typed = {o.key_or_group: o.value() for o in overrides}
+    base = _resumed(typed) if isinstance(typed.get("resume"), str) else {}
+    given = base | typed
+    plan = plan_of(given)
+    start = start_values(plan, base)
+    groups = {key: (name, start.pop(key)) for key, name in plan.names.items() if name is not None}
+    texts = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
+    tree = composed(start, groups, texts)
+    for key in _PATHS:
+        if isinstance(tree[key], str):
+            tree[key] = str(Path(tree[key]).expanduser())
+    config = settled(plan, tree, given)
+    if base:
+        _same_run(config, base, typed)
+    return config
+
+
+def _same_run(config: RunConfig, base: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Refuses to resume a run as another one."""
+    plan = plan_of(base)
+    changed = differences(settled(plan, start_values(plan, base), base), config)
+    wrong = [text for text in changed if re.split(r"[.=]", text)[0] not in _FREE]
+    if wrong:
+        raise ConfigError(
+            f"resume={typed['resume']}: would change {', '.join(wrong)}; of a run that is continued only "
+            f"{', '.join(sorted(_FREE))} may change. Start a new run instead"
+        )
+
+
+def _resumed(typed: dict[str, Any]) -> dict[str, Any]:
+    """The values of the run to resume; without the options of members that are chosen anew."""
+    folder = Path(typed["resume"]).expanduser()
+    file = folder / "config.yaml"
+    if not folder.is_dir():
+        raise ConfigError(f"resume={folder}: there is no such folder")
+    try:
+        kept = given_of(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(
+            f"resume={folder}: cannot be continued, {file.name} cannot be read: {error.strerror}"
+        ) from None
+    changed = {key for key in GROUPS if key in typed and typed[key] != kept.get(key)}
+    return {k: v for k, v in kept.items() if not (k.partition(".")[0] in changed and "." in k)}

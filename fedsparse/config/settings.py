@@ -1,0 +1,109 @@
+"""What a run is made of: every key of the command line, with its default, its meaning and its range."""
+
+# ruff: noqa: RUF009 - a Choice is immutable
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedsparse.errors import ConfigError
+from fedsparse.options import option, validate
+
+__all__ = ["Choice", "Local", "Ray", "RunConfig"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A member of a group and its options.
+
+    Attributes:
+        name: e.g. ``"scafcom"``, or ``package.module:Class``.
+        options: plain values (numbers, text, lists) by option; schedules as text.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Worker processes under Ray: one for each core, or those of a cluster."""
+
+    workers: int | None = option(None, "worker processes; null: all cores", at_least=1, at_most=4096)
+    address: str | None = option(None, "an existing cluster, e.g. 10.0.0.1:6379; null: one of the run's own")
+    block: int | None = option(None, "clients trained together; null: by the model's size", at_least=1)
+    state_dir: str | None = option(None, "folder of the clients' states; null: shared memory")
+
+
+@dataclass(frozen=True)
+class Local:
+    """Threads of this process: starts at once; for laptops and debugging."""
+
+    workers: int | None = option(None, "worker threads; null: all cores", at_least=1, at_most=4096)
+    block: int | None = option(None, "clients trained together; null: by the model's size", at_least=1)
+    state_dir: str | None = option(None, "folder of the clients' states; null: shared memory")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run, resolved. As made by :func:`~fedsparse.config.parse`, every group has all its options.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    strategy: Choice = option(Choice("fedavg"), "the algorithm")
+    uplink: Choice | None = option(None, "compressor of what clients send; default: the strategy's own")
+    downlink: Choice | None = option(None, "compressor of what the server sends")
+    aggregator: Choice = option(Choice("mean"), "how the messages become one vector")
+    topology: Choice = option(Choice("star"), "who hears whom")
+    data: Choice = option(Choice("digits"), "the data set")
+    partition: Choice = option(Choice("dirichlet"), "which client has which examples")
+    model: Choice = option(Choice("mlp"), "what is trained")
+    sampler: Choice = option(Choice("uniform"), "who takes part in a round")
+    network: Choice = option(Choice("constant"), "bandwidth, delay and speed of the clients")
+    engine: Choice = option(Choice("ray"), "what the clients are trained on")
+    faults: Mapping[str, Any] = option({}, "absent clients and lost messages")
+
+    clients: int = option(100, "registered clients N", at_least=1, at_most=10_000_000)
+    cohort: int = option(10, "clients of a round; all of them where there are fewer", at_least=1)
+    rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)
+    batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
+    seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)
+    target: float | None = option(None, "value of the metric at which rounds, bytes and seconds are noted")
+    eval_every: int | None = option(
+        None, "rounds between evaluations; null: chosen by the number of rounds", at_least=1
+    )
+    checkpoint_every: int | None = option(None, "rounds between checkpoints; null: none", at_least=1)
+    deadline: float | None = option(
+        None, "longest round in virtual seconds; null: waits for all", above=0, at_most=1e9
+    )
+    over_select: float = option(0.0, "share of clients drawn beyond the cohort", at_least=0, at_most=100)
+    wire: str = option(
+        "count", "bytes of messages: computed, or really encoded and decoded", choices=("count", "encode")
+    )
+    device: str = option("cpu", "where tensors lie: cpu, cuda, cuda:1")
+    data_dir: str | None = option(
+        None, "folder of the data sets; null: the environment variable FEDSPARSE_DATA"
+    )
+    runs: str = option("runs", "folder in which the run makes its own")
+    name: str | None = option(None, "name of the run's folder; null: made from the configuration")
+    resume: str | None = option(None, "folder of a run to continue")
+    quiet: bool = option(False, "no progress, only the result")
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.cohort > self.clients:
+            raise ConfigError(
+                f"cohort={self.cohort}: must be at most the number of clients, clients={self.clients}; "
+                "lower cohort or raise clients"
+            )
+        if self.name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", self.name):
+            raise ConfigError(
+                f"name={self.name}: must be the name of one folder; where it lies is said by runs"
+            )
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", self.device):
+            raise ConfigError(f"device={self.device}: must be cpu, cuda, cuda:<number> or mps")

@@ -1,0 +1,34 @@
+"""Problems given by formulas instead of examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fedsparse.rng import Streams
+
+__all__ = ["Problem"]
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """What :func:`fedsparse.simulate` accepts as ``problem``.
+
+    Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default),
+    ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's), and
+    ``evaluate(x) -> {name: number}`` for ``x [d]``.
+    """
+
+    clients: int
+    """How many clients there are."""
+    start: Tensor
+    """Where everybody starts, ``[d]``; its dtype is that of the whole run."""
+
+    def gradient(self, ids: Tensor, x: Tensor, draw: Streams) -> Tensor:
+        """Gradients ``[C, d]`` of the clients ``ids [C]`` at ``x [C, d]``.
+
+        Rows must not depend on each other. ``draw`` has a stream for each client and step: random numbers for a
+        minibatch or for noise; the same step of a round gives the same ones at any point.
+        """

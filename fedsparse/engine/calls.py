@@ -1,0 +1,104 @@
+"""What travels between the driver and its workers: plain values and NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["EvaluateCall", "Rows", "TrainCall", "TrainReply", "as_array", "as_tensor"]
+
+Rows = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainCall:
+    """One block of clients in one phase.
+
+    Attributes:
+        round: the round.
+        phase: the exchange.
+        number: of the exchange within its round, from 0.
+        now: virtual seconds.
+        ids: clients ``[C]``, ascending.
+        at: their rows in a broadcast of one row for each client, ``[C]``.
+        old: slots of their states, -1 where there is none yet.
+        new: fresh slots for the new states.
+        held_old: slots of what they hold, where each holds its own.
+        held_new: fresh slots for it.
+        rows: the states themselves, for a worker that does not share the slots' memory.
+        held_rows: likewise.
+    """
+
+    round: int
+    phase: str
+    now: float
+    ids: np.ndarray
+    at: np.ndarray
+    number: int = 0
+    old: np.ndarray | None = None
+    new: np.ndarray | None = None
+    held_old: np.ndarray | None = None
+    held_new: np.ndarray | None = None
+    rows: Rows | None = None
+    held_rows: Rows | None = None
+
+    def __str__(self) -> str:
+        span = f"{self.ids[0]} to {self.ids[-1]}" if len(self.ids) > 1 else f"{self.ids[0]}"
+        return f"clients {span} in round {self.round}, phase '{self.phase}'"
+
+
+@dataclass(frozen=True)
+class EvaluateCall:
+    """One piece of an evaluation."""
+
+    chunk: int
+
+    def __str__(self) -> str:
+        return f"evaluation piece {self.chunk}"
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """What a block gives back.
+
+    Attributes:
+        packed: messages as arrays, by name (``wire=count``).
+        encoded: messages as bytes, one for each client (``wire=encode``).
+        payload_bytes: of each message ``[C]``.
+        header_bytes: of each message ``[C]``.
+        dense_bytes: what the same values take uncompressed, ``[C]``.
+        loss: mean training loss ``[C]``.
+        gradient_calls: ``[C]``.
+        examples: ``[C]``.
+        scalars: numbers to record, ``[C]`` each.
+        rows: new states, from a worker that does not share the slots' memory.
+        held_rows: likewise what they hold.
+    """
+
+    packed: Mapping[str, Any]
+    encoded: list[bytes] | None
+    payload_bytes: np.ndarray
+    header_bytes: np.ndarray
+    dense_bytes: np.ndarray
+    loss: np.ndarray
+    gradient_calls: np.ndarray
+    examples: np.ndarray
+    scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rows: Rows | None = None
+    held_rows: Rows | None = None
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor of the array's memory; of a copy where it is read-only, which tensors cannot be."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """An array of the tensor's memory."""
+    found: np.ndarray = tensor.detach().contiguous().numpy()
+    return found

@@ -1,0 +1,85 @@
+"""What sits in a Ray actor: a runner, and nothing that would be missed if the process died."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from fedsparse.engine.arrays import FileArray
+from fedsparse.engine.pool import Arrays, Failure, Job, Runner, attempt
+from fedsparse.errors import FedSparseError
+from fedsparse.process import start_time
+
+__all__ = ["Hello", "Host"]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A worker introduces itself: its machine, its process, and the threads that torch computes with (1)."""
+
+    node: str
+    pid: int
+    start: int | None
+    threads: int
+
+
+class Host:
+    """One worker in a process of its own.
+
+    Args:
+        preload: modules to import while the driver is still busy.
+        path: where the driver looks for modules, so that a strategy in the user's folder is found here, too.
+    """
+
+    def __init__(self, preload: Sequence[str], path: Sequence[str]) -> None:
+        import torch  # noqa: PLC0415 - a Ray worker imports this module before its threads are pinned
+
+        torch.set_num_threads(1)
+        sys.path.extend(entry for entry in path if entry not in sys.path)
+        for module in preload:
+            import_module(module)
+        self._runner: Runner | None = None
+
+    def setup(
+        self, job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool
+    ) -> Hello | Failure:
+        """Map the arrays and build the runner; answering is the sign of life before the first call."""
+        import ray  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
+        self._runner = None
+        built = attempt(_build, job, arrays, near)
+        if isinstance(built, Failure):
+            return _portable(built)
+        self._runner = built
+        node: str = ray.get_runtime_context().get_node_id()
+        return Hello(node, os.getpid(), start_time(os.getpid()), torch.get_num_threads())
+
+    def run(self, shared: Arrays, sent: Any) -> Any | Failure:
+        """One call; an exception is returned, not raised, so that it looks as it does from a thread."""
+        result = attempt(_run, self._runner, shared, sent)
+        return _portable(result) if isinstance(result, Failure) else result
+
+
+def _build(job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool) -> Runner:
+    opened = {name: array.open() if isinstance(array, FileArray) else array for name, array in arrays.items()}
+    return job.build(opened, near)
+
+
+def _run(runner: Runner | None, shared: Arrays, sent: Any) -> Any:
+    if runner is None:
+        raise FedSparseError("this worker has no job; set up the pool first")
+    return runner(shared, sent)
+
+
+def _portable(failure: Failure) -> Failure:
+    """Without the exception, unless it is of a class that surely survives the way to the driver."""
+    return (
+        failure if isinstance(failure.cause, FedSparseError | MemoryError) else replace(failure, cause=None)
+    )

@@ -1,0 +1,152 @@
+"""Who takes part in a round."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsparse import rng
+from fedsparse.errors import ConfigError
+
+__all__ = ["Full", "RoundRobin", "Sampler", "Uniform", "Weighted", "get", "names"]
+
+Ids: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """Draws the cohort of a round; the draw follows from (seed, round) alone."""
+
+    needs_sizes: ClassVar[bool] = False
+    """Whether :meth:`draw` needs the examples of all registered clients."""
+
+    @abstractmethod
+    def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
+        """The cohort.
+
+        Args:
+            seed: the run's seed.
+            round: the round.
+            population: registered clients N.
+            count: how many to draw, 1 .. N.
+            sizes: examples of each client, ``[N]``; only some samplers need them.
+
+        Returns:
+            distinct client ids, ascending, ``[count]`` int64.
+
+        Raises:
+            ConfigError: ``count`` is not in 1 .. N, or the sizes do not allow the draw.
+        """
+
+    def coefficients(self, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Relative weights of a cohort's messages, given its numbers of examples ``[C]``: those numbers."""
+        return sizes.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Uniform(Sampler):
+    """Every set of ``count`` clients is equally likely. Cost grows with the cohort, not the population."""
+
+    def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
+        """See :meth:`Sampler.draw`."""
+        _check(population, count)
+        # Unshuffled, NumPy uses Floyd's set sampling: no array of the population is made for a small cohort.
+        drawn = rng.stream(seed, "sampler", round).choice(population, count, replace=False, shuffle=False)
+        return np.sort(drawn.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Weighted(Sampler):
+    """Clients with more examples are drawn more often: successive draws in proportion to the examples.
+
+    The draw has counted the examples, so the messages count alike. Without replacement the chance of being
+    drawn is proportional to the examples only while the cohort is small against the population.
+
+    Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 2006.
+    """
+
+    def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
+        """See :meth:`Sampler.draw`; needs ``sizes``, and takes time linear in the population."""
+        _check(population, count)
+        if sizes is None or sizes.shape != (population,):
+            given = "none" if sizes is None else f"shape {sizes.shape}"
+            raise ConfigError(
+                f"sampler=weighted: needs the examples of all {population} clients, got {given}"
+            )
+        able = np.flatnonzero(sizes > 0)
+        if len(able) < count:
+            raise ConfigError(
+                f"sampler=weighted: {count} clients wanted, but only {len(able)} have examples; lower cohort"
+            )
+        waits = rng.stream(seed, "sampler", round).standard_exponential(population)
+        return able[_smallest(waits[able] / sizes[able], count)]
+
+    def coefficients(self, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Ones ``[C]``."""
+        return np.ones(len(sizes), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class RoundRobin(Sampler):
+    """One cohort after the other in ascending id, starting again at client 0 after the last."""
+
+    def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
+        """See :meth:`Sampler.draw`."""
+        _check(population, count)
+        first = round * count % population
+        return np.sort((first + np.arange(count, dtype=np.int64)) % population)
+
+
+@dataclass(frozen=True)
+class Full(Sampler):
+    """Everybody, every round; ``count`` has no effect."""
+
+    def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
+        """See :meth:`Sampler.draw`."""
+        return np.arange(population, dtype=np.int64)
+
+
+_SAMPLERS: dict[str, type[Sampler]] = {
+    "full": Full,
+    "round_robin": RoundRobin,
+    "uniform": Uniform,
+    "weighted": Weighted,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that :func:`get` knows, sorted."""
+    return tuple(_SAMPLERS)
+
+
+def get(name: str) -> type[Sampler]:
+    """The sampler of that name.
+
+    Raises:
+        ConfigError: there is none; names those that exist, and the nearest.
+    """
+    if name not in _SAMPLERS:
+        near = get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"sampler={name}: no such sampler, there are {', '.join(names())}{hint}")
+    return _SAMPLERS[name]
+
+
+def _check(population: int, count: int) -> None:
+    if not 1 <= count <= population:
+        raise ConfigError(
+            f"cohort={count}: must be at least 1 and at most the number of clients, {population}"
+        )
+
+
+def _smallest(keys: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Positions of the ``count`` smallest keys, ascending; of equal keys the first positions."""
+    limit = np.partition(keys, count - 1)[count - 1]
+    below = np.flatnonzero(keys < limit)
+    equal = np.flatnonzero(keys == limit)[: count - len(below)]
+    return np.sort(np.concatenate((below, equal)))

@@ -1,0 +1,264 @@
+"""From a configuration to a run folder: builds everything, runs it, writes it down, and resumes it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedsparse import config as configuration
+from fedsparse import rng
+from fedsparse.checkpoint import CheckpointFolder
+from fedsparse.config import RunConfig
+from fedsparse.errors import ConfigError, Interrupted
+from fedsparse.interrupts import Interrupts
+from fedsparse.progress import Progress
+from fedsparse.records import Record, plain, read_records
+from fedsparse.runfolder import RunFolder, default_path
+from fedsparse.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fedsparse.engine.block import Workload
+    from fedsparse.engine.pool import Pool
+    from fedsparse.engine.server import Plan, Server
+    from fedsparse.engine.session import Session
+
+__all__ = ["run"]
+
+_EVALUATIONS = 20
+"""Evaluations of a run that does not say how often."""
+
+_ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
+"""Keys that do not change a result: a run may be resumed with others."""
+
+
+def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
+    """Runs a configuration, or goes on with the run in ``config.resume``.
+
+    Args:
+        config: the resolved configuration.
+        pool: workers to use, which stay open; by default those that the configuration names.
+
+    Returns:
+        the summary that was written to the run folder.
+
+    Raises:
+        FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
+    """
+    with ExitStack() as stack:
+        if config.resume:
+            folder = stack.enter_context(RunFolder.resume(Path(config.resume)))
+        else:
+            path = Path(config.runs) / config.name if config.name else default_path(_title(config), Path(config.runs))
+            text = configuration.to_yaml(config) + _versions_text()
+            folder = stack.enter_context(RunFolder.create(path, text))
+        progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
+        progress.note(f"run folder: {folder.path}")
+        if pool is None:
+            pool = _pool(config, progress.note)
+            stack.callback(pool.close)
+        return _Run(config, folder, progress, pool).go()
+
+
+@dataclass
+class _Run:
+    """One run, from its first or its checkpointed round to its end."""
+
+    config: RunConfig
+    folder: RunFolder
+    progress: Progress
+    pool: Pool
+
+    def go(self) -> Summary:
+        from fedsparse.engine.session import Place, Session
+
+        parts = _build(self.config)
+        place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
+        with Session(
+            parts.plan, parts.recipe, parts.arrays, self.pool, place, self.progress.note, parts.workload
+        ) as session:
+            records = self._resume(session.server) if self.config.resume else []
+            with Interrupts(self.progress.note, session.close) as interrupts:
+                self._rounds(session, records, interrupts)
+            summary = summarise(records, self.config.target)
+            self._save_model(session)
+            self.folder.write_summary(plain(summary))
+        self.progress.close()
+        return summary
+
+    def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
+        every = self.config.checkpoint_every
+        for number in range(len(records), self.config.rounds):
+            record = session.server.round(number)
+            records.append(record)
+            self.folder.append(plain(record))
+            self.progress.round(record)
+            last = number + 1 == self.config.rounds
+            if interrupts.asked is not None and not last:
+                self._save(session.server, number)
+                raise Interrupted(
+                    f"stopped by {interrupts.asked.name} after round {number + 1} of {self.config.rounds}; go on with: "
+                    f"python -m fedsparse.run resume={self.folder.path}"
+                )
+            if last or (every is not None and (number + 1) % every == 0):
+                self._save(session.server, number)
+
+    # ---- checkpoints
+
+    @property
+    def _checkpoints(self) -> CheckpointFolder:
+        return CheckpointFolder(self.folder.checkpoints)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must have been made with: everything but where it ran."""
+        own = configuration.flat(self.config)
+        result = {key: value for key, value in own.items() if key.partition(".")[0] not in _ELSEWHERE}
+        return {"config": result, "versions": {k: _version(k) for k in ("fedsparse", "torch", "numpy")}}
+
+    def _save(self, server: Server, number: int) -> None:
+        self.folder.sync()
+        self._checkpoints.save(number, self._identity(), server.arrays())
+
+    def _resume(self, server: Server) -> list[Record]:
+        if self._checkpoints.latest() is None:
+            self.folder.truncate_after(-1)
+            self.progress.note("no checkpoint yet: starting again from round 1")
+            return []
+        meta, arrays = self._checkpoints.load_latest(self._identity())
+        server.restore(arrays)
+        self.folder.truncate_after(int(meta["round"]))
+        return read_records(self.folder.path / "rounds.jsonl")
+
+    def _save_model(self, session: Session) -> None:
+        from safetensors.torch import save_file
+
+        start = session.workload.start
+        x = session.server.model(self.config.rounds - 1)
+        tensors = start.layout.split(x) | start.buffer_layout.split(session.server.buffers)
+        shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
+        save_file(
+            {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},
+            self.folder.path / "model.safetensors",
+        )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    plan: Plan
+    recipe: Callable[[Mapping[str, np.ndarray]], Workload]
+    arrays: Mapping[str, np.ndarray]
+    workload: Workload
+
+
+def _build(config: RunConfig) -> _Parts:
+    """Every object of a run."""
+    from fedsparse.compress import Identity
+    from fedsparse.engine.server import Plan
+    from fedsparse.engine.session import default_block
+    from fedsparse.network import Deadline
+    from fedsparse.simulation import together
+
+    made = {key: configuration.build(config, key) for key in ("strategy", "sampler", "aggregator", "downlink", "network")}
+    recipe, arrays = _workload(config)
+    workload = recipe(arrays)
+    every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
+    rounds = config.rounds
+    plan = Plan(
+        strategy=made["strategy"],
+        seed=config.seed,
+        rounds=rounds,
+        cohort=min(config.cohort, workload.clients),
+        block=config.engine.options.get("block") or default_block(config.cohort, together(workload)),
+        sampler=made["sampler"],
+        aggregator=made["aggregator"],
+        downlink=made["downlink"] or Identity(),
+        network=made["network"],
+        deadline=Deadline(config.deadline, config.over_select),
+        faults=configuration.build(config, "faults"),
+        encode=config.wire == "encode",
+        evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
+        run=rng.seed64(config.seed, "run"),
+    )
+    return _Parts(plan, recipe, arrays, workload)
+
+
+def _workload(
+    config: RunConfig,
+) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
+    from fedsparse import data, models
+    from fedsparse.cohort.supervised import Examples
+    from fedsparse.data.partition import partition
+    from fedsparse.simulation import AnalyticRecipe, SupervisedRecipe, shared_arrays
+
+    options = dict(config.data.options)
+    if options.get("clients") == 0:
+        options["clients"] = config.clients
+    found = data.load(config.data.name, config.data_dir, config.seed, **options)
+    if not isinstance(found, data.Dataset):
+        if found.clients != config.clients:
+            raise ConfigError(f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that")
+        return AnalyticRecipe(found), {}
+    held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
+    model = models.build(
+        config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
+    )
+    examples = Examples(
+        found.x, found.y, found.x_test, found.y_test, held.indices, held.offsets, found.scale, found.shift
+    )
+    return SupervisedRecipe(model, config.batch, found.scale, found.shift), shared_arrays(examples)
+
+
+def _pool(config: RunConfig, note: Callable[[str], None]) -> Pool:
+    workers = config.engine.options.get("workers") or _cores()
+    if config.engine.name == "local":
+        from fedsparse.engine.local import LocalPool
+
+        return LocalPool(workers)
+    from fedsparse.engine.ray_pool import RayPool
+
+    note(f"starting Ray with {workers} workers ...")
+    return RayPool(workers, config.engine.options.get("address"))
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _title(config: RunConfig) -> str:
+    names = (config.strategy.name, config.data.name)
+    return "-".join(Path(n.rpartition(":")[2] or n).stem for n in names) + f"-s{config.seed}"
+
+
+def _version(package: str) -> str:
+    return version(package)
+
+
+def _versions_text() -> str:
+    """The section ``versions`` of ``config.yaml``: what this run was made with."""
+    rows = {p: _version(p) for p in ("fedsparse", "torch", "numpy", "ray", "flwr")}
+    rows |= {"python": platform.python_version(), "commit": _commit()}
+    return "versions:\n" + "".join(f"  {name}: {value!r}\n" for name, value in rows.items())
+
+
+def _commit() -> str:
+    """The git commit of the source tree that is running; ``unknown`` for an installed wheel."""
+    here = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 and (here / "pyproject.toml").exists() else "unknown"

@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM: the first one asks for an orderly stop, the second one ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """While it is open, the first signal sets ``asked``; use it as a context manager, on the main thread.
+
+    Elsewhere it does nothing: signals are the main thread's.
+
+    Args:
+        note: is told what the first signal does.
+        last: called before the process ends at the second signal.
+    """
+
+    def __init__(self, note: Callable[[str], None], last: Callable[[], None]) -> None:
+        self.asked: signal.Signals | None = None
+        self._note, self._last = note, last
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.asked is not None:
+            self._last()
+            os._exit(128 + number)
+        self.asked = signal.Signals(number)
+        self._note(f"{self.asked.name}: finishing this round, then saving; once more to end at once")

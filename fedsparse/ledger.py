@@ -1,0 +1,193 @@
+"""Bytes: what was sent, in which direction, and what it would have been without compression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedsparse.errors import CheckpointError
+
+__all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "ratio", "sent_bytes"]
+
+Direction = Literal["up", "down"]
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+
+COUNTERS = ("payload_bytes", "header_bytes", "dense_bytes", "messages", "lost")
+"""What is counted in each direction. A lost message was sent: its bytes count, and ``lost`` says so."""
+
+_Ints = NDArray[np.int64]
+
+
+class Ledger:
+    """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on.
+
+    Args:
+        per_client: also keep the bytes of each client, see :attr:`by_client`; memory for the clients seen.
+    """
+
+    def __init__(self, *, per_client: bool = False) -> None:
+        self._round = np.zeros((len(_DIRECTIONS), len(COUNTERS)), dtype=np.int64)
+        self._total = np.zeros_like(self._round)
+        self._clients: dict[int, list[int]] | None = {} if per_client else None
+
+    def send(
+        self,
+        direction: Direction,
+        ids: Sequence[int] | _Ints,
+        payload: ArrayLike,
+        *,
+        header: ArrayLike = 0,
+        dense: ArrayLike = 0,
+        lost: ArrayLike = False,
+    ) -> None:
+        """Books one message of each client.
+
+        Args:
+            direction: ``"up"``: the clients are the senders; ``"down"``: the receivers.
+            ids: clients, ``[C]``.
+            payload: bytes of the payloads, ``[C]`` or one number for each of them; so are the rest.
+            header: bytes of envelopes and headers.
+            dense: bytes of the same message without compression.
+            lost: whose message did not arrive.
+        """
+        count = len(ids)
+        columns = [
+            np.broadcast_to(np.asarray(c, dtype=np.int64), (count,))
+            for c in (payload, header, dense, 1, lost)
+        ]
+        sums = [int(column.sum()) for column in columns]
+        side = _DIRECTIONS.index(direction)
+        self._round[side] += sums
+        self._total[side] += sums
+        if self._clients is not None:
+            for client, nbytes in zip(ids, (columns[0] + columns[1]).tolist(), strict=True):
+                self._clients.setdefault(int(client), [0, 0])[side] += nbytes
+
+    def round(self) -> dict[str, int]:
+        """The counters since it was last called, which then start at zero again."""
+        snapshot = _named(self._round)
+        self._round[:] = 0
+        return snapshot
+
+    def total(self) -> dict[str, int]:
+        """The counters of the whole run."""
+        return _named(self._total)
+
+    @property
+    def by_client(self) -> dict[int, tuple[int, int]]:
+        """Bytes (up, down) of each client seen, headers included, ascending; empty unless ``per_client``."""
+        return {client: (up, down) for client, (up, down) in sorted((self._clients or {}).items())}
+
+    def state(self) -> dict[str, _Ints]:
+        """Everything as arrays, for a checkpoint."""
+        rows = [(client, up, down) for client, (up, down) in self.by_client.items()]
+        return {
+            "round": self._round.copy(),
+            "total": self._total.copy(),
+            "clients": np.array(rows, dtype=np.int64).reshape(len(rows), 3),
+        }
+
+    def restore(self, state: Mapping[str, _Ints]) -> None:
+        """Goes on from what :meth:`state` gave.
+
+        Raises:
+            CheckpointError: an array is missing or has the wrong shape.
+        """
+        shape = self._round.shape
+        counters = {name: _array(state, "ledger", name, shape) for name in ("round", "total")}
+        clients = _array(state, "ledger", "clients", (-1, 3))
+        self._round, self._total = counters["round"], counters["total"]
+        if self._clients is not None:
+            self._clients = {client: [up, down] for client, up, down in clients.tolist()}
+
+
+class CatchUp:
+    """What it costs to bring a client up to date that shares a replica with all others.
+
+    Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, or for the
+    dense value where that is shorter; a client never seen pays for the dense value. Keeps one number for each
+    client seen.
+    """
+
+    def __init__(self) -> None:
+        self._said = 0
+        self._heard: dict[int, int] = {}
+
+    def said(self, round_bytes: int) -> None:
+        """A broadcast of so many bytes is made; comes before its :meth:`charge`."""
+        self._said += round_bytes
+
+    def charge(
+        self, ids: Sequence[int] | _Ints, dense_bytes: int, received: NDArray[np.bool_] | None = None
+    ) -> _Ints:
+        """Bytes that each client is sent, ``[C]``; those who receive them are up to date.
+
+        Args:
+            ids: clients, ``[C]``, each once.
+            dense_bytes: length of the replica itself, without compression.
+            received: whose message arrives, ``[C]``; all of them unless given.
+        """
+        never = self._said - dense_bytes
+        missed = [self._said - self._heard.get(int(client), never) for client in ids]
+        for position, client in enumerate(ids):
+            if received is None or received[position]:
+                self._heard[int(client)] = self._said
+        return np.minimum(np.array(missed, dtype=np.int64), dense_bytes)
+
+    def state(self) -> dict[str, _Ints]:
+        """Everything as arrays, for a checkpoint."""
+        rows = sorted(self._heard.items())
+        return {
+            "said": np.array([self._said], dtype=np.int64),
+            "heard": np.array(rows, dtype=np.int64).reshape(len(rows), 2),
+        }
+
+    def restore(self, state: Mapping[str, _Ints]) -> None:
+        """Goes on from what :meth:`state` gave.
+
+        Raises:
+            CheckpointError: an array is missing or has the wrong shape.
+        """
+        said = _array(state, "catch-up", "said", (1,))
+        heard = _array(state, "catch-up", "heard", (-1, 2))
+        self._said, self._heard = int(said[0]), dict(heard.tolist())
+
+
+def sent_bytes(counters: Mapping[str, int], direction: Direction) -> int:
+    """Payload and header bytes of one direction in the counters that a :class:`Ledger` gave."""
+    return counters.get(f"{direction}_payload_bytes", 0) + counters.get(f"{direction}_header_bytes", 0)
+
+
+def ratio(counters: Mapping[str, int]) -> float:
+    """Bytes without compression over bytes sent, both directions together; NaN where nothing was sent."""
+    sent = sum(sent_bytes(counters, direction) for direction in _DIRECTIONS)
+    dense = sum(counters.get(f"{direction}_dense_bytes", 0) for direction in _DIRECTIONS)
+    return dense / sent if sent else math.nan
+
+
+def _named(counters: _Ints) -> dict[str, int]:
+    return {
+        f"{direction}_{counter}": int(counters[side, column])
+        for side, direction in enumerate(_DIRECTIONS)
+        for column, counter in enumerate(COUNTERS)
+    }
+
+
+def _array(state: Mapping[str, _Ints], part: str, name: str, shape: tuple[int, ...]) -> _Ints:
+    """A copy of one array of a checkpoint; -1 in ``shape`` is any length."""
+    found = state.get(name)
+    fits = found is not None and len(found.shape) == len(shape)
+    if (
+        found is None
+        or not fits
+        or any(want not in (-1, have) for want, have in zip(shape, found.shape, strict=True))
+    ):
+        has = "is missing" if found is None else f"has shape {found.shape}"
+        raise CheckpointError(
+            f"the {part} of the checkpoint: {name} {has}, expected {shape}; use an older checkpoint"
+        )
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,347 @@
+"""The protocol between a strategy and the machine that runs it.
+
+A strategy is a frozen dataclass of hyper-parameters with pure functions over explicit values. Values of a *client* have
+a leading axis C, the clients served by one call: a block of the simulator, or 1 on a device. Server values have no
+client axis. Nothing is hidden: no attribute changes, no global state, no clock, no files.
+
+One exchange (a *phase*)::
+
+    server                                            client
+    broadcast(server) -> said     ── down ──▶         held = hear(held, said)             (optional)
+                                                      state, message = client_update(state, heard, task)
+    aggregate(server, inbox)      ◀── up ───          message
+
+A client's new state takes effect when its message was accepted, what it *held* when it heard it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from fedsparse import rng
+from fedsparse.message import Payload
+from fedsparse.schedule import Schedule
+
+__all__ = [
+    "Audience",
+    "Context",
+    "Field",
+    "Inbox",
+    "Layout",
+    "Message",
+    "Role",
+    "Start",
+    "State",
+    "Strategy",
+    "Task",
+    "Theory",
+    "Trained",
+]
+
+State = Mapping[str, Tensor]
+"""Named tensors. Of clients: ``[C, ...]``; of the server: any shape."""
+
+Message = Mapping[str, Payload]
+"""Named payloads, each with one row for each client (or one row for all, in a broadcast)."""
+
+Role = Literal["server", "client", "held"]
+Audience = Literal["cohort", "all", "new"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One parameter tensor inside the flat vector."""
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    prunable: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(torch.Size(self.shape).numel())
+
+    @property
+    def slice(self) -> slice:
+        """Where the tensor lies in the flat vector."""
+        return slice(self.start, self.start + self.size)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`."""
+
+    fields: tuple[Field, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(f.size for f in self.fields)
+
+    def __getitem__(self, name: str) -> Field:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {f.name: f for f in self.fields}
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views ``[..., *shape]`` of ``flat [..., d]``, one for each name."""
+        return {f.name: flat[..., f.slice].unflatten(-1, f.shape or (1,)) for f in self.fields}
+
+    @staticmethod
+    def of(shapes: Mapping[str, Sequence[int]], prunable: frozenset[str] = frozenset()) -> Layout:
+        """Tensors one behind the other in the order of ``shapes``."""
+        made, start = [], 0
+        for name, shape in shapes.items():
+            made.append(Field(name, start, tuple(shape), name in prunable))
+            start += made[-1].size
+        return Layout(tuple(made))
+
+
+@dataclass(frozen=True)
+class Start:
+    """What everything starts from.
+
+    Attributes:
+        x: initial parameters ``[d]``, float32 or float64.
+        layout: the tensors in ``x``.
+        buffers: initial BatchNorm statistics and the like ``[b]``; empty where the model has none.
+        buffer_layout: the tensors in ``buffers``.
+    """
+
+    x: Tensor
+    layout: Layout
+    buffers: Tensor = field(default_factory=lambda: torch.zeros(0))
+    buffer_layout: Layout = field(default_factory=lambda: Layout(()))
+
+
+@dataclass(frozen=True)
+class Context:
+    """The circumstances of a call. It may grow; strategies take what they need.
+
+    Attributes:
+        seed: the run's seed.
+        round: from 0.
+        rounds: how many rounds the run has.
+        phase: the name of the exchange.
+        ids: clients served by this call, ``[C]`` int64; on the server: the audience of the phase.
+        population: registered clients N.
+        total: examples of all registered clients together.
+        layout: the tensors in the parameter vector.
+        now: virtual seconds since the start of the run.
+        x: the initial parameters ``[d]`` that all parties have.
+    """
+
+    seed: int
+    round: int
+    phase: str
+    ids: Tensor
+    population: int
+    total: int
+    layout: Layout
+    rounds: int = 1
+    now: float = 0.0
+
+    def rng(self, purpose: str) -> rng.Streams:
+        """C streams, one for each client of this call; the same ones each time it is called."""
+        return rng.Streams(self.seed, f"client:{self.phase}:{purpose}", self.round, self.ids.tolist())
+
+    def shared(self, purpose: str) -> Any:  # noqa: ANN401 - numpy's Generator; numpy stays out of the strategies' imports
+        """One NumPy generator that the server and every client have alike this round: coins, seeded masks."""
+        return rng.stream(self.seed, f"shared:{purpose}", self.round)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of local training.
+
+    Attributes:
+        x: final parameters ``[C, d]``.
+        steps: local steps that each client took, ``[C, 1]`` in the dtype of ``x``.
+        mean_grad: mean over the steps of the minibatch gradients of the loss, ``[C, d]``: without shift, momentum,
+            decay or prox. Equal to (x0 - x) / (steps lr) - shift where none of the latter three is used.
+        loss: mean minibatch loss over the steps, ``[C]``.
+        buffers: final statistics ``[C, b]``.
+    """
+
+    x: Tensor
+    steps: Tensor
+    mean_grad: Tensor
+    loss: Tensor
+    buffers: Tensor
+
+
+class Task(Protocol):
+    """What C clients optimise. ``x`` is ``[C, d]``, or ``[1, d]`` for the same point on all of them.
+
+    A task is bound to one round: the same ``step`` gives the same minibatch at two points, and a new one next round.
+    """
+
+    layout: Layout
+    sizes: Tensor
+    """Examples of each client, ``[C]`` int64."""
+
+    def sgd(
+        self,
+        x: Tensor,
+        *,
+        lr: float,
+        steps: int | None = None,
+        epochs: int | None = None,
+        shift: Tensor | None = None,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        prox: float = 0.0,
+        mask: Tensor | None = None,
+        buffers: Tensor | None = None,
+    ) -> Trained:
+        """Local training: ``y <- y - lr (m <- momentum m + g(y) + shift + weight_decay y + prox (y - x))``.
+
+        Args:
+            x: where it starts.
+            lr: step size.
+            steps: local steps of every client; give this or ``epochs``.
+            epochs: passes over each client's own examples, hence unequal steps.
+            shift: added to every gradient, ``[C, d]`` or ``[1, d]``.
+            momentum: heavy-ball weight, starting from zero.
+            weight_decay: L2 penalty.
+            prox: weight of the pull back to ``x``.
+            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside stay exactly zero.
+            buffers: statistics to start from, ``[C, b]``; by default those the engine keeps.
+        """
+
+    def grad(self, x: Tensor, step: int = 0) -> Tensor:
+        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator)."""
+
+    def full_grad(self, x: Tensor) -> Tensor:
+        """Gradient over all of the client's examples, ``[C, d]``."""
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Loss over all of the client's examples, ``[C]``."""
+
+
+class Inbox(Protocol):
+    """The accepted messages of a phase, ascending by sender; never empty. Reductions go in that order."""
+
+    senders: Tensor
+    """``[M]`` int64."""
+    weights: Tensor
+    """Coefficients of ``by="examples"``, ``[M]`` float64; they sum to one in synchronous rounds."""
+    ages: Tensor
+    """How many server versions ago each sender heard the server, ``[M]`` int64."""
+
+    def mean(self, name: str, by: Literal["examples", "one"] = "examples") -> Tensor:
+        """Sum of coefficient times message, ``[d]``. Coefficients may not sum to one: send differences, not models."""
+
+    def sum(self, name: str, by: Literal["examples", "one"] = "one") -> Tensor:
+        """Plain sum ``[d]``, or weighted by the numbers of examples."""
+
+    def stack(self, name: str) -> Tensor:
+        """All messages, dense, ``[M, d]``."""
+
+    def payload(self, name: str) -> Payload:
+        """All messages as one payload of M rows."""
+
+
+@dataclass(frozen=True)
+class Theory:
+    """What a strategy promises on strongly convex quadratics that differ between clients; the conformance kit checks it.
+
+    Attributes:
+        limit: ``"optimum"``: reaches the minimiser of the mean of the clients' losses. ``"fixed_point"``: reaches the
+            closed-form fixed point of local gradient descent with averaging. ``"neighbourhood"``: stalls at a distance.
+        settings: hyper-parameters of the trial.
+        rounds: length of the trial.
+        within: relative distance that must be reached (``optimum``, ``fixed_point``), or stayed above (``neighbourhood``).
+        cohort: clients a round of the ten; all of them unless said.
+    """
+
+    limit: Literal["optimum", "fixed_point", "neighbourhood"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 300
+    within: float = 1e-6
+    cohort: int | None = None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Base of all strategies: defaults of the protocol.
+
+    A subclass is a frozen dataclass; its fields are its hyper-parameters, its schema and its command-line keys. Class
+    attributes declare what the machine must know:
+
+    Attributes:
+        buffers: what happens to BatchNorm statistics: ``"average"`` (sent both ways and averaged, by the engine),
+            ``"local"`` (each client keeps its own), ``"none"`` (frozen), ``"own"`` (the strategy sends them itself).
+        held: ``"shared"``: what clients derive from the broadcast is equal on all of them and is stored once; whoever
+            missed a round is charged for catching up. ``"own"``: stored for each client.
+        uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"`` or ``"contractive"``.
+        robust: message names that the configured aggregation rule applies to; ``None``: all.
+        theory: see :class:`Theory`.
+    """
+
+    buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
+    held: ClassVar[Literal["shared", "own"]] = "shared"
+    uplink_class: ClassVar[Literal["any", "unbiased", "contractive"]] = "any"
+    robust: ClassVar[tuple[str, ...] | None] = None
+    theory: ClassVar[Theory | None] = None
+
+    def phases(self, ctx: Context) -> tuple[str, ...]:  # noqa: ARG002
+        """The exchanges of this round."""
+        return ("train",)
+
+    def audience(self, ctx: Context) -> Audience:  # noqa: ARG002
+        """Who takes part in this phase: the cohort, everybody (complete: retried), or cohort members never seen."""
+        return "cohort"
+
+    def init(self, role: Role, start: Start, ctx: Context) -> State:
+        """First values of the server (no client axis), or of a client or what it holds (``[1, ...]``, one row for all)."""
+        raise NotImplementedError
+
+    def broadcast(self, server: State, ctx: Context) -> Message:
+        """What the audience hears: payloads of one row for all, or of one row for each of ``ctx.ids``."""
+        raise NotImplementedError
+
+    def hear(self, held: State, said: State, ctx: Context) -> State:
+        """What a client holds after it heard ``said`` (decoded). Only where overridden; then ``heard`` is what is held."""
+        raise NotImplementedError
+
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
+        """The clients' work: new states (same keys, shapes and dtypes) and messages."""
+        raise NotImplementedError
+
+    def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
+        """The server's new state."""
+        raise NotImplementedError
+
+    def model(self, state: State, ctx: Context) -> Tensor:  # noqa: ARG002
+        """The parameters to evaluate, ``[d]``."""
+        return state["x"]
+
+    @classmethod
+    def hears(cls) -> bool:
+        """Whether this strategy keeps something of what it heard."""
+        return cls.hear is not Strategy.hear
+
+    def at(self, round: int, rounds: int) -> Self:  # noqa: A002
+        """This strategy with every :class:`Schedule` among its fields evaluated at ``round``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        now = {name: v.at(round, rounds) for name, v in values.items() if isinstance(v, Schedule)}
+        return replace(self, **now) if now else self
+
+
+Predict = Callable[[Tensor, Tensor], Tensor]

@@ -1,0 +1,149 @@
+"""What is written down about a round.
+
+JSON has no NaN and no infinity: both are written as ``null``, and ``null`` is read as NaN. All other floats
+come back with the same bits. Keys have one order, so equal runs give equal files but for the wall times.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsparse.errors import RunFolderError
+from fedsparse.ledger import ratio, sent_bytes
+
+__all__ = ["Record", "plain", "read_records", "without_wall"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One round; one line of ``rounds.jsonl``.
+
+    Attributes:
+        round: from 0.
+        virtual_s: virtual seconds from the start of the run to the end of the round.
+        cohort: clients drawn; each is accepted, lost, late, absent or rejected.
+        accepted: clients whose message was used.
+        lost: clients whose message, or the one to them, did not arrive.
+        late: clients whose message came after the end of the round.
+        absent: clients that were away.
+        rejected: clients whose message was refused, by reason.
+        skipped: too few messages came: the server's state is what it was.
+        traffic: the ledger's counters of this round.
+        traffic_total: the ledger's counters since the start.
+        gradient_calls: gradients of single clients computed in this round.
+        examples: training examples that went into them.
+        train_loss: mean over the accepted clients, NaN where there is none.
+        metrics: what was evaluated after the round, by name; empty where nothing was.
+        scalars: means of the numbers that the strategy records.
+        wall_s: seconds the round took on this machine; the only value that differs between equal runs.
+    """
+
+    round: int
+    virtual_s: float
+    cohort: int
+    accepted: int
+    lost: int = 0
+    late: int = 0
+    absent: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    skipped: bool = False
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    traffic_total: Mapping[str, int] = field(default_factory=dict)
+    gradient_calls: int = 0
+    examples: int = 0
+    train_loss: float = math.nan
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+    @property
+    def up_bytes(self) -> int:
+        """Bytes from the clients since the start, payload and header."""
+        return sent_bytes(self.traffic_total, "up")
+
+    @property
+    def down_bytes(self) -> int:
+        """Bytes to the clients since the start, payload and header."""
+        return sent_bytes(self.traffic_total, "down")
+
+    @property
+    def ratio(self) -> float:
+        """Bytes without compression over bytes sent, both ways, since the start; NaN before any are sent."""
+        return ratio(self.traffic_total)
+
+    def to_json(self) -> str:
+        """One line, without the line's end; ``ratio`` is written as well."""
+        return json.dumps(plain(self) | {"ratio": _clean(self.ratio)}, allow_nan=False)
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        """The record of one line.
+
+        Raises:
+            RunFolderError: it is not one.
+        """
+        try:
+            values = json.loads(line)
+            values.pop("ratio", None)
+            return Record(**_with_nan(values))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"not the record of a round: {line[:80]!r} ({error})") from error
+
+
+def plain(thing: Any) -> dict[str, Any]:
+    """A dataclass object as JSON holds it: Python's own numbers, ``None`` for NaN and infinity.
+
+    Fields keep their order; mappings in them are sorted by key, as nobody promises the order of free names.
+    """
+    values: dict[str, Any] = _clean(asdict(thing), ordered=True)
+    return values
+
+
+def without_wall(record: Record) -> dict[str, Any]:
+    """What is equal in equal runs: the values as JSON holds them, so that NaN (``None``) equals NaN."""
+    values = plain(record)
+    del values["wall_s"]
+    return values
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """All rounds of a ``rounds.jsonl``; a last line that a killed run has not finished is left out.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a finished line is not a record. Names file and line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(Record.from_json(line))
+        except RunFolderError as error:
+            raise RunFolderError(f"{path}, line {number}: {error}") from error
+    return records
+
+
+def _clean(value: Any, *, ordered: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        entries = value.items() if ordered else sorted(value.items())
+        return {str(key): _clean(entry) for key, entry in entries}
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
+    def read(value: Any) -> Any:
+        return _with_nan(value) if isinstance(value, dict) else math.nan if value is None else value
+
+    return {key: read(value) for key, value in values.items()}

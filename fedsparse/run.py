@@ -1,0 +1,166 @@
+"""The command ``python -m fedsparse.run``: one run, a sweep, the resolved configuration, or help."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fedsparse.errors import ConfigError, FedSparseError
+from fedsparse.words import nearest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedsparse.config import Job, RunConfig
+    from fedsparse.summary import Summary
+
+__all__ = ["main"]
+
+_FLAGS = {
+    "-h": "help", "--help": "help", "--cfg": "cfg", "-m": "sweep", "--multirun": "sweep", "-v": "verbose",
+    "--verbose": "verbose",
+}  # fmt: skip
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+BUG = 1
+"""Exit status of an error that nobody foresaw."""
+
+
+@dataclass
+class _Arguments:
+    flags: set[str] = field(default_factory=set)
+    overrides: list[str] = field(default_factory=list)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: the arguments after the command's name; by default those of this process.
+
+    Returns:
+        the exit status: 0, that of the error (see :mod:`fedsparse.errors`), or 130 after Ctrl-C.
+    """
+    arguments = _Arguments()
+    try:
+        arguments = _split(sys.argv[1:] if argv is None else argv)
+        return _run(arguments)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line and a status for whatever happened
+        return _report(error, "verbose" in arguments.flags)
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _split(argv: Sequence[str]) -> _Arguments:
+    arguments = _Arguments()
+    for text in argv:
+        if text in _FLAGS:
+            arguments.flags.add(_FLAGS[text])
+        elif text.startswith("-"):
+            raise ConfigError(_unknown_flag(text))
+        else:
+            arguments.overrides.append(text)
+    return arguments
+
+
+def _unknown_flag(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if equals:
+        return f"{text}: keys have no dashes; write {name.lstrip('-')}={value}"
+    near = nearest(text, _FLAGS)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"{text}: there is no such flag{hint}; flags are {', '.join(_FLAGS)}; everything else is key=value"
+
+
+def _run(arguments: _Arguments) -> int:
+    if "help" in arguments.flags:
+        return _help(arguments.overrides)
+    # Before torch and NumPy are imported: parallel work is cut into blocks of clients, one thread for each.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    from fedsparse import config  # noqa: PLC0415
+    from fedsparse.progress import final_table  # noqa: PLC0415
+
+    if "sweep" in arguments.flags:
+        found = config.jobs(arguments.overrides)
+    else:
+        found = [config.Job("", config.parse(arguments.overrides))]
+    if "cfg" in arguments.flags:
+        print("---\n".join(config.to_yaml(job.config) for job in found), end="")
+        return 0
+    if "sweep" in arguments.flags:
+        return _sweep(found, "verbose" in arguments.flags)
+    _print(final_table(_experiment(found[0].config)))
+    return 0
+
+
+def _help(topics: Sequence[str]) -> int:
+    from rich.console import Console  # noqa: PLC0415
+
+    from fedsparse.config.help import show_help  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 110
+    for topic in topics or (None,):
+        show_help(console, topic)
+    return 0
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    Console(highlight=False).print(table)
+
+
+def _experiment(config: RunConfig) -> Summary:
+    from fedsparse.experiment import run  # noqa: PLC0415
+
+    return run(config)
+
+
+def _sweep(found: Sequence[Job], verbose: bool) -> int:
+    """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
+    from fedsparse.sweep import Outcome, table_of  # noqa: PLC0415
+
+    outcomes: list[Outcome] = []
+    for number, job in enumerate(found, start=1):
+        print(f"[{number}/{len(found)}] {job.label}", file=sys.stderr)
+        try:
+            outcomes.append(Outcome(job.label, 0, _experiment(job.config)))
+        except Exception as error:  # noqa: BLE001 - it is reported, and the other runs are worth having
+            outcomes.append(Outcome(job.label, _report(error, verbose), None))
+        except KeyboardInterrupt:
+            outcomes.append(Outcome(job.label, _interrupted(), None))
+        if outcomes[-1].status == INTERRUPTED:
+            break
+    _print(table_of(outcomes))
+    return next((outcome.status for outcome in outcomes if outcome.status), 0)
+
+
+def _report(error: Exception, verbose: bool) -> int:
+    """Prints an error, on one line where it is one of ours; gives its exit status."""
+    if verbose or not isinstance(error, FedSparseError):
+        traceback.print_exception(error)
+    if not isinstance(error, FedSparseError):
+        print(
+            "fedsparse: this is a bug, in fedsparse or in a plug-in; the traceback is above", file=sys.stderr
+        )
+        return BUG
+    print(f"fedsparse: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_status
+
+
+def _interrupted() -> int:
+    print("fedsparse: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

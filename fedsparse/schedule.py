@@ -1,0 +1,106 @@
+"""Hyper-parameters that change with the round. A number field of a strategy may hold a schedule; the engine evaluates it.
+
+On the command line: ``strategy.lr=cosine(0.1,0.001)``, ``linear(0.1,0)``, ``step(0.1,0.5,30)``, ``invsqrt(0.1,10)``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+
+from fedsparse.errors import ConfigError
+
+__all__ = ["Cosine", "InverseSqrt", "Linear", "Schedule", "Step", "parse"]
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A number for each round."""
+
+    @abstractmethod
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002
+        """The value at ``round`` (from 0) of a run of ``rounds``."""
+
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and largest value it can take; checked against the field's range."""
+        ends = [getattr(self, f.name) for f in fields(self)[:2]]
+        return min(ends), max(ends)
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From ``first`` to ``last`` in equal steps."""
+
+    first: float
+    last: float = 0.0
+
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
+        return self.first + (self.last - self.first) * round / max(1, rounds - 1)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From ``first`` to ``last`` along half a cosine."""
+
+    first: float
+    last: float = 0.0
+
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
+        progress = min(1.0, round / max(1, rounds - 1))
+        return self.last + (self.first - self.last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """``first``, multiplied by ``factor`` every ``every`` rounds."""
+
+    first: float
+    factor: float = 0.5
+    every: float = 100
+
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002, ARG002, D102
+        return float(self.first * self.factor ** (round // self.every))
+
+    def extremes(self) -> tuple[float, float]:  # noqa: D102
+        return min(0.0, self.first), max(0.0, self.first)
+
+
+@dataclass(frozen=True)
+class InverseSqrt(Schedule):
+    """``first / sqrt(1 + round / every)``."""
+
+    first: float
+    every: float = 1.0
+
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002, ARG002, D102
+        return self.first / math.sqrt(1 + round / self.every)
+
+    def extremes(self) -> tuple[float, float]:  # noqa: D102
+        return min(0.0, self.first), max(0.0, self.first)
+
+
+_KINDS: dict[str, type[Schedule]] = {"cosine": Cosine, "invsqrt": InverseSqrt, "linear": Linear, "step": Step}
+
+
+def parse(text: str) -> Schedule:
+    """The schedule written as ``name(number, ...)``.
+
+    Raises:
+        ConfigError: it is not one; the text says which exist.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", text)
+    kind = _KINDS.get(found[1]) if found else None
+    try:
+        if found is None or kind is None:
+            raise ValueError
+        numbers = [float(part) for part in found[2].split(",")]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
+        return kind(*numbers)
+    except (ValueError, TypeError):
+        raise ConfigError(
+            f"'{text}' is neither a number nor a schedule; schedules are cosine(first,last), linear(first,last), "
+            "step(first,factor,every), invsqrt(first,every)"
+        ) from None

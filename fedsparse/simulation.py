@@ -1,0 +1,209 @@
+"""The Python API: a strategy on a problem or a data set, without a run folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedsparse import rng
+from fedsparse.aggregate import Aggregator, Mean
+from fedsparse.cohort.analytic import AnalyticWorkload, Problem
+from fedsparse.cohort.supervised import Examples, SupervisedWorkload
+from fedsparse.compress import Compressor, Identity
+from fedsparse.engine.block import Workload
+from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.pool import Pool
+from fedsparse.engine.sampling import Sampler, Uniform
+from fedsparse.engine.server import Plan
+from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.errors import ConfigError
+from fedsparse.network import Deadline, Network
+from fedsparse.protocol import State, Strategy
+from fedsparse.records import Record
+from fedsparse.summary import Summary, summarise
+
+__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "simulate"]
+
+
+@dataclass(frozen=True)
+class AnalyticRecipe:
+    """Makes the workload of a problem on a worker."""
+
+    problem: Problem
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
+        """The workload; the problem travels with the recipe."""
+        del arrays
+        return AnalyticWorkload(self.problem)
+
+
+@dataclass(frozen=True)
+class SupervisedRecipe:
+    """Makes the workload of a data set on a worker, from arrays that all workers share."""
+
+    module: nn.Module
+    batch: int
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
+        """The workload; ``arrays`` are those of :class:`~fedsparse.cohort.supervised.Examples`."""
+        return SupervisedWorkload(Examples(**arrays, scale=self.scale, shift=self.shift), self.module, self.batch)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a simulation ends with.
+
+    Attributes:
+        server: the server's final state, by name.
+        buffers: final BatchNorm statistics ``[b]``.
+        ids: clients that have a state, ascending ``[n]``.
+        clients: their final states ``[n, ...]``, by name.
+        history: one record for each round.
+        models: the evaluated parameters ``[d]`` after each round, where asked for.
+    """
+
+    server: State
+    buffers: Tensor
+    ids: Tensor
+    clients: State
+    history: list[Record]
+    models: list[Tensor] = field(default_factory=list)
+
+    @property
+    def x(self) -> Tensor:
+        """The final parameters ``[d]``."""
+        return self.server["x"]
+
+    @property
+    def summary(self) -> Summary:
+        """Totals, final and best metrics."""
+        return summarise(self.history)
+
+
+def simulate(
+    strategy: Strategy,
+    problem: Problem | None = None,
+    *,
+    examples: Examples | None = None,
+    model: nn.Module | None = None,
+    batch: int = 0,
+    rounds: int = 100,
+    cohort: int | None = None,
+    seed: int = 0,
+    sampler: Sampler | None = None,
+    aggregator: Aggregator | None = None,
+    downlink: Compressor | None = None,
+    network: Network | None = None,
+    deadline: Deadline | None = None,
+    faults: Faults | None = None,
+    block: int | None = None,
+    workers: int = 1,
+    pool: Pool | None = None,
+    encode: bool = False,
+    evaluate_every: int = 1,
+    keep_models: bool = False,
+    state_dir: str | Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Runs ``strategy`` on clients of ``problem``, or on ``examples`` with ``model``.
+
+    Args:
+        strategy: a strategy with its hyper-parameters.
+        problem: an analytic problem, see :class:`~fedsparse.cohort.analytic.Problem`.
+        examples: a data set and who holds what.
+        model: the module to train on it; its weights are the start and are left alone.
+        batch: examples of a minibatch, 0 for all of a client's.
+        rounds: how many.
+        cohort: clients drawn for each round; all by default.
+        seed: names all random streams.
+        sampler: draws the cohort; uniformly by default.
+        aggregator: rule for robust message names; the mean by default.
+        downlink: compressor of broadcasts; none by default.
+        network: seconds for bytes and examples; none by default.
+        deadline: what keeps slow clients from holding up a round.
+        faults: absent clients and lost messages.
+        block: clients that a worker trains together.
+        workers: threads of this process.
+        pool: workers to use instead, e.g. Ray's; stays open.
+        encode: really encode and decode every message.
+        evaluate_every: rounds between two evaluations; the last round is always evaluated.
+        keep_models: keep the parameters of every round in ``models``.
+        state_dir: where clients' states lie; chosen by size unless given.
+        note: is told of lost workers and the like.
+
+    Raises:
+        ConfigError: arguments that make no sense together.
+    """
+    if (problem is None) == (examples is None) or (examples is None) != (model is None):
+        raise ConfigError("simulate: give a problem, or examples and a model")
+    arrays: dict[str, np.ndarray] = {}
+    recipe: Callable[[Mapping[str, np.ndarray]], Workload]
+    if problem is not None:
+        recipe = AnalyticRecipe(problem)
+    elif examples is not None and model is not None:
+        arrays = shared_arrays(examples)
+        recipe = SupervisedRecipe(model, batch, examples.scale, examples.shift)
+    workload = recipe(arrays)
+    count = workload.clients if cohort is None else cohort
+    if not 1 <= count <= workload.clients:
+        raise ConfigError(f"cohort={count}: must be at least 1 and at most the number of clients, {workload.clients}")
+    every = max(1, evaluate_every)
+    plan = Plan(
+        strategy=strategy,
+        seed=seed,
+        rounds=rounds,
+        cohort=count,
+        block=block or default_block(count, together(workload)),
+        sampler=sampler or Uniform(),
+        aggregator=aggregator or Mean(),
+        downlink=downlink or Identity(),
+        network=network or Network(profile="none"),
+        deadline=deadline or Deadline(),
+        faults=faults or Faults(),
+        encode=encode,
+        evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
+        run=rng.seed64(seed, "run"),
+    )
+    with ExitStack() as stack:
+        if pool is None:
+            pool = LocalPool(workers)
+            stack.callback(pool.close)
+        fallback = Path(tempfile.gettempdir())
+        place = Place(Path(state_dir) if state_dir else None, fallback)
+        session = stack.enter_context(Session(plan, recipe, arrays, pool, place, note, workload))
+        history, models = [], []
+        for r in range(rounds):
+            history.append(session.server.round(r))
+            if keep_models:
+                models.append(session.server.model())
+        ids, rows = session.clients()
+        return Result(
+            server=session.server.state,
+            buffers=session.server.buffers,
+            ids=torch.from_numpy(ids),
+            clients={name: torch.from_numpy(value) for name, value in rows.items()},
+            history=history,
+            models=models,
+        )
+
+
+def shared_arrays(examples: Examples) -> dict[str, np.ndarray]:
+    """The arrays that all workers share."""
+    names = ("x", "y", "x_test", "y_test", "indices", "offsets")
+    return {name: getattr(examples, name) for name in names}
+
+
+def together(workload: Workload) -> bool:
+    """Whether the clients of a block go through a step side by side."""
+    form = getattr(workload, "form", None)
+    return form is None or bool(form.together)

@@ -1,0 +1,129 @@
+"""What a run came to: its best and last metrics, and what it took to reach a target."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fedsparse.ledger import ratio, sent_bytes
+from fedsparse.records import Record, plain
+
+__all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
+
+_MINIMISED = frozenset({"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual"})
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What it took to reach a target.
+
+    Attributes:
+        rounds: rounds that were needed.
+        virtual_s: virtual seconds.
+        up_bytes: bytes from the clients, payload and header.
+        down_bytes: bytes to the clients.
+    """
+
+    rounds: int
+    virtual_s: float
+    up_bytes: int
+    down_bytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A whole run; ``summary.json``.
+
+    Attributes:
+        rounds: how many there were.
+        virtual_s: virtual seconds.
+        up_bytes: bytes from the clients, payload and header.
+        down_bytes: bytes to the clients.
+        ratio: bytes without compression over bytes sent, both ways.
+        traffic: the ledger's counters.
+        gradient_calls: gradients of single clients.
+        examples: training examples that went into them.
+        final: each metric when it was last evaluated.
+        best: the best finite value of each metric.
+        metric: the metric that the target is about; ``None`` where nothing was evaluated.
+        target: the value to reach; ``None`` where none was set.
+        reached: what it took; ``None`` where it was not reached.
+        wall_s: seconds on this machine.
+    """
+
+    rounds: int
+    virtual_s: float
+    up_bytes: int
+    down_bytes: int
+    ratio: float
+    traffic: Mapping[str, int]
+    gradient_calls: int
+    examples: int
+    final: Mapping[str, float]
+    best: Mapping[str, float]
+    metric: str | None
+    target: float | None
+    reached: Mark | None
+    wall_s: float
+
+    def to_json(self) -> str:
+        """Indented, with a line's end; NaN and infinity are ``null``."""
+        return json.dumps(plain(self), allow_nan=False, indent=2) + "\n"
+
+
+def headline(metrics: Iterable[str]) -> str | None:
+    """The metric to show where there is room for one: accuracy where there is, else the first by name."""
+    ordered = sorted(metrics, key=lambda name: (name != "accuracy", "accuracy" not in name, name))
+    return ordered[0] if ordered else None
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is minimised: one word of its name is loss, error, distance, gap, norm or the like."""
+    return not _MINIMISED.isdisjoint(re.split("[^a-z]+", metric.lower()))
+
+
+def summarise(records: Sequence[Record], target: float | None = None, metric: str | None = None) -> Summary:
+    """The summary of a run.
+
+    Args:
+        records: all its rounds, in order.
+        target: value of ``metric`` to reach.
+        metric: by default the :func:`headline` of all metrics.
+    """
+    names = sorted({name for record in records for name in record.metrics})
+    metric = metric or headline(names)
+    courses = {name: [r.metrics[name] for r in records if name in r.metrics] for name in names}
+    traffic = records[-1].traffic_total if records else {}
+    return Summary(
+        rounds=len(records),
+        virtual_s=records[-1].virtual_s if records else 0.0,
+        up_bytes=sent_bytes(traffic, "up"),
+        down_bytes=sent_bytes(traffic, "down"),
+        ratio=ratio(traffic),
+        traffic=traffic,
+        gradient_calls=sum(record.gradient_calls for record in records),
+        examples=sum(record.examples for record in records),
+        final={name: course[-1] for name, course in courses.items()},
+        best={name: _best(name, course) for name, course in courses.items()},
+        metric=metric,
+        target=target,
+        reached=None if metric is None or target is None else _reached(records, metric, target),
+        wall_s=math.fsum(record.wall_s for record in records),
+    )
+
+
+def _best(metric: str, course: list[float]) -> float:
+    choose = min if lower_is_better(metric) else max
+    return choose((value for value in course if math.isfinite(value)), default=math.nan)
+
+
+def _reached(records: Sequence[Record], metric: str, target: float) -> Mark | None:
+    sign = -1 if lower_is_better(metric) else 1
+    for count, record in enumerate(records, start=1):
+        # A comparison with NaN is false: a metric that was not evaluated reaches nothing.
+        if sign * record.metrics.get(metric, math.nan) >= sign * target:
+            return Mark(count, record.virtual_s, record.up_bytes, record.down_bytes)
+    return None

@@ -1,0 +1,168 @@
+"""A few coordinates with their indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsparse.errors import ProtocolError
+from fedsparse.wire import bits, support
+from fedsparse.wire.payload import HEAD_BYTES, Payload, head
+from fedsparse.wire.reader import Reader
+from fedsparse.wire.values import KINDS, pack_values, resolve_kind, take_values, values_nbytes
+
+__all__ = ["Sparse", "add_at", "pick_rows", "starts_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Payload, code=2):
+    """Chosen coordinates: rows of any length in one list (CSR); all others are zero.
+
+    Attributes:
+        indices: ``[nnz]`` int64, strictly ascending within each row.
+        values: ``[nnz]``, rounded to the kind that travels (see :func:`~fedsparse.wire.values.round_to`).
+        offsets: ``[C + 1]`` int64, where each row starts.
+        size: d.
+        kind: how a value travels; empty means the dtype's own, without rounding.
+        scale: ``[C]`` for int8, else None.
+    """
+
+    indices: Tensor
+    values: Tensor
+    offsets: Tensor
+    size: int
+    kind: str = ""
+    scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", resolve_kind(self.kind, self.values, self.scale))
+        if not self.indices.numel() == self.values.numel() == int(self.offsets[-1]):
+            raise ProtocolError(
+                f"Sparse has {self.indices.numel()} indices, {self.values.numel()} values, and offsets that "
+                f"end at {int(self.offsets[-1])}; the three must agree"
+            )
+
+    @classmethod
+    def of(
+        cls, indices: Tensor, values: Tensor, size: int, kind: str = "", scale: Tensor | None = None
+    ) -> Sparse:
+        """Rows of equal length: ``indices`` and ``values`` are ``[C, k]``, indices ascending in each row."""
+        rows, k = indices.shape
+        offsets = torch.arange(rows + 1, dtype=torch.int64) * k
+        return cls(indices.reshape(-1), values.reshape(-1), offsets, size, kind, scale)
+
+    @property
+    def rows(self) -> int:
+        """C, how many clients' values are in this batch."""
+        return self.offsets.shape[0] - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the dense vector."""
+        return self.values.dtype
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """How many coordinates each row has, ``[C]`` int64."""
+        return self.offsets.diff()
+
+    def dense(self) -> Tensor:
+        """The full vectors, ``[C, d]``."""
+        out = self.values.new_zeros(self.rows, self.size)
+        starts = torch.arange(self.rows).repeat_interleave(self.counts) * self.size
+        out.view(-1)[starts + self.indices] = self.values
+        return out
+
+    def select(self, rows: Tensor | slice) -> Sparse:
+        """Some of the rows, by index (``[n]`` int64), mask (``[C]`` bool) or slice."""
+        chosen = torch.arange(self.rows)[rows]
+        offsets, at = pick_rows(self.offsets, chosen)
+        scale = None if self.scale is None else self.scale[chosen]
+        return Sparse(self.indices[at], self.values[at], offsets, self.size, self.kind, scale)
+
+    def accumulate(self, out: Tensor, coefficients: Tensor) -> None:
+        """Add ``coefficients[i]`` times row i to ``out`` ``[d]``; see :meth:`Payload.accumulate`."""
+        spread = coefficients.to(out.dtype).repeat_interleave(self.counts)
+        add_at(out, self.indices, self.values.to(out.dtype) * spread)
+
+    def finite(self) -> Tensor:
+        """Which rows have neither NaN nor infinity, ``[C]`` bool."""
+        bad = starts_of(~self.values.isfinite())
+        return bad[self.offsets[1:]] == bad[self.offsets[:-1]]
+
+    def norm(self) -> Tensor:
+        """Euclidean norms of the rows, ``[C]`` float64."""
+        return _norms(self.values, self.counts)
+
+    def nbytes(self) -> Tensor:
+        """The exact length of each encoded row, ``[C]`` int64."""
+        numbers = bits.varint_nbytes(self.counts) + self.counts * KINDS[self.kind][0]
+        fixed = HEAD_BYTES + len(bits.varint(self.size)) + 1 + values_nbytes(self.kind, self.dtype, 0)
+        _, lengths = support.choose(self.indices.numpy(), self.offsets.numpy(), self.size)
+        return fixed + numbers + torch.from_numpy(lengths)
+
+    def encode(self, row: int) -> bytes:
+        """Head, size, number of coordinates, index coding, values, indices."""
+        start, end = int(self.offsets[row]), int(self.offsets[row + 1])
+        scale = None if self.scale is None else self.scale[row]
+        coding, indices = support.encode(self.indices[start:end].numpy(), self.size)
+        return b"".join(
+            (
+                head(self.code, self.dtype, self.kind),
+                bits.varint(self.size),
+                bits.varint(end - start),
+                bytes((coding,)),
+                pack_values(self.values[start:end], self.kind, scale),
+                indices,
+            )
+        )
+
+    @classmethod
+    def decode(cls, reader: Reader, dtype: torch.dtype, kind: str) -> Sparse:
+        """Read one row after its head; see :meth:`Payload.decode`."""
+        size = reader.size()
+        k = reader.varint("count", size)
+        coding = reader.byte("index coding")
+        values, scale = take_values(reader, k, kind, dtype)
+        indices = support.decode(reader, coding, k, size)
+        return cls.of(torch.from_numpy(indices)[None], values, size, kind, scale)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sparse]) -> Sparse:
+        """The rows of all parts, in order."""
+        joined, first = cls._joined(parts), parts[0]
+        offsets = starts_of(torch.cat([part.counts for part in parts]))
+        return Sparse(
+            joined["indices"], joined["values"], offsets, first.size, first.kind, joined.get("scale")
+        )
+
+
+def starts_of(counts: Tensor) -> Tensor:
+    """Where rows of these lengths start when one lies after another, and where the last ends, ``[C + 1]``."""
+    return torch.cat((counts.new_zeros(1, dtype=torch.int64), counts.cumsum(0)))
+
+
+def pick_rows(offsets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The offsets of some rows put one after another, and the old position of each of their items."""
+    counts = offsets.diff()[chosen]
+    picked = starts_of(counts)
+    shift = (offsets[:-1][chosen] - picked[:-1]).repeat_interleave(counts)
+    return picked, torch.arange(int(picked[-1])) + shift
+
+
+def add_at(out: Tensor, indices: Tensor, values: Tensor) -> None:
+    """``out[indices[j]] += values[j]`` for ascending j, one after the other, also where indices repeat."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.add.at(out.numpy(), indices.numpy(), values.numpy())
+
+
+def _norms(values: Tensor, counts: Tensor) -> Tensor:
+    """Euclidean norms, ``[C]`` float64, of rows of ``counts[i]`` values that lie one after another."""
+    rows = np.repeat(np.arange(len(counts)), counts.numpy())
+    squares = np.bincount(rows, weights=values.double().square().numpy(), minlength=len(counts))
+    return torch.from_numpy(np.sqrt(squares))

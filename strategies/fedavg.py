@@ -1,0 +1,67 @@
+"""Federated averaging: local SGD on the clients, the mean of their changes on the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedsparse.compress import Compressor, Identity
+from fedsparse.message import Dense
+from fedsparse.options import option
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory, Trained
+
+
+@dataclass(frozen=True)
+class FedAvg(Strategy):
+    """FedAvg (McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017, arXiv:1602.05629).
+
+    Update, with K = ``steps`` local steps of size η_l = ``lr``, η_g = ``server_lr``, weights p_i by ``weighting``::
+
+        client:   y_i = x;   K times:  y_i <- y_i - η_l g_i(y_i);      send C(y_i - x)
+        server:   x  <- x + η_g sum_{i in cohort} p_i C(y_i - x)
+
+    Sent: down x (d values); up one vector of d values, through ``uplink``. Clients keep no state. An unbiased
+    ``uplink`` makes it FedPAQ with a constant step (Reisizadeh et al. 2020); biased compressors are refused here,
+    because without a memory their error does not average out: see ``topk`` (to watch that happen) and ``fed_ef``.
+
+    Limit: on clients that differ, with K > 1, the fixed point of local descent, not the optimum.
+    Departures from the paper: the server may take a step other than 1; minibatches are drawn by step rather than by
+    epoch unless ``epochs`` is set.
+    """
+
+    uplink_class = "unbiased"
+    theory = Theory("fixed_point", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-8)
+
+    lr: float = option(0.1, "local step size η_l", above=0)
+    server_lr: float = option(1.0, "server step size η_g", above=0)
+    steps: int = option(5, "local steps K of every client", at_least=1)
+    epochs: int | None = option(None, "passes over each client's examples, instead of steps", at_least=1)
+    momentum: float = option(0.0, "heavy-ball weight of the local steps, zero at their start", at_least=0, below=1)
+    weight_decay: float = option(0.0, "L2 penalty of the local steps", at_least=0)
+    weighting: str = option("examples", "weights p_i of the clients in the mean", choices=("examples", "one"))
+    uplink: Compressor = Identity()
+
+    def init(self, role: Role, start: Start, ctx: Context) -> State:
+        return {"x": start.x} if role == "server" else {}
+
+    def broadcast(self, server: State, ctx: Context) -> Message:
+        return {"x": Dense(server["x"][None])}
+
+    def train(self, x: Tensor, task: Task) -> Trained:
+        """Local training from ``x [1, d]``."""
+        return task.sgd(
+            x,
+            lr=self.lr,
+            steps=None if self.epochs else self.steps,
+            epochs=self.epochs,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
+        change = self.train(heard["x"], task).x - heard["x"]
+        return {}, {"dx": self.uplink.compress(change, ctx, "uplink")}
+
+    def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
+        return {"x": server["x"] + self.server_lr * inbox.mean("dx", by=self.weighting)}

@@ -1,0 +1,36 @@
+"""Independent numpy transcriptions of published algorithms, and toy problems with known answers.
+
+They serve as test oracles. Every transcription is a loop over given cohorts in float64: it starts from x [d],
+asks `gradient(client, x)`, compresses with `compress(round, client, vector)` and returns a `Trace`.
+"""
+
+from . import cohorts, compressors
+from .averaging import fed_ef, fedavg, fedavgm, fedopt, fedprox
+from .common import Trace
+from .control_variates import scafcom, scaffold, scaffold_with_memory, scallion
+from .error_feedback import ef21, ef21_sgdm
+from .toys import Toy, b0_toy, b_toy, divergence_toy, fedavg_fixed_point, lossy_toy, q_toy
+
+__all__ = [
+    "Toy",
+    "Trace",
+    "b0_toy",
+    "b_toy",
+    "cohorts",
+    "compressors",
+    "divergence_toy",
+    "ef21",
+    "ef21_sgdm",
+    "fed_ef",
+    "fedavg",
+    "fedavg_fixed_point",
+    "fedavgm",
+    "fedopt",
+    "fedprox",
+    "lossy_toy",
+    "q_toy",
+    "scafcom",
+    "scaffold",
+    "scaffold_with_memory",
+    "scallion",
+]

@@ -1,0 +1,178 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedsparse.errors import CheckpointError
+from fedsparse.ledger import CatchUp, Ledger, ratio, sent_bytes
+
+
+def booked(**settings) -> Ledger:
+    ledger = Ledger(**settings)
+    ledger.send("down", [4, 7], 100, header=10, dense=400)
+    ledger.send("up", [4, 7], np.array([30, 50]), header=np.array([5, 6]), dense=400, lost=[False, True])
+    return ledger
+
+
+def test_both_directions_are_counted_apart():
+    assert booked().total() == {
+        "up_payload_bytes": 80, "up_header_bytes": 11, "up_dense_bytes": 800, "up_messages": 2, "up_lost": 1,
+        "down_payload_bytes": 200, "down_header_bytes": 20, "down_dense_bytes": 800, "down_messages": 2,
+        "down_lost": 0,
+    }  # fmt: skip
+
+
+def test_closing_a_round_starts_its_counters_at_zero():
+    ledger = booked()
+    first = ledger.round()
+    assert first == ledger.total()
+    assert set(ledger.round().values()) == {0}
+
+
+def test_the_total_goes_on_over_rounds():
+    ledger = booked()
+    ledger.round()
+    ledger.send("up", [1], 9)
+    assert ledger.round()["up_payload_bytes"] == 9
+    assert ledger.total()["up_payload_bytes"] == 89
+
+
+def test_a_message_to_nobody_counts_nothing():
+    ledger = Ledger()
+    ledger.send("down", [], 100, header=10)
+    assert set(ledger.total().values()) == {0}
+
+
+def test_one_length_for_another_number_of_clients_is_refused():
+    with pytest.raises(ValueError, match="broadcast"):
+        Ledger().send("up", [1, 2], np.array([1, 2, 3]))
+
+
+def test_bytes_of_a_client_include_headers_and_lost_messages():
+    assert booked(per_client=True).by_client == {4: (35, 110), 7: (56, 110)}
+
+
+def test_clients_are_not_kept_unless_asked_for():
+    assert booked().by_client == {}
+
+
+def test_bytes_beyond_32_bits_are_exact():
+    ledger = Ledger()
+    ledger.send("up", range(3), 2**52 + 1)
+    assert ledger.total()["up_payload_bytes"] == 3 * (2**52 + 1)
+
+
+def test_sent_bytes_are_payload_and_header():
+    assert (sent_bytes(booked().total(), "up"), sent_bytes(booked().total(), "down")) == (91, 220)
+
+
+def test_the_ratio_is_dense_over_sent_both_ways():
+    assert ratio(booked().total()) == 1600 / 311
+
+
+def test_the_ratio_of_nothing_is_not_a_number():
+    assert math.isnan(ratio(Ledger().total()))
+
+
+def test_a_restored_ledger_goes_on_where_it_stopped():
+    ledger, other = booked(per_client=True), Ledger(per_client=True)
+    other.restore(ledger.state())
+    for one in (ledger, other):
+        one.send("up", [4, 9], 1)
+    assert (other.total(), other.round(), other.by_client) == (
+        ledger.total(),
+        ledger.round(),
+        ledger.by_client,
+    )
+
+
+def test_clients_of_a_checkpoint_are_dropped_where_they_are_not_kept():
+    ledger = Ledger()
+    ledger.restore(booked(per_client=True).state())
+    assert (ledger.total(), ledger.by_client) == (booked().total(), {})
+
+
+def test_a_state_does_not_change_with_its_ledger():
+    ledger = booked()
+    state = ledger.state()
+    ledger.send("up", [0], 5)
+    assert int(state["total"][0, 0]) == 80
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ({"total": None}, "total is missing"),
+        ({"round": np.zeros((2, 4), np.int64)}, "round has shape"),
+        ({"clients": np.zeros(3, np.int64)}, "clients has shape"),
+    ],
+)
+def test_a_damaged_ledger_is_refused_and_changes_nothing(damage, problem):
+    ledger = booked()
+    state = {name: array for name, array in (ledger.state() | damage).items() if array is not None}
+    with pytest.raises(CheckpointError, match=problem):
+        ledger.restore(state)
+    assert ledger.total() == booked().total()
+
+
+def test_who_heard_the_last_broadcast_pays_for_the_new_one():
+    catch_up = CatchUp()
+    catch_up.said(10)
+    catch_up.charge([1], 1000)
+    catch_up.said(20)
+    assert catch_up.charge([1], 1000).tolist() == [20]
+
+
+def test_a_client_never_seen_pays_for_the_dense_value():
+    catch_up = CatchUp()
+    catch_up.said(10)
+    assert catch_up.charge([1], 1000).tolist() == [1000]
+
+
+def test_an_absentee_pays_for_all_it_missed():
+    catch_up = CatchUp()
+    catch_up.charge([1], 1000)
+    for nbytes in (10, 20, 30):
+        catch_up.said(nbytes)
+    assert catch_up.charge([1], 1000).tolist() == [60]
+
+
+def test_an_absentee_never_pays_more_than_the_dense_value():
+    catch_up = CatchUp()
+    catch_up.charge([1], 50)
+    for nbytes in (10, 20, 30):
+        catch_up.said(nbytes)
+    assert catch_up.charge([1], 50).tolist() == [50]
+
+
+def test_who_does_not_receive_the_broadcast_stays_behind():
+    catch_up = CatchUp()
+    catch_up.charge([1, 2], 1000)
+    catch_up.said(10)
+    assert catch_up.charge([1, 2], 1000, received=np.array([True, False])).tolist() == [10, 10]
+    catch_up.said(7)
+    assert catch_up.charge([1, 2], 1000).tolist() == [7, 17]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sets(st.integers(0, 5))), max_size=12),
+    st.integers(0, 12),
+)
+def test_catching_up_survives_a_checkpoint_between_any_two_rounds(rounds, stop):
+    straight, resumed = CatchUp(), CatchUp()
+    for number, (nbytes, audience) in enumerate(rounds):
+        if number == stop:
+            state = resumed.state()
+            resumed = CatchUp()
+            resumed.restore(state)
+        for one in (straight, resumed):
+            one.said(nbytes)
+        ids = sorted(audience)
+        assert straight.charge(ids, 50).tolist() == resumed.charge(ids, 50).tolist()
+
+
+def test_a_damaged_catch_up_is_refused():
+    with pytest.raises(CheckpointError, match="heard is missing"):
+        CatchUp().restore({"said": np.zeros(1, np.int64)})

@@ -1,0 +1,245 @@
+"""Bytes that an enemy sent: a valid payload or a DecodeError, soon, and without much memory."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire_cases import COLLECTION, LIMITS
+
+from fedsparse.errors import DecodeError
+from fedsparse.message import Payload, Sparse
+from fedsparse.wire import Limits, bits, decode_message, decode_payload
+from fedsparse.wire.envelope import Envelope, encode_message, seal
+from fedsparse.wire.payload import head
+
+TIGHT = Limits(max_size=100_000, max_bytes=1 << 20)
+F32, F64 = torch.float32, torch.float64
+VALID = [p.encode(row) for p in COLLECTION.values() for row in range(p.rows)]
+
+
+def mutate(rng: np.random.Generator, data: bytes) -> bytes:
+    """One random change, or several."""
+    out = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(0, len(out) + 1))
+        change = rng.integers(0, 6)
+        if change == 0 and out:
+            out[at % len(out)] ^= 1 << int(rng.integers(0, 8))
+        elif change == 1:
+            del out[at:]
+        elif change == 2:
+            out += rng.bytes(int(rng.integers(1, 9)))
+        elif change == 3:
+            other = VALID[rng.integers(0, len(VALID))]
+            out[at:] = other[int(rng.integers(0, len(other))) :]
+        elif change == 4:
+            out[at : at + 4] = rng.bytes(int(rng.integers(0, 9)))
+        elif out:
+            out[at % min(len(out), 9)] = int(rng.integers(0, 256))
+    return bytes(out)
+
+
+def check(data: bytes) -> bool:
+    """Whether the bytes decode; if so, what came out must be usable and encode to the same bytes again."""
+    try:
+        payload = decode_payload(data, TIGHT)
+    except DecodeError:
+        return False
+    assert payload.rows == 1
+    assert payload.size <= TIGHT.max_size
+    assert payload.nbytes().tolist() == [len(data)]
+    if payload.finite().item():
+        assert payload.encode(0) == data
+        assert payload.dense().isfinite().all()
+    return True
+
+
+def mutations(count: int, seed: int) -> list[bool]:
+    rng = np.random.default_rng(seed)
+    return [check(mutate(rng, VALID[rng.integers(0, len(VALID))])) for _ in range(count)]
+
+
+def test_3000_mutated_payloads_decode_validly_or_raise_decode_error():
+    outcomes = mutations(3_000, seed=0)
+    assert 0 < sum(outcomes) < len(outcomes)
+
+
+@pytest.mark.slow
+def test_100000_mutated_payloads_decode_validly_or_raise_decode_error():
+    outcomes = mutations(100_000, seed=1)
+    assert 0 < sum(outcomes) < len(outcomes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 9), st.integers(0, 12))
+def test_arbitrary_bytes_behind_a_valid_head_decode_validly_or_raise_decode_error(data, code, kind):
+    check(bytes((0x10 | code, kind)) + data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_arbitrary_bytes_in_an_undamaged_envelope_raise_at_most_decode_error(body):
+    with contextlib.suppress(DecodeError):
+        decode_message(seal(Envelope(1, 2, 3, 4), body), TIGHT)
+
+
+def test_mutated_messages_with_a_checksum_that_fits_raise_at_most_decode_error():
+    rng = np.random.default_rng(3)
+    whole = encode_message({"a": COLLECTION["edges"], "b": COLLECTION["scalars"]}, 0, Envelope(1, 2, 3, 4))
+    for _ in range(500):
+        try:
+            _, message = decode_message(seal(Envelope(1, 2, 3, 4), mutate(rng, whole[40:])), TIGHT)
+        except DecodeError:
+            continue
+        assert all(isinstance(payload, Payload) for payload in message.values())
+
+
+def numbers(*values: int) -> bytes:
+    return b"".join(bits.varint(value) for value in values)
+
+
+HUGE = 2**62
+
+
+@pytest.mark.parametrize("size", [2**31, HUGE, 99_999])
+@pytest.mark.parametrize("code", range(10))
+def test_huge_announced_sizes_are_refused_at_once_and_without_memory(code, size):
+    data = head(code, F64 if code == 8 else F32) + numbers(size, size, size) + bytes(20)
+    tracemalloc.start()
+    begin = time.perf_counter()
+    with pytest.raises(DecodeError):
+        decode_payload(data, TIGHT)
+    seconds = time.perf_counter() - begin
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+    assert seconds < 0.5
+
+
+def sparse(size: int, count: int, coding: int, values: bytes, rest: bytes) -> bytes:
+    return head(2, F32) + numbers(size, count) + bytes((coding,)) + values + rest
+
+
+def edges(*rows: bytes) -> bytes:
+    return head(9, F32) + numbers(len(rows)) + b"".join(numbers(len(row)) + row for row in rows)
+
+
+ONE = bytes(4)
+DENSE = head(0, F32) + numbers(1) + ONE
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "class"),
+        (b"\x20\x01", "version: 2"),
+        (b"\x1f\x01", "class: 15"),
+        (b"\x10\x05", "kind: 0x5"),
+        (b"\x10\x11", "kind: 0x11"),
+        (b"\x10\x00", "kind: 0x0"),
+        (DENSE + b"\0", "end: 1 bytes"),
+        (DENSE[:-1], "values: 4 bytes expected, 3 left"),
+        (head(0, F32) + numbers(100_001), "size: 100001"),
+        (sparse(10, 11, 0, b"", b""), "count: 11"),
+        # Two indices of four bits: descending, equal, out of range.
+        (sparse(10, 2, 0, ONE * 2, b"\x12"), "not strictly ascending"),
+        (sparse(10, 2, 0, ONE * 2, b"\x22"), "not strictly ascending"),
+        (sparse(10, 2, 0, ONE * 2, b"\xb2"), "11 is outside the 10 coordinates"),
+        (sparse(10, 2, 0, ONE * 2, b"\x32\x00"), "end: 1 bytes"),
+        (sparse(10, 3, 1, ONE * 3, b"\x03\x00"), "bitmap: 2 bits are set, the message says 3"),
+        (sparse(10, 2, 1, ONE * 2, b"\x03\x80"), "bitmap: the 6 bits"),
+        (sparse(10, 2, 1, ONE * 2, b"\x03\x00\x00"), "end: 1 bytes"),
+        (sparse(10, 2, 1, ONE * 2, b"\x03\x00"), "every sender uses 0"),
+        (sparse(10, 0, 1, b"", b"\x00\x00"), "every sender uses 0"),
+        (sparse(10, 2, 9, ONE * 2, b""), "Rice parameter 7"),
+        (sparse(1000, 9, 2 + 5, ONE * 9, bytes(3)), "remainders"),
+        (sparse(1000, 9, 2 + 5, ONE * 9, bytes(6) + b"\xff"), "quotients: 8 of 9"),
+        (sparse(1000, 9, 2 + 5, ONE * 9, bytes(6) + b"\xff\x01\x00"), "do not end with the last one"),
+        (sparse(1000, 9, 2 + 5, ONE * 9, bytes(6) + bytes(9)), "at most 5 are possible"),
+        (sparse(1000, 0, 2 + 8, b"", b"\x00"), "0 of 0 in 1 bytes"),
+        (sparse(100, 3, 2 + 4, ONE * 3, b"\xff\x0f" + b"\xe0"), "is outside the 100 coordinates"),
+        (head(3, F32) + numbers(10, 11), "count: 11"),
+        (head(4, F32) + numbers(1, 0), "levels: 0"),
+        (head(4, F32) + numbers(1, 2**31), "levels: 2147483648"),
+        (head(4, F32, "fp16") + numbers(1, 1), "kind: fp16"),
+        (head(4, F32) + numbers(2, 2) + b"\xff" + ONE + b"\x05", "codes: 3 is above the 2 levels"),
+        (
+            head(4, F32) + numbers(90, 3) + b"\0" + ONE + numbers(1) + b"\x06\x05",
+            "codes: 4 is above the 3 levels",
+        ),
+        (head(4, F32) + numbers(90, 1) + b"\xff" + ONE + b"\x55" * 22 + b"\x05", "not the shortest"),
+        (head(5, F64, "fp32") + numbers(1), "kind: fp32"),
+        (head(6, F32) + numbers(0, 0), "0 coordinates cannot be cut into 0 blocks"),
+        (head(6, F32) + numbers(9, 8), "9 coordinates cannot be cut into 8 blocks"),
+        (head(7, F32, "int8") + numbers(1, 1, 1), "int8"),
+        (head(7, F32) + numbers(1, 1, 0), "1 x 1 of rank 0"),
+        (head(7, F32) + numbers(1000, 1000, 1), "1000 x 1000"),
+        (head(8, F32) + numbers(1), "scalars are fp64"),
+        (head(9, F64) + numbers(0), "marked fp32"),
+        (edges(edges()), "inside of values per neighbour"),
+        (edges(DENSE, head(1, F32) + numbers(1) + ONE), "neighbours: cannot put payloads of several classes"),
+        (edges(DENSE) + b"\0", "end: 1 bytes"),
+        (edges(*[DENSE] * 1024), "payloads: more than the 1024"),
+    ],
+)
+def test_what_is_wrong_is_named(data, text):
+    with pytest.raises(DecodeError) as caught:
+        decode_payload(data, TIGHT)
+    assert text in str(caught.value)
+
+
+def test_seeds_stand_for_no_more_indices_than_32_bits_can_tell_apart():
+    with pytest.raises(DecodeError, match="size: 4294967297"):
+        decode_payload(head(3, F32) + numbers(2**32 + 1, 1) + bytes(12), Limits(2**40, 100))
+
+
+def int8(scale: float, *codes: int) -> bytes:
+    values = np.array(scale, dtype="<f4").tobytes() + np.array(codes, dtype=np.int8).tobytes()
+    return head(0, F32, "int8") + numbers(len(codes)) + values
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (int8(-1.0, 1), "scale: -1.0 is negative"),
+        (int8(-0.0, 0), "scale: -0.0 is negative"),
+        (int8(3e38, 1), "would overflow"),
+        (int8(1.0, -128), "-128 is not used"),
+        (int8(0.0, 1), "scale 0.0, which cannot carry them"),
+        (int8(float("inf"), 1), "scale inf"),
+        (int8(float("nan"), 1), "scale nan"),
+    ],
+)
+def test_scales_that_no_sender_computes_are_refused(data, text):
+    with pytest.raises(DecodeError) as caught:
+        decode_payload(data, LIMITS)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [float("inf"), float("nan")])
+def test_a_scale_that_is_not_finite_decodes_to_what_the_gate_refuses(scale):
+    assert not decode_payload(int8(scale, 0, 0), LIMITS).finite().item()
+
+
+def test_decoding_takes_little_more_memory_than_what_it_returns():
+    payload = Sparse.of(torch.arange(0, 100_000, 10)[None], torch.ones(1, 10_000), 100_000)
+    data = payload.encode(0)
+    decode_payload(data, LIMITS)
+    tracemalloc.start()
+    decode_payload(data, LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 10_000 * (8 + 4)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_buffer_of_bytes_is_read(kind: Callable[[bytes], bytes]):
+    assert decode_payload(kind(DENSE), LIMITS).size == 1
