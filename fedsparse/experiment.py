@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from fedsparse import config as configuration
 from fedsparse import rng
-from fedsparse.checkpoint import CheckpointFolder
 from fedsparse.config import RunConfig
 from fedsparse.errors import ConfigError, Interrupted
 from fedsparse.interrupts import Interrupts
@@ -34,6 +33,9 @@ __all__ = ["run"]
 
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
+
+_CHECKPOINTS = 10
+"""Checkpoints of a run that does not say how often."""
 
 _ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
 """Keys that do not change a result: a run may be resumed with others."""
@@ -94,7 +96,7 @@ class _Run:
         return summary
 
     def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
-        every = self.config.checkpoint_every
+        every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
             record = session.server.round(number)
             records.append(record)
@@ -107,14 +109,10 @@ class _Run:
                     f"stopped by {interrupts.asked.name} after round {number + 1} of {self.config.rounds}; go on with: "
                     f"python -m fedsparse.run resume={self.folder.path}"
                 )
-            if last or (every is not None and (number + 1) % every == 0):
+            if last or (number + 1) % every == 0:
                 self._save(session.server, number)
 
     # ---- checkpoints
-
-    @property
-    def _checkpoints(self) -> CheckpointFolder:
-        return CheckpointFolder(self.folder.checkpoints)
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have been made with: everything but where it ran."""
@@ -124,14 +122,14 @@ class _Run:
 
     def _save(self, server: Server, number: int) -> None:
         self.folder.sync()
-        self._checkpoints.save(number, self._identity(), server.arrays())
+        self.folder.checkpoints.save(number, self._identity(), server.arrays())
 
     def _resume(self, server: Server) -> list[Record]:
-        if self._checkpoints.latest() is None:
+        if self.folder.checkpoints.latest() is None:
             self.folder.truncate_after(-1)
             self.progress.note("no checkpoint yet: starting again from round 1")
             return []
-        meta, arrays = self._checkpoints.load_latest(self._identity())
+        meta, arrays = self.folder.checkpoints.load_latest(self._identity())
         server.restore(arrays)
         self.folder.truncate_after(int(meta["round"]))
         return read_records(self.folder.path / "rounds.jsonl")

@@ -170,14 +170,19 @@ def final_table(summary: Summary) -> Table:
     for name, value in summary.final.items():
         table.add_row(name, f"{number_text(value)} (best {number_text(summary.best[name])})")
     table.add_row("rounds", str(summary.rounds))
-    table.add_row("bytes up", bytes_text(summary.up_bytes))
-    table.add_row("bytes down", bytes_text(summary.down_bytes))
-    table.add_row("without compression", f"{number_text(summary.ratio)} times as many")
+    table.add_row("bytes up", _against_dense(summary.up_bytes, summary.traffic.get("up_dense_bytes", 0)))
+    table.add_row("bytes down", _against_dense(summary.down_bytes, summary.traffic.get("down_dense_bytes", 0)))
     table.add_row("network time", seconds_text(summary.virtual_s))
     table.add_row("wall time", seconds_text(summary.wall_s))
     if summary.target is not None:
         table.add_row(f"{summary.metric} {number_text(summary.target)}", _reached(summary))
     return table
+
+
+def _against_dense(sent: int, dense: int) -> str:
+    """Bytes that were sent, and how many times fewer they are than the same values without compression."""
+    ratio = dense / sent if sent else 1.0
+    return f"{bytes_text(sent)} ({number_text(ratio)} times less than dense)" if ratio > 1.01 else bytes_text(sent)
 
 
 def _reached(summary: Summary) -> str:

@@ -1,8 +1,8 @@
 """Finding strategies and topologies: one file is one member, and its file name is its name.
 
 A member is a file of the installed package, an entry point of another package in the group of the same name,
-``package.module:Class``, or ``path/to/file.py``; of the same name the first. Listing names imports nothing; taking a
-member imports that one.
+``package.module:Class``, or ``path/to/file.py``; of the same name the first. Listing names imports nothing;
+taking a member imports that one.
 
 A third party's ``pyproject.toml``::
 
@@ -27,7 +27,7 @@ from fedsparse import sources
 from fedsparse.errors import ConfigError
 from fedsparse.words import nearest, there_are
 
-__all__ = ["Registry", "by_path", "is_path", "strategies", "topologies"]
+__all__ = ["Registry", "by_path", "from_files", "is_path", "strategies", "topologies"]
 
 Found = TypeVar("Found")
 
@@ -140,6 +140,14 @@ def by_path(kind: str, name: str, take: Callable[[object, str], Found]) -> Found
     return take(getattr(module, attribute), name)
 
 
+def from_files() -> list[ModuleType]:
+    """The modules taken from a path: other processes cannot import them by name, so they travel by value."""
+    return [sys.modules[name] for name in _FROM_FILES if name in sys.modules]
+
+
+_FROM_FILES: set[str] = set()
+
+
 def _of_file(kind: str, path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
@@ -157,6 +165,7 @@ def _of_file(kind: str, path: str) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise _broken(kind, path, str(file), error) from error
+    _FROM_FILES.add(name)
     return module
 
 

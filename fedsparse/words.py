@@ -20,7 +20,7 @@ def nearest(word: str, words: Collection[str]) -> str | None:
 
 
 def there_are(word: str, words: Collection[str], lead: str = "there are") -> str:
-    """The end of a message: ``; did you mean 'x'? There are x, y``, or ``; there are x, y`` where none is near."""
+    """The end of a message: ``; did you mean 'x'? There are x, y``, or ``; there are x, y``."""
     near = nearest(word, words)
     known = f"{lead} {listed(words)}"
     return f"; did you mean '{near}'? {known[0].upper()}{known[1:]}" if near else f"; {known}"

@@ -33,7 +33,7 @@ class FedAvg(Strategy):
     uplink_class = "unbiased"
     theory = Theory("fixed_point", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-8)
 
-    lr: float = option(0.1, "local step size η_l", above=0)
+    lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     epochs: int | None = option(None, "passes over each client's examples, instead of steps", at_least=1)

@@ -36,7 +36,7 @@ class Scafcom(Strategy):
     uplink_class = "contractive"
     theory = Theory("optimum", {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)}, rounds=300, within=1e-8)
 
-    lr: float = option(0.1, "local step size η_l", above=0)
+    lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     beta: float = option(0.2, "momentum weight β of the newest gradients", above=0, at_most=1)

@@ -36,7 +36,7 @@ class Scaffold(Strategy):
     uplink_class = "contractive"
     theory = Theory("optimum", {"lr": 0.02, "steps": 5}, rounds=600, within=1e-6)
 
-    lr: float = option(0.1, "local step size η_l", above=0)
+    lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     variant: int = option(2, "rule of the new control variate, the paper's option I or II", choices=(1, 2))

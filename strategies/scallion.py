@@ -37,7 +37,7 @@ class Scallion(Strategy):
     uplink_class = "unbiased"
     theory = Theory("optimum", {"lr": 0.02, "steps": 5, "uplink": RandK(0.1)}, rounds=1200, within=1e-6)
 
-    lr: float = option(0.1, "local step size η_l", above=0)
+    lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     alpha: float | None = option(None, "damping α; 1/(1+ω) of the uplink by default", above=0, at_most=1)

@@ -31,8 +31,9 @@ class Slot(NamedTuple):
 def build(config: RunConfig, key: str) -> Any:
     """The object that one group, or ``faults``, stands for; ``None`` where nothing is chosen.
 
-    A strategy comes with the compressors that it has fields for; a downlink that is among them is not given once
-    more. Of ``data``, ``partition`` and ``model`` it is the function that loads or makes them, with its options.
+    A strategy comes with the compressors that it has fields for; a downlink that is among them is not given
+    once more. Of ``data``, ``partition`` and ``model`` it is the function that loads or makes them, with its
+    options.
 
     Args:
         config: as made by :func:`fedsparse.config.parse`.

@@ -1,4 +1,4 @@
-"""The texts of ``--help``: of the whole command, or of one group, member or key. The first imports no member."""
+"""The texts of ``--help``: of the command, or of one group, member or key. The first imports no member."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``key=value`` in Hydra's grammar, without its surprises: what it cannot read as anything else is text.
 
-Hydra takes ``cosine(0.1,0.01)`` for a function of its own, and stops at ``~/data`` and at letters outside ASCII.
-Such values are put into quotes before it sees them.
+Hydra takes ``cosine(0.1,0.01)`` for a function of its own, and stops at ``~/data`` and at letters outside
+ASCII. Such values are put into quotes before it sees them.
 """
 
 from __future__ import annotations

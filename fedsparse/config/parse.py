@@ -58,7 +58,8 @@ def parse(overrides: Sequence[str]) -> RunConfig:
 def jobs(overrides: Sequence[str]) -> list[Job]:
     """The configurations of a sweep: all combinations of the values of its keys, the last key fastest.
 
-    Several values are written ``a,b``, ``range(0,3)`` or, for members of a group, ``glob(*)``. A ``name`` gets the values that differ behind it, so that every run has its own folder.
+    Several values are written ``a,b``, ``range(0,3)`` or, for members of a group, ``glob(*)``. A ``name`` gets
+    the values that differ behind it, so that every run has its own folder.
 
     Raises:
         ConfigError: one of them cannot be; every run is checked before the first starts.

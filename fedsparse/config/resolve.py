@@ -78,7 +78,7 @@ def plan_of(given: Given) -> Plan:
 
 
 def start_values(plan: Plan, given: Given) -> dict[str, Any]:
-    """Every key's value, the default or the given one; of groups and ``faults`` the values of their options."""
+    """Every key's value, the default or the given one; of groups and ``faults`` those of their options."""
     tree: dict[str, Any] = {key: spec.default for key, spec in plain_keys().items()}
     tree |= {key: dict(start) for key, start in plan.start.items()}
     for key, value in given.items():

@@ -43,9 +43,6 @@ class ToyProblem:
         exact = self.full_gradient(ids, x)
         return exact + self.noise * draw.normal(x.shape[1], x.dtype) if self.noise else exact
 
-    def evaluate(self, x: Tensor) -> Mapping[str, float]:
-        return {"error": self.toy.error(x.numpy())}
-
 
 def noisy(
     toy: Toy, cohorts: Sequence[Cohort], steps: int, noise: float, seed: int = 0
