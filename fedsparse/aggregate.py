@@ -5,31 +5,41 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from fedsparse.errors import ConfigError, ProtocolError
-from fedsparse.message import Payload, concatenate
+from fedsparse.message import MaskedDense, Payload, SeededSparse, Sparse, concatenate
 from fedsparse.options import option, validate
 
-__all__ = ["Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "names"]
+__all__ = ["SPARSE", "Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "names"]
 
 Weighting = Literal["examples", "one"]
+
+SPARSE: tuple[type[Payload], ...] = (Sparse, SeededSparse, MaskedDense)
+"""Payloads that leave most coordinates out, which makes coordinate-wise rules worthless."""
 
 
 @dataclass(frozen=True)
 class Aggregator(ABC):
     """What ``inbox.mean`` does with the names that a strategy declares robust."""
 
-    max_norm: float | None = option(None, "messages with a larger Euclidean norm are rejected; none by default", above=0)
+    linear: ClassVar[bool] = False
+    """Whether the rule is the plain weighted mean, which never needs the dense messages."""
+
+    max_norm: float | None = option(
+        None, "messages with a larger Euclidean norm are rejected; none by default", above=0
+    )
 
     def __post_init__(self) -> None:
         validate(self, "aggregator.")
 
-    linear = False
-    """Whether the rule is the plain weighted mean, which never needs the dense messages."""
+    @property
+    def least(self) -> int:
+        """Messages that the rule needs; a round with fewer is skipped."""
+        return 1
 
     @abstractmethod
     def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
@@ -40,7 +50,7 @@ class Aggregator(ABC):
 class Mean(Aggregator):
     """The weighted mean. One dishonest client can move it anywhere."""
 
-    linear = True
+    linear: ClassVar[bool] = True
 
     def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
         """The weighted sum, in ascending order of the rows."""
@@ -58,8 +68,8 @@ class Median(Aggregator):
         """The middle value of each coordinate; the mean of the two middle ones where M is even."""
         ordered = rows.sort(dim=0).values
         middle = len(rows) // 2
-        upper = ordered[middle]
-        return (upper if len(rows) % 2 else (ordered[middle - 1] + upper) / 2) * coefficients.sum().to(rows.dtype)
+        value = ordered[middle] if len(rows) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        return value * coefficients.sum().to(rows.dtype)
 
 
 @dataclass(frozen=True)
@@ -68,16 +78,13 @@ class TrimmedMean(Aggregator):
 
     trim: int = option(1, "values left out at each end of every coordinate", at_least=0)
 
-    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
-        """The trimmed mean.
+    @property
+    def least(self) -> int:
+        """Messages of which one is left."""
+        return 2 * self.trim + 1
 
-        Raises:
-            ConfigError: nothing is left of the messages of this round.
-        """
-        if 2 * self.trim >= len(rows):
-            raise ConfigError(
-                f"aggregator.trim={self.trim}: leaves nothing of {len(rows)} messages; it must be below half of them"
-            )
+    def combine(self, rows: Tensor, coefficients: Tensor) -> Tensor:
+        """The mean of what is left of at least ``least`` rows."""
         kept = rows.sort(dim=0).values[self.trim : len(rows) - self.trim]
         return kept.mean(dim=0) * coefficients.sum().to(rows.dtype)
 
@@ -118,9 +125,17 @@ class Inbox:
         robust: tuple[str, ...] | None = None,
         ages: Tensor | None = None,
     ) -> None:
-        """Args: senders ``[M]`` ascending; their examples ``[M]``; coefficients ``[M]``; batches of messages in the same
-        order, M rows in all; the rule and the names it applies to (``None``: all); ages ``[M]``.
-        """  # noqa: D205
+        """Makes an inbox.
+
+        Args:
+            senders: ids ``[M]``, ascending.
+            examples: of each sender, ``[M]``.
+            weights: coefficients of ``by="examples"``, ``[M]`` float64.
+            parts: batches of messages in the same order, M rows in all.
+            rule: what ``mean`` does.
+            robust: the names that it applies to; ``None``: all.
+            ages: of what each sender heard, in server versions, ``[M]``; zero by default.
+        """
         self.senders, self.examples, self.weights = senders, examples, weights
         self.ages = torch.zeros_like(senders) if ages is None else ages
         self._parts, self._rule, self._robust = parts, rule, robust
@@ -131,11 +146,17 @@ class Inbox:
         coefficients = _choose(by, self.weights, ones)
         if self._rule.linear or (self._robust is not None and name not in self._robust):
             return self._reduce(name, coefficients)
+        if isinstance(self._named(name)[0][name], SPARSE):
+            raise ConfigError(
+                f"aggregator={type(self._rule).__name__.lower()}: message '{name}' is sparse, so the middle value of "
+                "almost every coordinate would be zero; use uplink=identity, or aggregator=mean"
+            )
         return self._rule.combine(self.stack(name), coefficients)
 
     def sum(self, name: str, by: Weighting = "one") -> Tensor:
         """Sum ``[d]`` of the messages, each counted once or as often as its sender has examples."""
-        return self._reduce(name, _choose(by, self.examples.to(self.weights.dtype), torch.ones_like(self.weights)))
+        examples = self.examples.to(self.weights.dtype)
+        return self._reduce(name, _choose(by, examples, torch.ones_like(self.weights)))
 
     def stack(self, name: str) -> Tensor:
         """All messages, dense, ``[M, d]``."""

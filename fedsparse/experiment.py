@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedsparse import config as configuration
-from fedsparse import rng
+from fedsparse import registry, rng
 from fedsparse.config import RunConfig
-from fedsparse.errors import ConfigError, Interrupted
+from fedsparse.errors import ConfigError, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain, read_records
@@ -34,11 +35,14 @@ __all__ = ["run"]
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
 
+_STORE = 256 << 20
+"""Bytes of Ray's shared memory: two broadcasts and two rounds of dense messages fit for small models."""
+
+_PRELOAD = ("fedsparse.engine.block", "fedsparse.simulation")
+"""What workers import while the driver is still busy."""
+
 _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
-
-_ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
-"""Keys that do not change a result: a run may be resumed with others."""
 
 
 def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
@@ -54,9 +58,12 @@ def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
     Raises:
         FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
     """
+    parts = _build(config)
     with ExitStack() as stack:
         if config.resume:
             folder = stack.enter_context(RunFolder.resume(Path(config.resume)))
+            if folder.finished:
+                raise RunFolderError(f"{folder.path}: this run is finished, its result is in summary.json")
         else:
             path = Path(config.runs) / config.name if config.name else default_path(_title(config), Path(config.runs))
             text = configuration.to_yaml(config) + _versions_text()
@@ -64,9 +71,9 @@ def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if pool is None:
-            pool = _pool(config, progress.note)
+            pool = _pool(config, parts, progress.note)
             stack.callback(pool.close)
-        return _Run(config, folder, progress, pool).go()
+        return _Run(config, parts, folder, progress, pool).go()
 
 
 @dataclass
@@ -74,6 +81,7 @@ class _Run:
     """One run, from its first or its checkpointed round to its end."""
 
     config: RunConfig
+    parts: _Parts
     folder: RunFolder
     progress: Progress
     pool: Pool
@@ -81,7 +89,7 @@ class _Run:
     def go(self) -> Summary:
         from fedsparse.engine.session import Place, Session
 
-        parts = _build(self.config)
+        parts = self.parts
         place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
         with Session(
             parts.plan, parts.recipe, parts.arrays, self.pool, place, self.progress.note, parts.workload
@@ -117,7 +125,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have been made with: everything but where it ran."""
         own = configuration.flat(self.config)
-        result = {key: value for key, value in own.items() if key.partition(".")[0] not in _ELSEWHERE}
+        result = {key: value for key, value in own.items() if key.partition(".")[0] not in configuration.ELSEWHERE}
         return {"config": result, "versions": {k: _version(k) for k in ("fedsparse", "torch", "numpy")}}
 
     def _save(self, server: Server, number: int) -> None:
@@ -213,21 +221,27 @@ def _workload(
     return SupervisedRecipe(model, config.batch, found.scale, found.shift), shared_arrays(examples)
 
 
-def _pool(config: RunConfig, note: Callable[[str], None]) -> Pool:
-    workers = config.engine.options.get("workers") or _cores()
+def _pool(config: RunConfig, parts: _Parts, note: Callable[[str], None]) -> Pool:
+    options = config.engine.options
     if config.engine.name == "local":
         from fedsparse.engine.local import LocalPool
 
-        return LocalPool(workers)
+        return LocalPool(options.get("workers") or _cores())
+    address = options.get("address")
+    workers = options.get("workers") or (None if address else _cores())
+    note(f"joining the Ray cluster at {address} ..." if address else f"starting Ray with {workers} workers ...")
     from fedsparse.engine.ray_pool import RayPool
 
-    note(f"starting Ray with {workers} workers ...")
-    return RayPool(workers, config.engine.options.get("address"))
+    numbers = parts.workload.start.x.numel() * parts.plan.cohort
+    made = RayPool(workers, address, store=max(_STORE, 5 * 4 * numbers), preload=_PRELOAD)
+    from ray import cloudpickle
+
+    for module in registry.from_files():  # workers cannot import what was given as a path
+        cloudpickle.register_pickle_by_value(module)
+    return made
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0))
 
 

@@ -56,8 +56,12 @@ def allowed(entry: Field[Any]) -> str:
     if m.get("choices") is not None:
         return "one of " + ", ".join(str(c) for c in m["choices"])
     words = (("above", "above"), ("at_least", "at least"), ("below", "below"), ("at_most", "at most"))
-    bounds = [f"{word} {m[key]:g}" for key, word in words if m.get(key) is not None]
+    bounds = [f"{word} {_plain(m[key])}" for key, word in words if m.get(key) is not None]
     return "a number " + " and ".join(bounds) if bounds else ""
+
+
+def _plain(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _fits(value: float, m: Any) -> bool:  # noqa: ANN401 - a read-only mapping

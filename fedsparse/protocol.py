@@ -16,7 +16,7 @@ A client's new state takes effect when its message was accepted, what it *held* 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -100,7 +100,8 @@ class Layout:
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Views ``[..., *shape]`` of ``flat [..., d]``, one for each name."""
-        return {f.name: flat[..., f.slice].unflatten(-1, f.shape or (1,)) for f in self.fields}
+        lead = flat.shape[:-1]
+        return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
 
     @staticmethod
     def of(shapes: Mapping[str, Sequence[int]], prunable: frozenset[str] = frozenset()) -> Layout:
@@ -342,6 +343,3 @@ class Strategy:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         now = {name: v.at(round, rounds) for name, v in values.items() if isinstance(v, Schedule)}
         return replace(self, **now) if now else self
-
-
-Predict = Callable[[Tensor, Tensor], Tensor]

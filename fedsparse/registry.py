@@ -186,7 +186,7 @@ def _origin(point: EntryPoint) -> str:
 
 
 def _is_strategy(found: type) -> bool:
-    from fedsparse.protocol import Strategy  # brings torch, which names and help do without  # noqa: PLC0415
+    from fedsparse.protocol import Strategy  # brings torch, which names and help do without
 
     return issubclass(found, Strategy) and found is not Strategy
 

@@ -1,4 +1,7 @@
-"""The command ``python -m fedsparse.run``: one run, a sweep, the resolved configuration, or help."""
+"""The command ``python -m fedsparse.run``: one run, a sweep, the resolved configuration, or help.
+
+Imports are inside the functions that need them: help and mistakes are to be answered at once, without torch.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from fedsparse.errors import ConfigError, FedSparseError
 from fedsparse.words import nearest
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from fedsparse.config import Job, RunConfig
     from fedsparse.summary import Summary
@@ -51,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _split(sys.argv[1:] if argv is None else argv)
         return _run(arguments)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: one line and a status for whatever happened
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as in "--help | head"; the interpreter's own flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence
         return _report(error, "verbose" in arguments.flags)
     except KeyboardInterrupt:
         return _interrupted()
@@ -84,8 +91,8 @@ def _run(arguments: _Arguments) -> int:
     # Before torch and NumPy are imported: parallel work is cut into blocks of clients, one thread for each.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from fedsparse import config  # noqa: PLC0415
-    from fedsparse.progress import final_table  # noqa: PLC0415
+    from fedsparse import config
+    from fedsparse.progress import final_table
 
     if "sweep" in arguments.flags:
         found = config.jobs(arguments.overrides)
@@ -96,38 +103,37 @@ def _run(arguments: _Arguments) -> int:
         return 0
     if "sweep" in arguments.flags:
         return _sweep(found, "verbose" in arguments.flags)
-    _print(final_table(_experiment(found[0].config)))
+    _console().print(final_table(_experiment(found[0].config)))
     return 0
 
 
 def _help(topics: Sequence[str]) -> int:
-    from rich.console import Console  # noqa: PLC0415
+    from fedsparse.config.help import show_help
 
-    from fedsparse.config.help import show_help  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 110
+    console = _console()
     for topic in topics or (None,):
         show_help(console, topic)
     return 0
 
 
-def _print(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415
+def _console() -> Console:
+    from rich.console import Console
 
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 110
+    return console
 
 
 def _experiment(config: RunConfig) -> Summary:
-    from fedsparse.experiment import run  # noqa: PLC0415
+    from fedsparse.experiment import run
 
     return run(config)
 
 
 def _sweep(found: Sequence[Job], verbose: bool) -> int:
     """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
-    from fedsparse.sweep import Outcome, table_of  # noqa: PLC0415
+    from fedsparse.sweep import Outcome, table_of
 
     outcomes: list[Outcome] = []
     for number, job in enumerate(found, start=1):
@@ -140,7 +146,7 @@ def _sweep(found: Sequence[Job], verbose: bool) -> int:
             outcomes.append(Outcome(job.label, _interrupted(), None))
         if outcomes[-1].status == INTERRUPTED:
             break
-    _print(table_of(outcomes))
+    _console().print(table_of(outcomes))
     return next((outcome.status for outcome in outcomes if outcome.status), 0)
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from fedsparse import rng
 from fedsparse.aggregate import Aggregator, Mean
-from fedsparse.cohort.analytic import AnalyticWorkload, Problem
+from fedsparse.cohort.analytic import AnalyticWorkload
 from fedsparse.cohort.supervised import Examples, SupervisedWorkload
 from fedsparse.compress import Compressor, Identity
+from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
@@ -119,7 +120,7 @@ def simulate(
 
     Args:
         strategy: a strategy with its hyper-parameters.
-        problem: an analytic problem, see :class:`~fedsparse.cohort.analytic.Problem`.
+        problem: an analytic problem, see :class:`~fedsparse.data.problem.Problem`.
         examples: a data set and who holds what.
         model: the module to train on it; its weights are the start and are left alone.
         batch: examples of a minibatch, 0 for all of a client's.

@@ -20,19 +20,32 @@ __all__ = ["AnalyticTask", "AnalyticWorkload"]
 class AnalyticTask(ClientTask):
     """C clients of a :class:`Problem`."""
 
-    def __init__(self, problem: Problem, layout: Layout, sizes: Tensor, ids: Tensor, seed: int, round: int) -> None:  # noqa: A002
+    def __init__(
+        self,
+        problem: Problem,
+        layout: Layout,
+        sizes: Tensor,
+        ids: Tensor,
+        seed: int,
+        round: int,  # noqa: A002
+    ) -> None:
         super().__init__(ids, sizes, layout, torch.zeros(1, 0))
         self._problem, self._name = problem, (seed, round)
 
-    def _gradient(self, y: Tensor, stats: Tensor, rows: slice, step: int, out: Tensor) -> Tensor:
+    def _gradient(
+        self, y: Tensor, stats: Tensor, rows: slice, step: int, running: Tensor, out: Tensor
+    ) -> Tensor:
         del stats
-        seed, round_ = self._name
         ids = self.ids[rows]
-        draw = rng.Streams(seed, f"batches:{step}", round_, ids.tolist())
-        out.copy_(_checked(self._problem.gradient(ids, y, draw), y, "gradient"))
-        self.gradient_calls[rows] += 1
-        self.examples[rows] += self.sizes[rows]
-        return self._losses(ids, y)
+        out.copy_(_checked(self._problem.gradient(ids, y, self._draw(ids, str(step))), y, "gradient"))
+        out[~running] = 0
+        self.gradient_calls[rows] += running
+        self.examples[rows] += self.sizes[rows] * running
+        return torch.where(running, self._losses(ids, y), 0)
+
+    def _draw(self, ids: Tensor, step: str) -> rng.Streams:
+        seed, round_ = self._name
+        return rng.Streams(seed, f"batches:{step}", round_, ids.tolist())
 
     def _losses(self, ids: Tensor, x: Tensor) -> Tensor:
         known = getattr(self._problem, "loss", None)
@@ -41,15 +54,12 @@ class AnalyticTask(ClientTask):
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``."""
         x = x.expand(len(self.ids), -1)
+        self.gradient_calls += 1
+        self.examples += self.sizes
         whole = getattr(self._problem, "full_gradient", None)
         if whole is not None:
             return _checked(whole(self.ids, x), x, "full_gradient")
-        seed, round_ = self._name
-        return _checked(
-            self._problem.gradient(self.ids, x, rng.Streams(seed, "batches:full", round_, self.ids.tolist())),
-            x,
-            "gradient",
-        )
+        return _checked(self._problem.gradient(self.ids, x, self._draw(self.ids, "full")), x, "gradient")
 
     def loss(self, x: Tensor) -> Tensor:
         """Loss of each client, ``[C]``; NaN where the problem has none."""

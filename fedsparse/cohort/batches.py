@@ -37,16 +37,6 @@ class Batches:
         epoch, k = divmod(step, int(self.per_epoch[client]))
         return self._order(client, epoch)[k * batch : (k + 1) * batch]
 
-    def table(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions ``[C, width]``, zero where there is none, and the number of real ones ``[C]``."""
-        positions = np.zeros((len(self._ids), self.width), dtype=np.int64)
-        counts = np.zeros(len(self._ids), dtype=np.int64)
-        for client in range(len(self._ids)):
-            chosen = self.of(client, step)
-            positions[client, : len(chosen)] = chosen
-            counts[client] = len(chosen)
-        return positions, counts
-
     def _order(self, client: int, epoch: int) -> np.ndarray:
         passes = self._passes[client]
         while len(passes) <= epoch:

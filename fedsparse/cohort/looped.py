@@ -66,13 +66,23 @@ def steady(module: nn.Module, generator: torch.Generator) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
             setattr(module, name, _KeyedDropout(child.p, not isinstance(child, nn.Dropout), generator))
-        elif getattr(child, "dropout", 0.0) or isinstance(child, nn.RReLU | nn.AlphaDropout | nn.FractionalMaxPool2d):
+        elif isinstance(child, _UNKEYED) or _share(child) > 0:
             raise ConfigError(
                 f"model: layer '{name}' ({type(child).__name__}) draws from PyTorch's global random generator, so runs "
                 "would not repeat; use separate nn.Dropout layers instead"
             )
         else:
             steady(child, generator)
+
+
+_UNKEYED = (nn.RReLU, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
+"""Layers that draw from PyTorch's global generator and cannot be replaced."""
+
+
+def _share(layer: nn.Module) -> float:
+    """Dropout that a layer, such as an LSTM, applies by itself."""
+    share = getattr(layer, "dropout", 0.0)  # a child of that name is a module
+    return float(share) if isinstance(share, int | float) else 0.0
 
 
 class Looped:
@@ -113,7 +123,9 @@ class Looped:
             self.generator.manual_seed(keys[i])
             with torch.enable_grad():
                 loss = loss_of(self._module(inputs[i, :n]), targets[i, :n])
-                grads: Any = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+                grads: Any = torch.autograd.grad(
+                    loss, self._parameters, allow_unused=True, materialize_grads=True
+                )
             views = self._layout.split(out[i])
             for view, grad in zip(views.values(), grads, strict=True):
                 view.copy_(grad.view(view.shape))

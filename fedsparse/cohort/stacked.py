@@ -19,7 +19,9 @@ def chain(module: nn.Module) -> list[nn.Module] | None:
     known = all(type(layer) in {nn.Linear, nn.ReLU, nn.Flatten, nn.Identity} for layer in layers)
     names = [layer for layer in layers if isinstance(layer, nn.Linear)]
     shared = len({id(layer.weight) for layer in names}) < len(names)
-    flat = all(layer.start_dim == 1 and layer.end_dim == -1 for layer in layers if isinstance(layer, nn.Flatten))
+    flat = all(
+        layer.start_dim == 1 and layer.end_dim == -1 for layer in layers if isinstance(layer, nn.Flatten)
+    )
     if not known or shared or not flat or not names or layers[-1] is not names[-1]:
         return None
     return layers

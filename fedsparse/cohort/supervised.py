@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedsparse import rng
 from fedsparse.cohort.batches import Batches
-from fedsparse.cohort.looped import Looped, bind, layouts, loss_of
+from fedsparse.cohort.looped import Looped, bind, layouts, loss_of, steady
 from fedsparse.cohort.stacked import Stacked, chain
 from fedsparse.cohort.task import ClientTask
 from fedsparse.protocol import Start
@@ -65,58 +65,85 @@ class Examples:
 class SupervisedTask(ClientTask):
     """C clients of a data set."""
 
-    def __init__(self, workload: SupervisedWorkload, ids: Tensor, seed: int, round: int, buffers: Tensor) -> None:  # noqa: A002
+    def __init__(
+        self,
+        workload: SupervisedWorkload,
+        ids: Tensor,
+        seed: int,
+        round: int,
+        buffers: Tensor,  # noqa: A002
+    ) -> None:
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._workload, self._name = workload, (seed, round)
         self._batches = Batches(seed, round, ids.tolist(), self.sizes.numpy(), workload.batch)
+        self._step = 0
         self.together = workload.form.together
 
-    def _gradient(self, y: Tensor, stats: Tensor, rows: slice, step: int, out: Tensor) -> Tensor:
+    def _gradient(
+        self, y: Tensor, stats: Tensor, rows: slice, step: int, running: Tensor, out: Tensor
+    ) -> Tensor:
         inputs, targets, counts = self._minibatch(rows, step)
-        seed, round_ = self._name
-        keys = [rng.seed64(seed, f"dropout:{step}", round_, int(i)) for i in self.ids[rows]]
-        self.gradient_calls[rows] += 1
+        counts *= running
+        self.gradient_calls[rows] += counts > 0
         self.examples[rows] += counts
+        keys = self._keys(f"dropout:{step}", rows)
         return self._workload.form.gradient(y, stats, inputs, targets, counts, out, keys)
+
+    def _keys(self, purpose: str, rows: slice = slice(None)) -> list[int]:
+        """Seeds of the clients' dropout."""
+        seed, round_ = self._name
+        return [rng.seed64(seed, purpose, round_, int(i)) for i in self.ids[rows]]
 
     def _minibatch(self, rows: slice, step: int) -> tuple[Tensor, Tensor, Tensor]:
         clients = range(*rows.indices(len(self.ids)))
-        positions = np.zeros((len(clients), self._batches.width), dtype=np.int64)
-        counts = np.zeros(len(clients), dtype=np.int64)
-        for k, client in enumerate(clients):
-            own = self._batches.of(client, step)
-            positions[k, : len(own)] = self._own(client)[own]
-            counts[k] = len(own)
-        return self._gather(positions, counts)
+        chosen = [self._own(client)[self._batches.of(client, step)] for client in clients]
+        return self._gather(chosen, self._batches.width)
 
-    def _gather(self, positions: np.ndarray, counts: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _gather(self, chosen: Sequence[np.ndarray], width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and targets ``[C, width, ...]`` at each client's positions, padded, and the real rows ``[C]``."""
+        positions = np.zeros((len(chosen), width), dtype=np.int64)
+        for row, own in zip(positions, chosen, strict=True):
+            row[: len(own)] = own
         held = self._workload.examples
-        return held.inputs(held.x, positions), torch.from_numpy(held.y[positions]), torch.from_numpy(counts)
+        counts = torch.tensor([len(own) for own in chosen], dtype=torch.int64)
+        return held.inputs(held.x, positions), torch.from_numpy(held.y[positions]), counts
 
     def _own(self, client: int) -> np.ndarray:
         held, i = self._workload.examples, int(self.ids[client])
         return held.indices[held.offsets[i] : held.offsets[i + 1]]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The minibatch of ``step``: inputs ``[C, B, ...]``, targets ``[C, B, ...]``, real rows ``[C]``."""
-        return self._minibatch(slice(0, len(self.ids)), step)
+        """The minibatch of ``step``: inputs ``[C, B, ...]``, targets ``[C, B, ...]``, real rows ``[C]``.
+
+        Whoever takes one trains on it, so it counts as a gradient.
+        """
+        inputs, targets, counts = self._minibatch(slice(None), step)
+        self.gradient_calls += counts > 0
+        self.examples += counts
+        self._step = step
+        return inputs, targets, counts
 
     def forward(self, x: Tensor, inputs: Tensor, buffers: Tensor | None = None, train: bool = True) -> Tensor:
-        """Differentiable outputs ``[C, B, classes]`` of the model at ``x [C, d]``; statistics are left alone."""
-        stats = self.buffers if buffers is None else buffers
-        return self._workload.outputs(x.expand(len(self.ids), -1), stats, inputs, train=train)
+        """Differentiable outputs ``[C, B, classes]`` of the model at ``x [C, d]``; statistics are left alone.
+
+        Dropout is that of the last ``batch``: the same at two points.
+        """
+        stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1)
+        keys = self._keys(f"dropout:{self._step}")
+        return self._workload.outputs(x.expand(len(self.ids), -1), stats, inputs, keys if train else None)
 
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone, at the parameters ``x``."""
-        inputs, _, counts = self.batch(step)
+        inputs, _, counts = self._minibatch(slice(None), step)
         return self._workload.statistics(x.expand(len(self.ids), -1), inputs, counts)
 
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``: mean of pieces weighted by their sizes."""
         x = x.expand(len(self.ids), -1)
         total, part = torch.zeros_like(x), torch.empty_like(x)
-        for inputs, targets, counts in self._sweep():
-            self._workload.form.gradient(x, self.buffers.clone(), inputs, targets, counts, part, [0] * len(x))
+        for piece, (inputs, targets, counts) in enumerate(self._sweep()):
+            keys = self._keys(f"dropout:full:{piece}")
+            self._workload.form.gradient(x, self.buffers.clone(), inputs, targets, counts, part, keys)
             total += part * (counts / self.sizes.clamp(min=1)).to(x.dtype)[:, None]
             self.examples += counts
         self.gradient_calls += self.sizes.gt(0)
@@ -130,17 +157,17 @@ class SupervisedTask(ClientTask):
             for inputs, targets, counts in self._sweep():
                 for i, n in enumerate(counts.tolist()):
                     if n:
-                        out = self._workload.outputs(x[i : i + 1], self.buffers[i : i + 1], inputs[i : i + 1, :n])
+                        out = self._workload.outputs(
+                            x[i : i + 1], self.buffers[i : i + 1], inputs[i : i + 1, :n]
+                        )
                         total[i] += loss_of(out[0], targets[i, :n]) * (n / int(self.sizes[i]))
         return total
 
     def _sweep(self, width: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for first in range(0, int(self.sizes.max()) if len(self.sizes) else 0, width):
-            positions = np.zeros((len(self.ids), width), dtype=np.int64)
-            counts = (self.sizes.numpy() - first).clip(0, width)
-            for client, n in enumerate(counts.tolist()):
-                positions[client, :n] = self._own(client)[first : first + n]
-            yield self._gather(positions, counts)
+        """All examples, in pieces."""
+        own = [self._own(client) for client in range(len(self.ids))]
+        for first in range(0, max(map(len, own), default=0), width):
+            yield self._gather([at[first : first + width] for at in own], width)
 
     def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
         if epochs is None:
@@ -160,12 +187,14 @@ class SupervisedWorkload:
         flat = [named[f.name].detach().flatten() for f in layout]
         stats = [named[f.name].detach().flatten() for f in buffers]
         self.start = Start(torch.cat(flat), layout, torch.cat([*stats, torch.zeros(0)]), buffers)
-        self._module = copy.deepcopy(module)
+        self._module, self._dropout = copy.deepcopy(module), torch.Generator()
+        steady(self._module, self._dropout)
         layers = chain(module)
-        trained = copy.deepcopy(module)
         classes = not np.issubdtype(examples.y.dtype, np.floating)
         self.form: Stacked | Looped = (
-            Stacked(layers, layout) if layers and classes and examples.y.ndim == 1 else Looped(trained, layout, buffers)
+            Stacked(layers, layout)
+            if layers and classes and examples.y.ndim == 1
+            else Looped(copy.deepcopy(module), layout, buffers)
         )
 
     def sizes(self, ids: Tensor) -> Tensor:
@@ -173,16 +202,23 @@ class SupervisedWorkload:
         return self.examples.sizes(ids)
 
     def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> SupervisedTask:  # noqa: A002
-        """The task of the clients ``ids`` in ``round``, whose statistics start from ``buffers [C, b]`` or ``[1, b]``."""
+        """The task of the clients ``ids`` in ``round``; statistics start from ``buffers``, ``[C, b]`` or ``[1, b]``."""
         return SupervisedTask(self, ids, seed, round, buffers)
 
-    def outputs(self, x: Tensor, stats: Tensor, inputs: Tensor, train: bool = False) -> Tensor:
-        """Outputs ``[C, B, ...]`` for ``x [C, d]``, differentiable in ``x``; ``stats [C, b]`` are not advanced."""
-        self._module.train(train)
+    def outputs(self, x: Tensor, stats: Tensor, inputs: Tensor, keys: Sequence[int] | None = None) -> Tensor:
+        """Outputs ``[C, B, ...]`` for ``x [C, d]``, differentiable in ``x``; ``stats [C, b]`` are not advanced.
+
+        In training mode with ``keys``, which seed each client's dropout; without, in evaluation mode.
+        """
+        self._module.train(keys is not None)
         rows = []
         for i in range(len(x)):
+            if keys is not None:
+                self._dropout.manual_seed(keys[i])
             values = self.start.layout.split(x[i]) | self.start.buffer_layout.split(stats[i].clone())
-            shaped = {f.name: values[f.name].view(f.shape) for f in (*self.start.layout, *self.start.buffer_layout)}
+            shaped = {
+                f.name: values[f.name].view(f.shape) for f in (*self.start.layout, *self.start.buffer_layout)
+            }
             rows.append(torch.func.functional_call(self._module, shaped, (inputs[i],)))
         return torch.stack(rows)
 
@@ -197,9 +233,10 @@ class SupervisedWorkload:
             self._module.train()
             with torch.no_grad():
                 for i, n in enumerate(counts.tolist()):
-                    bind(self._module, self.start.layout, x[i].detach())
-                    bind(self._module, self.start.buffer_layout, rows[i])
-                    self._module(inputs[i, :n])
+                    if n:
+                        bind(self._module, self.start.layout, x[i].detach())
+                        bind(self._module, self.start.buffer_layout, rows[i])
+                        self._module(inputs[i, :n])
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

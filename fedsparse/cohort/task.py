@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,35 @@ from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Layout, Trained
 
 __all__ = ["ClientTask"]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One step of local training for some clients; optional tensors are ``[C, d]``."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    prox: float
+    centre: Tensor
+    shift: Tensor | None
+    mask: Tensor | None
+
+    def move(self, y: Tensor, gradient: Tensor, velocity: Tensor, running: Tensor) -> None:
+        """Moves ``y`` in place where ``running [C]``; uses up ``gradient``, and advances ``velocity``."""
+        if self.shift is not None:
+            gradient.add_(self.shift)
+        if self.weight_decay:
+            gradient.add_(y, alpha=self.weight_decay)
+        if self.prox:
+            gradient.add_(y - self.centre, alpha=self.prox)
+        if self.momentum:
+            gradient = velocity.mul_(self.momentum).add_(gradient)
+        if not bool(running.all()):
+            gradient = torch.where(running[:, None], gradient, 0)
+        y.add_(gradient, alpha=-self.lr)
+        if self.mask is not None:
+            y.mul_(self.mask)
 
 
 class ClientTask(ABC):
@@ -24,19 +54,36 @@ class ClientTask(ABC):
         buffers: statistics ``[C, b]``: those to start from, and after training those it ended with.
         gradient_calls: minibatch gradients computed so far, ``[C]``.
         examples: examples that went through forward and backward so far, ``[C]``.
+        train_loss: mean minibatch loss of the last ``sgd`` or ``grad``, ``[C]``; NaN before.
     """
 
     together = True
+    """Whether all clients take a step side by side, or one goes all its steps after the other."""
 
     def __init__(self, ids: Tensor, sizes: Tensor, layout: Layout, buffers: Tensor) -> None:
         self.ids, self.sizes, self.layout = ids, sizes, layout
         self.buffers = buffers.expand(len(ids), -1)
         self.gradient_calls = torch.zeros(len(ids), dtype=torch.int64)
         self.examples = torch.zeros(len(ids), dtype=torch.int64)
+        self.train_loss = torch.full((len(ids),), float("nan"))
 
     @abstractmethod
-    def _gradient(self, y: Tensor, stats: Tensor, rows: slice, step: int, out: Tensor) -> Tensor:
-        """Minibatch gradients of the clients ``rows`` at ``y`` into ``out``; their losses; advances ``stats``."""
+    def _gradient(
+        self, y: Tensor, stats: Tensor, rows: slice, step: int, running: Tensor, out: Tensor
+    ) -> Tensor:
+        """Minibatch gradients of the clients ``rows``.
+
+        Args:
+            y: their points, ``[R, d]``.
+            stats: their statistics ``[R, b]``, advanced in place.
+            rows: which clients.
+            step: names the minibatch.
+            running: who takes the step, ``[R]`` bool; the others' gradient and loss are zero, and are not counted.
+            out: gets the gradients, ``[R, d]``.
+
+        Returns:
+            their losses, ``[R]``.
+        """
 
     @abstractmethod
     def full_grad(self, x: Tensor) -> Tensor:
@@ -64,63 +111,53 @@ class ClientTask(ABC):
         mask: Tensor | None = None,
         buffers: Tensor | None = None,
     ) -> Trained:
-        """Local training; see :class:`~fedsparse.protocol.Task`."""
-        if (steps is None) == (epochs is None):
-            raise ProtocolError(f"task.sgd: give steps or epochs, one of them (steps={steps}, epochs={epochs})")
-        clients, size = len(self.ids), x.shape[-1]
-        x = x.expand(clients, size)
+        """Local training; see :class:`~fedsparse.protocol.Task`.
+
+        Raises:
+            ProtocolError: not just one of ``steps`` and ``epochs`` is given, or it is negative.
+        """
+        if (steps is None) == (epochs is None) or (steps or 0) < 0 or (epochs or 0) < 0:
+            raise ProtocolError(
+                f"task.sgd: give steps or epochs, one of them, at least 0 (steps={steps}, epochs={epochs})"
+            )
+        shape = (len(self.ids), x.shape[-1])
+        x = x.expand(shape)
         y = x.clone() if mask is None else x * mask
-        stats = (self.buffers if buffers is None else buffers).expand(clients, -1).clone()
+        stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1).clone()
         count = self._steps(steps, epochs)
-        taken = count.clamp(min=1)[:, None].to(x.dtype)
-        plain = not (momentum or weight_decay or prox) and mask is None
-        mean_grad = torch.zeros_like(y) if not plain else torch.empty(0)
-        losses = torch.zeros(clients, dtype=x.dtype)
+        gradients, losses = torch.zeros_like(y), torch.zeros(len(y), dtype=y.dtype)
         for rows in self._groups():
-            ahead = None if shift is None else shift.expand(clients, size)[rows]
-            velocity = torch.zeros_like(y[rows]) if momentum else None
+            rule = _Rule(
+                lr, momentum, weight_decay, prox, x[rows], _part(shift, shape, rows), _part(mask, shape, rows)
+            )
             gradient = torch.empty_like(y[rows])
+            velocity = torch.zeros_like(gradient) if momentum else gradient
             for step in range(int(count[rows].max())):
                 running = count[rows] > step
-                loss = self._gradient(y[rows], stats[rows], rows, step, gradient)
-                if not bool(running.all()):
-                    gradient[~running] = 0
-                losses[rows] += torch.where(running, loss, 0)
-                if not plain:
-                    mean_grad[rows] += gradient
-                move = gradient
-                if ahead is not None:
-                    move = move.add_(ahead)
-                if weight_decay:
-                    move = move.add_(y[rows], alpha=weight_decay)
-                if prox:
-                    move = move.add_(y[rows] - x[rows], alpha=prox)
-                if velocity is not None:
-                    move = velocity.mul_(momentum).add_(move)
-                if not bool(running.all()):
-                    move = move * running[:, None]
-                y[rows].add_(move, alpha=-lr)
-                if mask is not None:
-                    y[rows].mul_(mask.expand(clients, size)[rows])
-        if plain:
-            mean_grad = (x - y) / (taken * lr)
-            mean_grad = mean_grad if shift is None else mean_grad - shift
-        else:
-            mean_grad = mean_grad / taken
-        self.buffers = stats
-        return Trained(y, count[:, None].to(x.dtype), mean_grad, losses / taken[:, 0], stats)
+                losses[rows] += self._gradient(y[rows], stats[rows], rows, step, running, gradient)
+                # Summed up, not found from x - y: that has lost the digits below those of x.
+                gradients[rows] += gradient
+                rule.move(y[rows], gradient, velocity, running)
+        taken = count.clamp(min=1).to(y.dtype)
+        self.buffers, self.train_loss = stats, losses / taken
+        return Trained(y, count[:, None].to(y.dtype), gradients / taken[:, None], self.train_loss, stats)
 
     def grad(self, x: Tensor, step: int = 0) -> Tensor:
         """Minibatch gradient ``[C, d]``; in training mode, so that statistics advance."""
-        x = x.expand(len(self.ids), -1)
-        stats = self.buffers.clone()
-        out = torch.empty(x.shape, dtype=x.dtype)
+        clients = len(self.ids)
+        x = x.expand(clients, -1)
+        stats, losses = self.buffers.clone(), torch.empty(clients, dtype=x.dtype)
+        out, running = torch.empty(x.shape, dtype=x.dtype), self._steps(1, None) > 0
         for rows in self._groups():
-            self._gradient(x[rows], stats[rows], rows, step, out[rows])
-        self.buffers = stats
+            losses[rows] = self._gradient(x[rows], stats[rows], rows, step, running[rows], out[rows])
+        self.buffers, self.train_loss = stats, losses
         return out
 
     def _groups(self) -> Iterator[slice]:
         clients = len(self.ids)
         width = clients if self.together else 1
         return (slice(i, i + width) for i in range(0, clients, max(width, 1)))
+
+
+def _part(values: Tensor | None, shape: tuple[int, int], rows: slice) -> Tensor | None:
+    return None if values is None else values.expand(shape)[rows]

@@ -101,7 +101,7 @@ def _with_compressors(strategy: Any, config: RunConfig) -> Any:
 
 def _refusal(compressor: Any, wanted: Any, strategy: str) -> str | None:
     """Why a compressor is not of the wanted class for vectors of any length; ``None`` where it is."""
-    from fedsparse.compress import require  # noqa: PLC0415
+    from fedsparse.compress import require
 
     texts = []
     for size in _SIZES:

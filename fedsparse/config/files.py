@@ -14,7 +14,7 @@ from fedsparse.config.specs import shown
 from fedsparse.errors import ConfigError
 from fedsparse.words import there_are
 
-__all__ = ["differences", "from_yaml", "given_of", "given_of", "to_yaml"]
+__all__ = ["differences", "flat", "from_yaml", "given_of", "to_yaml"]
 
 _OTHERS = frozenset({"versions"})
 """Sections of ``config.yaml`` that are about the run's surroundings."""

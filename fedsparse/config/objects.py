@@ -23,7 +23,16 @@ from fedsparse.words import there_are
 if TYPE_CHECKING:
     from fedsparse.compress import Compressor
 
-__all__ = ["compressor", "compressor_class", "compressor_name", "made", "plain", "specs_of", "text_of"]
+__all__ = [
+    "as_typed",
+    "compressor",
+    "compressor_class",
+    "compressor_name",
+    "made",
+    "plain",
+    "specs_of",
+    "text_of",
+]
 
 Made = TypeVar("Made")
 
@@ -63,7 +72,7 @@ def made(cls: type[Made], options: Mapping[str, object], key: str, *, schedules:
         thing = cls(**values)
         validate(thing)
     except ConfigError as error:
-        raise ConfigError(_as_typed(str(error), key, values, options)) from None
+        raise ConfigError(as_typed(str(error), key, values, options)) from None
     return thing
 
 
@@ -76,7 +85,7 @@ def _object(spec: OptionSpec, value: object, key: str) -> Any:
     return read
 
 
-def _as_typed(text: str, key: str, values: Mapping[str, object], options: Mapping[str, object]) -> str:
+def as_typed(text: str, key: str, values: Mapping[str, object], options: Mapping[str, object]) -> str:
     """A message of the object's own check, with the whole key and with the value as it was typed."""
     text = text.removeprefix(f"{key}.")
     for name, value in values.items():
@@ -87,7 +96,7 @@ def _as_typed(text: str, key: str, values: Mapping[str, object], options: Mappin
 
 def plain(thing: Any) -> dict[str, Any]:
     """The options that :func:`made` makes an equal object from."""
-    from fedsparse.compress import Compressor  # noqa: PLC0415
+    from fedsparse.compress import Compressor
 
     values = {spec.name: getattr(thing, spec.name) for spec in specs_of(type(thing))}
     return {name: text_of(v) if isinstance(v, Compressor) else v for name, v in values.items()}
@@ -103,7 +112,7 @@ def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
     Raises:
         ConfigError: there is none.
     """
-    from fedsparse import compress  # noqa: PLC0415
+    from fedsparse import compress
 
     def take(found: object, path: str) -> type[Compressor]:
         if isinstance(found, type) and issubclass(found, compress.Compressor):
@@ -120,7 +129,7 @@ def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
 
 def compressor_name(cls: type[Compressor]) -> str:
     """The name that :func:`compressor_class` finds this class by."""
-    from fedsparse import compress  # noqa: PLC0415
+    from fedsparse import compress
 
     name = cls.__module__.rpartition(".")[2]
     if name in compress.names() and compress.get(name) is cls:

@@ -19,9 +19,9 @@ from fedsparse.config.resolve import keys, plan_of, settled, start_values
 from fedsparse.config.settings import RunConfig
 from fedsparse.errors import ConfigError, RunFolderError
 
-__all__ = ["Job", "jobs", "parse"]
+__all__ = ["ELSEWHERE", "Job", "jobs", "parse"]
 
-_FREE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
+ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
 """What does not change the result, and may differ when a run is resumed."""
 
 _PATHS = ("data_dir", "runs", "resume")
@@ -58,8 +58,8 @@ def parse(overrides: Sequence[str]) -> RunConfig:
 def jobs(overrides: Sequence[str]) -> list[Job]:
     """The configurations of a sweep: all combinations of the values of its keys, the last key fastest.
 
-    Several values are written ``a,b``, ``range(0,3)`` or, for members of a group, ``glob(*)``. A ``name`` gets
-    the values that differ behind it, so that every run has its own folder.
+    Several values are written ``a,b``, ``range(0,3)`` or, for members of a group, ``glob(*)``. A ``name``
+    gets the values that differ behind it, so that every run has its own folder.
 
     Raises:
         ConfigError: one of them cannot be; every run is checked before the first starts.
@@ -123,11 +123,11 @@ def _same_run(config: RunConfig, base: Mapping[str, Any], typed: Mapping[str, An
     """Refuses to resume a run as another one."""
     plan = plan_of(base)
     changed = differences(settled(plan, start_values(plan, base), base), config)
-    wrong = [text for text in changed if re.split(r"[.=]", text)[0] not in _FREE]
+    wrong = [text for text in changed if re.split(r"[.=]", text)[0] not in ELSEWHERE]
     if wrong:
         raise ConfigError(
             f"resume={typed['resume']}: would change {', '.join(wrong)}; of a run that is continued only "
-            f"{', '.join(sorted(_FREE))} may change. Start a new run instead"
+            f"{', '.join(sorted(ELSEWHERE))} may change. Start a new run instead"
         )
 
 

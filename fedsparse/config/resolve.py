@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fedsparse.config.build import check, compressor_slot
-from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS, check_options
+from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
+from fedsparse.config.kinds import check_options
 from fedsparse.config.objects import compressor_name, plain
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.config.specs import REQUIRED, OptionSpec, of_dataclass, shown
@@ -137,7 +139,9 @@ def _name(key: str, given: Given) -> str | None:
         return None
     if not isinstance(name, str) or not name or "${" in name:
         raise ConfigError(f"{key}={shown(name)}: must be a name; options are written {key}.option=value")
-    return name
+    # A run may be resumed from another folder.
+    file, colon, attribute = name.partition(":")
+    return f"{Path(file).expanduser().resolve()}{colon}{attribute}" if file.endswith(".py") else name
 
 
 def _defaults(specs: list[OptionSpec]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """What a run is made of: every key of the command line, with its default, its meaning and its range."""
 
-# ruff: noqa: RUF009 - a Choice is immutable
-
 from __future__ import annotations
 
 import re

@@ -147,11 +147,10 @@ def in_words(kind: Any, scalar: str | None = None) -> str:
         scalar: said instead of the plain words for the part that is not null, e.g. with its range.
     """
     if get_origin(kind) in (Union, types.UnionType):
-        kinds = sorted((k for k in get_args(kind) if settable(k)), key=lambda k: k is type(None))
-        first = scalar if scalar is not None else None
-        named = [first] if first else []
-        named += [in_words(k) for k in kinds if not (first and k is not type(None))]
-        return " or ".join(named)
+        optional = type(None) in get_args(kind)
+        others = [k for k in get_args(kind) if settable(k) and k is not type(None)]
+        named = [scalar] if scalar is not None else [in_words(k) for k in others]
+        return " or ".join([*named, "null"] if optional else named)
     if scalar is not None:
         return scalar
     if get_origin(kind) is Literal:

@@ -58,7 +58,8 @@ class Quadratics:
     @cached_property
     def optimum(self) -> Tensor:
         """The minimiser of the mean of all f_i, ``[d]``."""
-        return torch.linalg.solve(self.H.mean(0), self.b.mean(0))
+        found: Tensor = torch.linalg.solve(self.H.mean(0), self.b.mean(0))
+        return found
 
     def fixed_point(self, lr: float, steps: int) -> Tensor:
         """Where averaging ``steps`` local gradient steps of size ``lr`` comes to rest, ``[d]``.
@@ -68,7 +69,8 @@ class Quadratics:
         eye = torch.eye(self.b.shape[1], dtype=self.b.dtype)
         moved = eye - torch.linalg.matrix_power(eye - lr * self.H, steps)
         own = torch.linalg.solve(self.H, self.b)
-        return torch.linalg.solve(moved.sum(0), (moved @ own[:, :, None]).sum(0)[:, 0])
+        found: Tensor = torch.linalg.solve(moved.sum(0), (moved @ own[:, :, None]).sum(0)[:, 0])
+        return found
 
     def evaluate(self, x: Tensor) -> Mapping[str, float]:
         """``distance``: relative distance to the optimum, 1 at the start."""

@@ -82,7 +82,7 @@ class ArrayFiles:
         self._remove(keep=[])
 
     def _new_folder(self, size: int) -> Path:
-        from fedsparse.engine.place import choose_folder  # noqa: PLC0415 - imports torch
+        from fedsparse.engine.place import choose_folder  # imports torch
 
         folder = choose_folder(None, size, Path(tempfile.gettempdir()))
         self._folders.append(folder)

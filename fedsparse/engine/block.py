@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.engine.calls import EvaluateCall, Rows, TrainCall, TrainReply, as_array, as_tensor
-from fedsparse.engine.checks import check_rows
+from fedsparse.engine.calls import EvaluateCall, Rows, Slots, TrainCall, TrainReply, as_array, as_tensor
+from fedsparse.engine.checks import check_message, check_rows, numbers
 from fedsparse.engine.slab import SlabView, StateSpec
 from fedsparse.errors import ProtocolError
-from fedsparse.message import Dense, Payload, Scalars
+from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Start, State, Strategy
 from fedsparse.wire import Envelope, encode_message, message_nbytes, to_arrays
 
@@ -29,22 +29,35 @@ class ClientTask(Protocol):
     """What the engine reads from a task after the strategy has used it."""
 
     buffers: Tensor
+    """Statistics that training ended with, ``[C, b]``."""
     gradient_calls: Tensor
+    """Minibatch gradients computed, ``[C]``."""
     examples: Tensor
+    """Examples that went into them, ``[C]``."""
+    train_loss: Tensor
+    """Mean loss of the last training, ``[C]``; NaN where there was none."""
 
 
 class Workload(Protocol):
     """What clients optimise, and how a model is judged."""
 
     clients: int
-    total: int
+    """Registered clients."""
     start: Start
-    chunks: int
+    """What everything starts from."""
+
+    @property
+    def total(self) -> int:
+        """Examples of all clients together."""
+
+    @property
+    def chunks(self) -> int:
+        """Pieces of one evaluation."""
 
     def sizes(self, ids: Tensor) -> Tensor:
         """Examples of the clients ``ids``, ``[C]``."""
 
-    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> Any:  # noqa: A002, ANN401
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> Any:  # noqa: A002
         """The task of the clients ``ids`` in ``round``."""
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int) -> dict[str, float]:
@@ -85,18 +98,35 @@ class BlockJob:
         return BlockRunner(self, self.workload(arrays), near)
 
 
+class _Store:
+    """One kind of rows: those of the slots, where the worker shares their memory, or those that came with the call."""
+
+    def __init__(self, folder: Path, specs: tuple[StateSpec, ...], first: Rows, near: bool) -> None:
+        self.first = {name: as_tensor(row)[None] for name, row in first.items()}
+        self._view = SlabView(folder, specs, first) if near else None
+
+    def read(self, slots: Slots) -> dict[str, Tensor]:
+        rows = slots.rows if self._view is None else self._view.gather(slots.old)
+        return {name: as_tensor(value) for name, value in rows.items()}
+
+    def write(self, slots: Slots, state: State) -> Rows | None:
+        """Writes to the slots, or gives back what the driver has to write."""
+        rows = {name: as_array(value) for name, value in state.items()}
+        if self._view is None:
+            return rows
+        self._view.scatter(slots.new, rows)
+        return None
+
+
 class BlockRunner:
     """Runs blocks of clients."""
 
     def __init__(self, job: BlockJob, workload: Workload, near: bool) -> None:
-        self._job, self._workload, self._near = job, workload, near
-        self._states = SlabView(*job.states) if near else None
-        self._helds = SlabView(*job.helds) if near else None
-        self._first = {name: as_tensor(row)[None] for name, row in job.states[2].items()}
-        self._first_held = {name: as_tensor(row)[None] for name, row in job.helds[2].items()}
-        self._name = type(job.strategy).__name__
+        self._job, self._workload = job, workload
+        self._states, self._helds = _Store(*job.states, near), _Store(*job.helds, near)
+        self._who = type(job.strategy).__name__
 
-    def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall) -> Any:  # noqa: ANN401
+    def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall) -> Any:
         """Runs a call; see :class:`TrainCall`, :class:`EvaluateCall`."""
         if isinstance(call, EvaluateCall):
             return self._workload.evaluate(as_tensor(shared["x"]), as_tensor(shared[BUFFERS]), call.chunk)
@@ -117,31 +147,31 @@ class BlockRunner:
             now=call.now,
         )
         strategy = job.strategy.at(call.round, job.rounds)
-        state = _rows(self._states, call.old, call.rows)
-        said = {name: as_tensor(value) for name, value in shared.items()}
-        heard = {k: v if len(v) == 1 else v[torch.from_numpy(call.at)] for k, v in said.items()}
-        held_rows = self._hear(strategy, heard, call, ctx) if self._first_held else None
-        if held_rows is not None:
-            heard = dict(held_rows) | {k: v for k, v in heard.items() if k == BUFFERS}
-        start = state.pop(BUFFERS, heard.pop(BUFFERS, self._workload.start.buffers[None]))
-        task = self._workload.task(ids, job.seed, call.round, start)
-        new, message = strategy.client_update(state, heard, task, ctx)
-        new, message = self._statistics(dict(new), dict(message), start, task)
-        check_rows(self._name, "client state", new, self._first, len(ids))
-        return self._reply(call, message, new, held_rows, task)
+        state = self._states.read(call.states)
+        heard = _own_rows(shared, call.at)
+        statistics = heard.pop(BUFFERS, self._workload.start.buffers[None])
+        statistics = state.pop(BUFFERS, statistics)
+        held_rows = None
+        if self._helds.first:
+            heard = self._hear(strategy, heard, call, ctx)
+            held_rows = self._helds.write(call.helds, heard)
+        task = self._workload.task(ids, job.seed, call.round, statistics)
+        new, message = _pair(self._who, strategy.client_update(state, heard, task, ctx))
+        new, message = self._statistics(new, message, statistics, task)
+        check_rows(self._who, "client state", new, self._states.first, len(ids))
+        return self._reply(call, message, self._states.write(call.states, new), held_rows, task)
 
-    def _hear(self, strategy: Strategy, heard: State, call: TrainCall, ctx: Context) -> State:
-        held = _rows(self._helds, call.held_old, call.held_rows)
-        found = strategy.hear(held, {k: v for k, v in heard.items() if k != BUFFERS}, ctx)
-        check_rows(self._name, "what a client holds,", found, self._first_held, len(call.ids))
-        return found
+    def _hear(self, strategy: Strategy, said: State, call: TrainCall, ctx: Context) -> dict[str, Tensor]:
+        held = dict(strategy.hear(self._helds.read(call.helds), said, ctx))
+        check_rows(self._who, "what a client holds,", held, self._helds.first, len(call.ids))
+        return held
 
     def _statistics(
         self, new: dict[str, Tensor], message: dict[str, Payload], start: Tensor, task: ClientTask
     ) -> tuple[dict[str, Tensor], dict[str, Payload]]:
         """Adds what becomes of BatchNorm statistics, which the strategy does not see."""
         if BUFFERS in new or BUFFERS in message:
-            raise ProtocolError(f"{self._name}: the name '{BUFFERS}' is the machine's; choose another one")
+            raise ProtocolError(f"{self._who}: the name '{BUFFERS}' is the machine's; choose another one")
         if start.shape[-1]:
             if self._job.buffers == "local":
                 new[BUFFERS] = task.buffers
@@ -150,35 +180,35 @@ class BlockRunner:
         return new, message
 
     def _reply(
-        self, call: TrainCall, message: dict[str, Payload], new: State, held: State | None, task: ClientTask
+        self,
+        call: TrainCall,
+        message: dict[str, Payload],
+        rows: Rows | None,
+        held_rows: Rows | None,
+        task: ClientTask,
     ) -> TrainReply:
-        scalars = {name: message.pop(name) for name in list(message) if name.startswith("@")}
-        for name, payload in message.items():
-            if payload.rows != len(call.ids):
-                raise ProtocolError(
-                    f"{self._name}: message '{name}' has {payload.rows} rows; it must have {len(call.ids)}, one a client"
-                )
-        rows = _store(self._states, call.new, new)
-        held_rows = None if held is None else _store(self._helds, call.held_new, held)
+        job, count = self._job, len(call.ids)
+        scalars = numbers(self._who, message, count)
+        message = {name: payload for name, payload in message.items() if name not in scalars}
+        check_message(self._who, message, count)
         payload_bytes, header_bytes = message_nbytes(message)
-        loss = getattr(task, "last_loss", None)
-        encoded = None
-        if self._job.encode:
-            envelopes = [Envelope(self._job.run, call.round, call.number, i) for i in call.ids.tolist()]
-            encoded = [encode_message(message, row, envelope) for row, envelope in enumerate(envelopes)]
         return TrainReply(
-            packed={} if self._job.encode else {name: to_arrays(p) for name, p in message.items()},
-            encoded=encoded,
+            packed={} if job.encode else {name: to_arrays(p) for name, p in message.items()},
+            encoded=self._encode(call, message) if job.encode else None,
             payload_bytes=as_array(payload_bytes),
             header_bytes=as_array(header_bytes),
-            dense_bytes=np.full(len(call.ids), dense_nbytes(message), dtype=np.int64),
-            loss=np.full(len(call.ids), np.nan) if loss is None else as_array(loss.to(torch.float64)),
+            dense_bytes=np.full(count, dense_nbytes(message), dtype=np.int64),
+            loss=as_array(task.train_loss.to(torch.float64)),
             gradient_calls=as_array(task.gradient_calls),
             examples=as_array(task.examples),
-            scalars={n: as_array(p.values[:, 0]) for n, p in scalars.items() if isinstance(p, Scalars)},
+            scalars={name: as_array(value) for name, value in scalars.items()},
             rows=rows,
             held_rows=held_rows,
         )
+
+    def _encode(self, call: TrainCall, message: Message) -> list[bytes]:
+        envelopes = [Envelope(self._job.run, call.round, call.number, i) for i in call.ids.tolist()]
+        return [encode_message(message, row, envelope) for row, envelope in enumerate(envelopes)]
 
 
 def dense_nbytes(message: Message) -> int:
@@ -186,17 +216,16 @@ def dense_nbytes(message: Message) -> int:
     return sum(p.size * p.dtype.itemsize for p in message.values())
 
 
-def _rows(view: SlabView | None, slots: np.ndarray | None, rows: Rows | None) -> dict[str, Tensor]:
-    if rows is None:
-        if view is None or slots is None:
-            return {}
-        rows = view.gather(slots)
-    return {name: as_tensor(value) for name, value in rows.items()}
+def _own_rows(shared: Mapping[str, np.ndarray], at: np.ndarray) -> dict[str, Tensor]:
+    """What these clients heard: ``[1, ...]`` where it is the same for all, else their own rows ``[C, ...]``."""
+    return {name: as_tensor(value if len(value) == 1 else value[at]) for name, value in shared.items()}
 
 
-def _store(view: SlabView | None, slots: np.ndarray | None, state: State) -> Rows | None:
-    rows = {name: as_array(value) for name, value in state.items()}
-    if view is None or slots is None:
-        return rows
-    view.scatter(slots, rows)
-    return None
+def _pair(who: str, found: Any) -> tuple[dict[str, Tensor], dict[str, Payload]]:
+    if not (
+        isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Mapping) for part in found)
+    ):
+        raise ProtocolError(
+            f"{who}: client_update gave {type(found).__name__}; it must give two mappings, (new state, message)"
+        )
+    return dict(found[0]), dict(found[1])

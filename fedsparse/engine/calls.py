@@ -10,9 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["EvaluateCall", "Rows", "TrainCall", "TrainReply", "as_array", "as_tensor"]
+from fedsparse.engine.slab import Ids
+
+__all__ = ["EvaluateCall", "Rows", "Slots", "TrainCall", "TrainReply", "as_array", "as_tensor"]
 
 Rows = Mapping[str, np.ndarray]
+
+
+def _none() -> Ids:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the rows of a block's clients are.
+
+    Attributes:
+        new: fresh slots to write to, ``[C]``.
+        old: slots to read, ``[C]``, -1 where there is none yet; for a worker that shares the slots' memory.
+        rows: the rows themselves ``[C, ...]``, for one that does not.
+    """
+
+    new: Ids = field(default_factory=_none)
+    old: Ids = field(default_factory=_none)
+    rows: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -26,26 +47,18 @@ class TrainCall:
         now: virtual seconds.
         ids: clients ``[C]``, ascending.
         at: their rows in a broadcast of one row for each client, ``[C]``.
-        old: slots of their states, -1 where there is none yet.
-        new: fresh slots for the new states.
-        held_old: slots of what they hold, where each holds its own.
-        held_new: fresh slots for it.
-        rows: the states themselves, for a worker that does not share the slots' memory.
-        held_rows: likewise.
+        states: where their states are.
+        helds: where that is which each of them holds.
     """
 
     round: int
     phase: str
+    number: int
     now: float
-    ids: np.ndarray
-    at: np.ndarray
-    number: int = 0
-    old: np.ndarray | None = None
-    new: np.ndarray | None = None
-    held_old: np.ndarray | None = None
-    held_new: np.ndarray | None = None
-    rows: Rows | None = None
-    held_rows: Rows | None = None
+    ids: Ids
+    at: Ids
+    states: Slots = field(default_factory=Slots)
+    helds: Slots = field(default_factory=Slots)
 
     def __str__(self) -> str:
         span = f"{self.ids[0]} to {self.ids[-1]}" if len(self.ids) > 1 else f"{self.ids[0]}"
@@ -82,12 +95,12 @@ class TrainReply:
 
     packed: Mapping[str, Any]
     encoded: list[bytes] | None
-    payload_bytes: np.ndarray
-    header_bytes: np.ndarray
-    dense_bytes: np.ndarray
+    payload_bytes: Ids
+    header_bytes: Ids
+    dense_bytes: Ids
     loss: np.ndarray
-    gradient_calls: np.ndarray
-    examples: np.ndarray
+    gradient_calls: Ids
+    examples: Ids
     scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
     rows: Rows | None = None
     held_rows: Rows | None = None

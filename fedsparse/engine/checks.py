@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from fedsparse.errors import ProtocolError
-from fedsparse.message import Payload
+from fedsparse.message import Payload, Scalars
 
-__all__ = ["MessageShape", "check_rows", "check_same", "check_said", "shape_of"]
+__all__ = ["MessageShape", "check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
 
 MessageShape = Mapping[str, tuple[str, int, torch.dtype]]
 """Of each named payload: its class, size and dtype."""
 
 
-def check_rows(who: str, what: str, state: Mapping[str, Tensor], like: Mapping[str, Tensor], rows: int) -> None:
+def check_rows(
+    who: str, what: str, state: Mapping[str, Tensor], like: Mapping[str, Tensor], rows: int
+) -> None:
     """New rows of clients must be what ``init`` gave, for ``rows`` clients.
 
     Raises:
@@ -24,6 +26,7 @@ def check_rows(who: str, what: str, state: Mapping[str, Tensor], like: Mapping[s
     """
     _keys(who, what, set(state), set(like))
     for name, value in state.items():
+        _tensor(who, what, name, value)
         first = like[name]
         wanted = (rows, *first.shape[1:])
         if tuple(value.shape) != wanted or value.dtype != first.dtype:
@@ -41,6 +44,7 @@ def check_same(who: str, what: str, state: Mapping[str, Tensor], like: Mapping[s
     """
     _keys(who, what, set(state), set(like))
     for name, value in state.items():
+        _tensor(who, what, name, value)
         if value.shape != like[name].shape or value.dtype != like[name].dtype:
             raise ProtocolError(
                 f"{who}: {what} '{name}' became {tuple(value.shape)} {value.dtype}; it was "
@@ -48,18 +52,62 @@ def check_same(who: str, what: str, state: Mapping[str, Tensor], like: Mapping[s
             )
 
 
-def check_said(who: str, said: Mapping[str, Payload], audience: int) -> None:
-    """A broadcast has one row for all, or one for each of the audience.
+def check_said(who: str, said: Mapping[str, Payload], audience: int, shared: bool) -> None:
+    """A broadcast has one row for all, or one for each of the audience unless clients share what they hold of it.
 
     Raises:
         ProtocolError: names the strategy, the key and the difference.
     """
     for name, payload in said.items():
-        if payload.rows not in (1, audience):
+        _payload(who, "broadcast", name, payload)
+        if payload.rows not in {1, audience}:
             raise ProtocolError(
                 f"{who}: broadcast '{name}' has {payload.rows} rows; it must have 1, for all, or {audience}, one for "
                 "each client that listens"
             )
+        if shared and payload.rows != 1:
+            raise ProtocolError(
+                f"{who}: broadcast '{name}' has a row for each client, but what clients hold of it is declared to be "
+                "equal on all of them; set held = 'own'"
+            )
+
+
+def check_message(who: str, message: Mapping[str, Payload], rows: int) -> None:
+    """A block's message has at least one payload, each with a row for each of its ``rows`` clients.
+
+    Raises:
+        ProtocolError: names the strategy, the key and the difference.
+    """
+    if not message:
+        raise ProtocolError(
+            f"{who}: client_update gave no payload to send; numbers that are only recorded ('@name') are not sent"
+        )
+    for name, payload in message.items():
+        _payload(who, "message", name, payload)
+        if payload.rows != rows:
+            raise ProtocolError(
+                f"{who}: message '{name}' has {payload.rows} rows; it must have {rows}, one for each client"
+            )
+
+
+def numbers(who: str, message: Mapping[str, Payload], rows: int) -> dict[str, Tensor]:
+    """The numbers to record, ``[rows]`` each: the payloads whose names start with ``@``.
+
+    Raises:
+        ProtocolError: one is not a :class:`Scalars` of one column, or has not a row for each client.
+    """
+    found = {}
+    for name, payload in message.items():
+        if not name.startswith("@"):
+            continue
+        if not isinstance(payload, Scalars) or tuple(payload.values.shape) != (rows, 1):
+            shape = f" of {tuple(payload.values.shape)}" if isinstance(payload, Scalars) else ""
+            raise ProtocolError(
+                f"{who}: message '{name}' is a {type(payload).__name__}{shape}; a number to record is Scalars of "
+                f"({rows}, 1), one for each client"
+            )
+        found[name] = payload.values[:, 0]
+    return found
 
 
 def shape_of(message: Mapping[str, Payload]) -> MessageShape:
@@ -67,10 +115,20 @@ def shape_of(message: Mapping[str, Payload]) -> MessageShape:
     return {name: (type(p).__name__, p.size, p.dtype) for name, p in message.items()}
 
 
+def _tensor(who: str, what: str, name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise ProtocolError(f"{who}: {what} '{name}' is a {type(value).__name__}; it must be a torch.Tensor")
+
+
+def _payload(who: str, what: str, name: str, value: object) -> None:
+    if not isinstance(value, Payload):
+        raise ProtocolError(
+            f"{who}: {what} '{name}' is a {type(value).__name__}; it must be a payload, such as Dense(x [C, d])"
+        )
+
+
 def _keys(who: str, what: str, have: set[str], want: set[str]) -> None:
     if have != want:
-        missing, extra = sorted(want - have), sorted(have - want)
-        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(extra)}, unknown to init"] * bool(
-            extra
-        )
-        raise ProtocolError(f"{who}: {what} {' and '.join(words)}")
+        lacks = [f"lacks {', '.join(sorted(want - have))}"] if want - have else []
+        extra = [f"has {', '.join(sorted(have - want))}, unknown to init"] if have - want else []
+        raise ProtocolError(f"{who}: {what} {' and '.join(lacks + extra)}")

@@ -72,7 +72,7 @@ class _Batch:
 
 
 class Dispatcher:
-    """Runs calls on a pool whose job is set; after an exception, set the pool up again and make a new dispatcher.
+    """Runs calls on a pool that is set up; after an exception, set it up again and make a new dispatcher.
 
     Args:
         pool: the workers.

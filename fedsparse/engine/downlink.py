@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,22 @@ from torch import Tensor
 
 from fedsparse import rng
 from fedsparse.compress import Compressor, Identity, Scaled
-from fedsparse.engine.block import dense_nbytes
+from fedsparse.engine.block import BUFFERS, dense_nbytes
+from fedsparse.engine.slab import Ids
+from fedsparse.engine.traffic import Cost
+from fedsparse.errors import ProtocolError
 from fedsparse.ledger import CatchUp
-from fedsparse.message import Dense, Payload
+from fedsparse.message import Dense, Payload, concatenate
 from fedsparse.protocol import Message
-from fedsparse.wire import message_nbytes
+from fedsparse.wire import (
+    ENVELOPE_BYTES,
+    SERVER,
+    Envelope,
+    Limits,
+    decode_message,
+    encode_message,
+    message_nbytes,
+)
 
 __all__ = ["Downlink", "Said"]
 
@@ -39,11 +50,13 @@ class Said:
         message: what travels.
         values: what the audience decodes, ``[1, ...]`` or ``[A, ...]``.
         dense: bytes of the same values without compression, one receiver.
+        replicated: names of what goes into replicas that all clients share.
     """
 
     message: Message
     values: Mapping[str, Tensor]
     dense: int
+    replicated: frozenset[str]
 
 
 class Downlink:
@@ -57,54 +70,68 @@ class Downlink:
     Source: Gruntkowska, Tyurin, Richtárik, "EF21-P and friends", ICML 2023; Tang et al., DoubleSqueeze, ICML 2019.
     """
 
-    def __init__(self, compressor: Compressor, seed: int, replicated: bool) -> None:
-        """Args: the compressor; the run's seed; whether clients share a replica in any case (a ``hear`` of theirs)."""
-        self.active = not isinstance(compressor, Identity)
-        self.replicated = replicated or self.active
+    def __init__(self, compressor: Compressor, seed: int, shared: bool, run: int | None = None) -> None:
+        """Args: the compressor; the run's seed; whether clients share what they hold, all of which comes of broadcasts;
+        the number of the run, where broadcasts are really to be encoded and decoded.
+        """  # noqa: D205
         self.replicas: dict[str, Tensor] = {}
         self.catch_up = CatchUp()
-        self._compressor, self._seed = compressor, seed
+        self._active = not isinstance(compressor, Identity)
+        self._compressor, self._seed, self._shared, self._run = compressor, seed, shared, run
 
-    def say(self, message: Message, round: int, phase: str) -> Said:  # noqa: A002
-        """Compresses what can be: dense values of one row for all."""
-        dense = dense_nbytes(message)
-        sent: dict[str, Payload] = dict(message)
-        values: dict[str, Tensor] = {}
-        for name, payload in message.items():
-            if not (self.active and isinstance(payload, Dense) and payload.rows == 1):
-                values[name] = payload.dense()
-                continue
+    def say(self, message: Message, round: int, phase: str, number: int = 0) -> Said:  # noqa: A002
+        """Compresses what can be: dense values of one row for all.
+
+        Args:
+            message: what the strategy says.
+            round: the round.
+            phase: name of the phase.
+            number: of the phase within its round.
+        """
+        dense = {n for n, p in message.items() if self._active and isinstance(p, Dense) and p.rows == 1}
+        sent = {n: self._change(n, p, round, phase) if n in dense else p for n, p in message.items()}
+        if self._run is not None:
+            sent = _over_the_wire(sent, Envelope(self._run, round, number, SERVER))
+        values = {name: payload.dense() for name, payload in sent.items()}
+        for name in dense:
             if name in self.replicas:
-                sent[name] = self._change(name, payload.dense(), _ServerStreams(self._seed, round), phase)
-                self.replicas[name] = self.replicas[name] + sent[name].dense()
-            else:
-                self.replicas[name] = payload.dense()
-            values[name] = self.replicas[name]
-        return Said(sent, values, dense)
+                values[name] = self.replicas[name] + values[name]
+            self.replicas[name] = values[name]
+        replicated = {n for n in message if n != BUFFERS} if self._shared else set()
+        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense))
 
-    def _change(self, name: str, value: Tensor, streams: _ServerStreams, phase: str) -> Payload:
-        compressor, size = self._compressor, value.shape[-1]
+    def _change(self, name: str, payload: Payload, round: int, phase: str) -> Payload:  # noqa: A002
+        known = self.replicas.get(name)
+        if known is None:
+            return payload
+        value, compressor = payload.dense(), self._compressor
+        if value.shape != known.shape or value.dtype != known.dtype:
+            raise ProtocolError(
+                f"broadcast '{name}' is {tuple(value.shape)} {value.dtype} in phase '{phase}', but it was "
+                f"{tuple(known.shape)} {known.dtype} before; a compressed downlink needs one name for one value"
+            )
+        size = value.shape[-1]
         if compressor.delta(size) is None and compressor.omega(size) is not None:
             compressor = Scaled(compressor)
-        return compressor.compress(value - self.replicas[name], streams, f"{phase}:{name}")
+        return compressor.compress(value - known, _ServerStreams(self._seed, round), f"{phase}:{name}")
 
-    def charge(
-        self, said: Said, ids: np.ndarray, received: np.ndarray, held: Mapping[str, Tensor]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Payload and header bytes that each of the audience is sent, ``[A]`` each.
+    def cost(self, said: Said, ids: Ids, arrived: np.ndarray, held: Mapping[str, Tensor]) -> Cost:
+        """What each of the audience is sent; those whom it reaches are up to date afterwards.
 
         Args:
             said: the broadcast.
-            ids: the audience.
-            received: whose message arrives.
+            ids: the audience ``[A]``.
+            arrived: whose message arrives, ``[A]`` bool.
             held: what clients hold in common, by name.
         """
-        payload, header = (np.broadcast_to(n.numpy(), (len(ids),)) for n in message_nbytes(_aligned(said.message)))
-        if not self.replicated:
-            return payload, header
-        whole = [*said.values.values(), *held.values()]
-        self.catch_up.said(int(payload[0]))
-        return self.catch_up.charge(ids, sum(map(_plain_nbytes, whole)), received), header
+        count = len(ids)
+        payload, header = _nbytes(said.message, count)
+        if said.replicated:
+            news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
+            self.catch_up.said(news)
+            whole = sum(map(_plain_nbytes, [*self.replicas.values(), *held.values()]))
+            payload = payload - news + self.catch_up.charge(ids, whole, arrived)
+        return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a checkpoint."""
@@ -123,12 +150,32 @@ class Downlink:
         )
 
 
+def _over_the_wire(message: Message, envelope: Envelope) -> dict[str, Payload]:
+    """The message after it was encoded and decoded; payloads of one row for all are encoded once."""
+    rows = max((payload.rows for payload in message.values()), default=0)
+    limits = Limits(max_size=max((p.size for p in message.values()), default=1), max_bytes=1 << 62)
+    decoded = []
+    for row in range(rows):
+        own = {n: p.select(slice(row, row + 1)) for n, p in message.items() if row < p.rows}
+        decoded.append(decode_message(encode_message(own, 0, envelope), limits)[1])
+    return {name: concatenate([row[name] for row in decoded if name in row]) for name in message}
+
+
+def _nbytes(message: Message, count: int) -> tuple[Ids, Ids]:
+    """Payload and header bytes for each of ``count`` receivers, ``[A]``; what is for all is not repeated for it."""
+    payload, header = np.zeros(count, dtype=np.int64), np.full(count, ENVELOPE_BYTES, dtype=np.int64)
+    for part in _by_rows(message):
+        payload_bytes, header_bytes = message_nbytes(part)
+        payload += payload_bytes.numpy()
+        header += header_bytes.numpy() - ENVELOPE_BYTES
+    return payload, header
+
+
+def _by_rows(message: Message) -> Iterable[Message]:
+    rows = sorted({payload.rows for payload in message.values()})
+    return [{n: p for n, p in message.items() if p.rows == r} for r in rows]
+
+
 def _plain_nbytes(value: Tensor) -> int:
     row = value[:1].flatten(1)
     return int(Dense(row).nbytes()) if row.is_floating_point() else row.numel() * row.element_size()
-
-
-def _aligned(message: Message) -> Message:
-    """The same payloads with equal numbers of rows: those of one row for all are repeated."""
-    rows = max(p.rows for p in message.values())
-    return {n: p if p.rows == rows else p.select(torch.zeros(rows, dtype=torch.int64)) for n, p in message.items()}

@@ -1,8 +1,7 @@
-"""What a message passes before it counts: decoding, then validation. Each refusal is counted by its reason."""
+"""What a message passes before it counts: decoding, then validation. Each refusal has a reason, which is counted."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,14 +9,18 @@ import torch
 
 from fedsparse.engine.calls import TrainReply
 from fedsparse.engine.checks import MessageShape, shape_of
+from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
 from fedsparse.wire import Limits, check_envelope, decode_message, from_arrays
 
 __all__ = ["Gates"]
 
+_UNKNOWN = 1 << 31
+"""The longest vector that is accepted before any message has told the lengths."""
+
 _SLACK = 4096
-"""Bytes that a message may be longer than its values without compression."""
+"""Bytes of envelope, names and heads that a message may have beside its values."""
 
 
 class Gates:
@@ -29,44 +32,47 @@ class Gates:
         round: the round.
         number: of the phase within the round.
         shapes: of each payload, as earlier messages of this phase had it; ``None`` at the first.
-        max_norm: messages with a larger norm are refused.
+        max_norm: messages with a payload of larger norm are refused.
+
+    Attributes:
+        refused: why a message was refused, by sender.
     """
 
     def __init__(
-        self, who: str, run: int, round: int, number: int, shapes: MessageShape | None, max_norm: float | None  # noqa: A002
+        self,
+        who: str,
+        run: int,
+        round: int,  # noqa: A002
+        number: int,
+        shapes: MessageShape | None,
+        max_norm: float | None,
     ) -> None:
         self.shapes = shapes
-        self.rejected: Counter[str] = Counter()
+        self.refused: dict[int, str] = {}
         self._who, self._key, self._max_norm = who, (run, round, number), max_norm
 
-    def open(self, reply: TrainReply, ids: np.ndarray) -> tuple[Mapping[str, Payload], np.ndarray]:
-        """The messages of one block that are in order, and which those are, ``[C]`` bool.
+    def open(self, reply: TrainReply, ids: Ids, arrived: np.ndarray) -> tuple[dict[str, Payload], np.ndarray]:
+        """The messages of one block that are in order.
+
+        Args:
+            reply: of the block.
+            ids: its clients ``[C]``.
+            arrived: whose message came, and in time, ``[C]`` bool; nobody looks at the others.
+
+        Returns:
+            the messages that passed, and whose they are, ``[C]`` bool; no message where none passed.
 
         Raises:
             ProtocolError: our own workers' messages differ in kind from those of earlier blocks: a strategy's mistake.
         """
-        passed = np.ones(len(ids), dtype=bool)
+        passed = arrived.copy()
         if reply.encoded is None:
-            message: dict[str, Payload] = {name: from_arrays(packed) for name, packed in reply.packed.items()}
+            message = {name: from_arrays(packed) for name, packed in reply.packed.items()}
+            self._same(message)
+            message = _select(message, passed)
         else:
-            message, passed = self._decode(reply.encoded, ids)
-        if not message:
-            return message, passed
-        self._same(message)
-        return self._validate(message, passed)
-
-    def _decode(self, encoded: Sequence[bytes], ids: np.ndarray) -> tuple[dict[str, Payload], np.ndarray]:
-        passed = np.ones(len(ids), dtype=bool)
-        rows: list[dict[str, Payload]] = []
-        for k, (data, sender) in enumerate(zip(encoded, ids.tolist(), strict=True)):
-            try:
-                rows.append(self.decode_one(data, sender))
-            except DecodeError as error:
-                self.rejected[f"decode: {str(error).split(':')[0]}"] += 1
-                passed[k] = False
-        if not rows:
-            return {}, passed
-        return {name: concatenate([row[name] for row in rows]) for name in rows[0]}, passed
+            message = self._decode(reply.encoded, ids, passed)
+        return (self._validate(message, ids, passed) if passed.any() else {}), passed
 
     def decode_one(self, data: bytes, sender: int) -> dict[str, Payload]:
         """One sender's payloads.
@@ -75,14 +81,31 @@ class Gates:
             DecodeError: the bytes are damaged, foreign, late, or not of the kind that this phase has.
         """
         run, round_, number = self._key
-        longest = max((size for _, size, _ in (self.shapes or {}).values()), default=1 << 31)
-        limits = Limits(max_size=longest, max_bytes=max(len(data), _SLACK))
-        envelope, message = decode_message(data, limits)
+        envelope, message = decode_message(data, self._limits(len(data)))
         check_envelope(envelope, run, round_, number, (sender,))
         found = shape_of(message)
         if self.shapes is not None and found != self.shapes:
             raise DecodeError(f"kind: the message has {found}, this phase has {self.shapes}")
         return message
+
+    def _limits(self, length: int) -> Limits:
+        """What a message of this phase may be: no encoding is twice as long as the plain values."""
+        if self.shapes is None:
+            return Limits(max_size=_UNKNOWN, max_bytes=length)
+        plain = sum(size * dtype.itemsize for _, size, dtype in self.shapes.values())
+        longest = max(size for _, size, _ in self.shapes.values())
+        return Limits(max_size=longest, max_bytes=2 * plain + _SLACK)
+
+    def _decode(self, encoded: Sequence[bytes], ids: Ids, passed: np.ndarray) -> dict[str, Payload]:
+        rows: list[dict[str, Payload]] = []
+        for k in np.flatnonzero(passed).tolist():
+            try:
+                rows.append(self.decode_one(encoded[k], int(ids[k])))
+            except DecodeError as error:
+                self._refuse(ids, passed, k, f"decode: {str(error).split(':')[0]}")
+                continue
+            self._same(rows[-1])
+        return {name: concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
     def _same(self, message: Mapping[str, Payload]) -> None:
         found = shape_of(message)
@@ -90,24 +113,31 @@ class Gates:
             self.shapes = found
         elif found != self.shapes:
             raise ProtocolError(
-                f"{self._who}: a message has {found}, but earlier ones of this phase had {self.shapes}; names, classes, "
-                "sizes and dtypes are fixed for each phase"
+                f"{self._who}: a message has {found}, but earlier ones of this phase had {self.shapes}; names, "
+                "classes, sizes and dtypes are fixed for each phase"
             )
 
-    def _validate(
-        self, message: Mapping[str, Payload], passed: np.ndarray
-    ) -> tuple[Mapping[str, Payload], np.ndarray]:
+    def _validate(self, message: dict[str, Payload], ids: Ids, passed: np.ndarray) -> dict[str, Payload]:
         finite = torch.stack([p.finite() for p in message.values()]).all(0).numpy()
         short = np.ones_like(finite)
         if self._max_norm is not None:
             norms = torch.stack([p.norm() for p in message.values()]).amax(0).numpy()
-            short = ~finite | (norms <= self._max_norm)
-        for reason, good in (("not finite", finite), ("norm above the limit", short)):
-            if not good.all():
-                self.rejected[reason] += int((~good).sum())
-        good = finite & short
-        if good.all():
-            return message, passed
-        passed[np.flatnonzero(passed)[~good]] = False
-        keep = torch.from_numpy(good)
-        return {name: p.select(keep) for name, p in message.items()}, passed
+            short = norms <= self._max_norm
+        for k, is_finite, is_short in zip(np.flatnonzero(passed).tolist(), finite, short, strict=True):
+            if not is_finite:
+                self._refuse(ids, passed, k, "not finite")
+            elif not is_short:
+                self._refuse(ids, passed, k, "norm above the limit")
+        return _select(message, finite & short)
+
+    def _refuse(self, ids: Ids, passed: np.ndarray, k: int, reason: str) -> None:
+        passed[k] = False
+        self.refused[int(ids[k])] = reason
+
+
+def _select(message: dict[str, Payload], wanted: np.ndarray) -> dict[str, Payload]:
+    """The rows that are wanted, ``[C]`` bool; the same objects where all are."""
+    if wanted.all():
+        return message
+    keep = torch.from_numpy(wanted)
+    return {name: payload.select(keep) for name, payload in message.items()} if wanted.any() else {}

@@ -38,7 +38,7 @@ class Host:
     """
 
     def __init__(self, preload: Sequence[str], path: Sequence[str]) -> None:
-        import torch  # noqa: PLC0415 - a Ray worker imports this module before its threads are pinned
+        import torch  # a Ray worker imports this module before its threads are pinned
 
         torch.set_num_threads(1)
         sys.path.extend(entry for entry in path if entry not in sys.path)
@@ -50,8 +50,8 @@ class Host:
         self, job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool
     ) -> Hello | Failure:
         """Map the arrays and build the runner; answering is the sign of life before the first call."""
-        import ray  # noqa: PLC0415
-        import torch  # noqa: PLC0415
+        import ray
+        import torch
 
         self._runner = None
         built = attempt(_build, job, arrays, near)

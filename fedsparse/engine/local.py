@@ -36,7 +36,7 @@ class LocalPool:
     def __init__(self, workers: int) -> None:
         if workers < 1:
             raise ConfigError(f"{workers} workers; at least 1 is needed")
-        import torch  # noqa: PLC0415 - whoever only wants --help does not pay for torch
+        import torch  # whoever only wants --help does not pay for torch
 
         self.size = workers
         self._torch_threads: int | None = torch.get_num_threads()
@@ -101,13 +101,13 @@ class LocalPool:
             inbox.put(None)
         for thread in self._threads:
             thread.join(GRACE)
-        import torch  # noqa: PLC0415
+        import torch
 
         torch.set_num_threads(self._torch_threads)
         self._torch_threads = None
 
     def _work(self, seat: int) -> None:
-        import torch  # noqa: PLC0415
+        import torch
 
         torch.set_num_threads(1)  # some back ends keep it per thread
         while task := self._inboxes[seat].get():

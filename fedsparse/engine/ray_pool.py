@@ -78,7 +78,7 @@ class RayPool:
         preload: Sequence[str] = (),
     ) -> None:
         self._session = RaySession(workers, address, store)
-        import ray  # noqa: PLC0415 - after its settings are in the environment
+        import ray  # after its settings are in the environment
 
         self._ray: Any = ray
         self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Host)
@@ -181,7 +181,7 @@ class RayPool:
     def _create(self, seat: _Seat) -> None:
         options: dict[str, Any] = {}
         if seat.place is not None:
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(seat.place, soft=False)
         seat.actor = self._actor.options(**options).remote(*self._greeting)

@@ -7,9 +7,11 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ DEFAULTS = {
 
 LONGEST_TEMPORARY = 27
 """Characters of a folder in which Ray's socket paths stay under the system's limit of 107."""
+
+KNOCK = 5.0
+"""Seconds for a cluster to accept a connection."""
 
 SETTLE = 10.0
 """Seconds for the CPUs of an earlier run to become free."""
@@ -114,7 +119,7 @@ class RaySession:
         self._set(DEFAULTS | {name: value for name, value in os.environ.items() if name in DEFAULTS})
         self._set(THREADS | {"RAY_TMPDIR": str(self._folder)})
         if not any(name.startswith("RAY_AUTH_TOKEN") for name in os.environ):
-            self._set({"RAY_AUTH_TOKEN": secrets.token_hex(32)})  # else Ray writes one into the home
+            self._set({"RAY_AUTH_TOKEN": _token()})  # else Ray writes one into the home
         ray = _import_ray()
         try:
             ray.init(
@@ -133,6 +138,7 @@ class RaySession:
         self.places = [None] * workers
 
     def _connect(self, workers: int | None, address: str) -> None:
+        _knock(address)
         ray = _import_ray()
         try:
             ray.init(
@@ -143,8 +149,8 @@ class RaySession:
             )
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ResourceError(
-                f"no Ray cluster answers at {address!r}: {error}. The driver must run on one of the "
-                "cluster's machines; leave the address out to start a Ray on this one"
+                f"cannot join the Ray cluster at {address!r}: {error}. The driver must run on one of its "
+                "machines; leave the address out to start a Ray on this one"
             ) from error
         self._ray = ray
         cpus = [node["NodeID"] for node in self._nodes() for _ in range(int(node["Resources"].get("CPU", 0)))]
@@ -182,6 +188,12 @@ class RaySession:
             os.environ[name] = value
 
 
+@cache
+def _token() -> str:
+    """One for the life of the process: Ray's client reads it once, and a second Ray must accept the same."""
+    return secrets.token_hex(32)
+
+
 def _check(workers: int | None, address: str | None) -> None:
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers; at least 1 is needed")
@@ -195,9 +207,27 @@ def _check(workers: int | None, address: str | None) -> None:
         raise ResourceError("Ray must be started on the main thread; use threads as workers elsewhere")
 
 
+def _knock(address: str) -> None:
+    """See whether anybody is there: Ray itself would go on trying for many minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(
+            f"{address!r} is not the address of a Ray cluster; give host:port, as in 10.0.0.1:6379"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK).close()
+    except (OSError, OverflowError) as error:
+        raise ResourceError(
+            f"nobody answers at {address!r}: {error}; `ray status` on that machine tells whether Ray runs there. "
+            "Leave the address out to start a Ray on this machine"
+        ) from error
+
+
 def _import_ray() -> Any:
     try:
-        import ray  # noqa: PLC0415 - only who computes with Ray pays for it, and its settings are read here
+        import ray  # only who computes with Ray pays for it, and its settings are read here
     except ImportError as error:
         raise ResourceError(
             f"Ray cannot be imported: {error}; install it, or compute with threads"

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse import compress
+from fedsparse import compress, rng
+from fedsparse.aggregate import SPARSE
 from fedsparse.compress import Compressor
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.place import choose_folder, expected_bytes
+from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
-from fedsparse.engine.server import Plan, Server
+from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
-from fedsparse.errors import ConfigError
-from fedsparse.protocol import Context, State, Strategy
+from fedsparse.errors import ConfigError, ProtocolError
+from fedsparse.message import Payload
+from fedsparse.protocol import Context, State
 
 __all__ = ["Place", "Session", "default_block"]
 
@@ -74,42 +79,32 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
-        strategy, start = plan.strategy, self.workload.start
-        ctx = Context(
-            seed=plan.seed,
-            round=0,
-            rounds=plan.rounds,
-            phase="init",
-            ids=torch.zeros(0, dtype=torch.int64),
-            population=self.workload.clients,
-            total=self.workload.total,
-            layout=start.layout,
-        )
-        first = dict(strategy.init("client", start, ctx))
-        if strategy.buffers == "local" and len(start.buffers):
-            first[BUFFERS] = start.buffers[None]
-        held = dict(strategy.init("held", start, ctx)) if strategy.hears() and strategy.held == "own" else {}
-        specs, helds = _specs(strategy, first), _specs(strategy, held)
-        expected = expected_bytes((*specs, *helds), self.workload.clients, plan.cohort, plan.rounds)
-        folder = choose_folder(place.requested, expected, place.fallback)
+        states, helds = _first_rows(plan, self.workload)
+        specs, held_specs = _specs(states), _specs(helds)
+        expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
         hint = min(self.workload.clients, plan.rounds * plan.cohort) + 2 * plan.cohort
-        self._states = SlotStore(folder / "clients", specs, hint, _first_rows(first))
-        self._helds = SlotStore(folder / "held", helds, hint, _first_rows(held))
-        self._folder = folder
-        job = BlockJob(
-            strategy=strategy,
-            workload=recipe,
-            seed=plan.seed,
-            rounds=plan.rounds,
-            run=plan.run,
-            encode=plan.encode,
-            states=(self._states.folder, specs, _first_rows(first)),
-            helds=(self._helds.folder, helds, _first_rows(held)),
-            buffers=strategy.buffers,
-        )
-        pool.setup(job, arrays)
-        self.dispatcher = Dispatcher(pool, note=note)
-        self.server = Server(plan, self.workload, self.dispatcher, self._states, self._helds)
+        with ExitStack() as stack:
+            folder = choose_folder(place.requested, expected, place.fallback)
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._states = SlotStore(folder / "clients", specs, hint, states)
+            stack.callback(self._states.close)
+            self._helds = SlotStore(folder / "held", held_specs, hint, helds)
+            stack.callback(self._helds.close)
+            job = BlockJob(
+                strategy=plan.strategy,
+                workload=recipe,
+                seed=plan.seed,
+                rounds=plan.rounds,
+                run=plan.run,
+                encode=plan.encode,
+                states=(self._states.folder, specs, states),
+                helds=(self._helds.folder, held_specs, helds),
+                buffers=plan.strategy.buffers,
+            )
+            pool.setup(job, arrays)
+            self.dispatcher = Dispatcher(pool, note=note)
+            self.server = Server(plan, self.workload, self.dispatcher, self._states, self._helds)
+            self._closing = stack.pop_all()
 
     def clients(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Ids ``[n]`` of the clients that have a state, ascending, and their rows ``[n, ...]`` by name."""
@@ -117,11 +112,8 @@ class Session:
         return known, self._states.rows(known)
 
     def close(self) -> None:
-        """Gives the memory back; the pool stays open."""
-        self._states.close()
-        self._helds.close()
-        if self._folder.exists():
-            self._folder.rmdir()
+        """Gives the memory back; the pool stays open. Twice does no harm."""
+        self._closing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -133,33 +125,75 @@ class Session:
 
 
 def check_compressors(plan: Plan, size: int) -> None:
-    """Refuses an uplink of the wrong class, and rules that sparse messages make worthless.
+    """Refuses an uplink of the wrong class, and a rule that cannot work with what it gets.
 
     Raises:
         ConfigError: says why.
     """
-    strategy = plan.strategy
+    strategy, rule = plan.strategy, plan.aggregator
+    if rule.least > plan.cohort:
+        raise ConfigError(
+            f"aggregator={type(rule).__name__.lower()}: needs at least {rule.least} messages, and cohort={plan.cohort}"
+        )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):
         return
     compress.require(uplink, strategy.uplink_class, size, type(strategy).__module__.rsplit(".", 1)[-1])
-    if not plan.aggregator.linear and not isinstance(uplink, compress.Identity):
+    if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
-            f"aggregator={type(plan.aggregator).__name__.lower()}: needs dense messages, but uplink="
-            f"{type(uplink).__name__.lower()} leaves out most coordinates, so the middle value of almost every one would "
-            "be zero; use uplink=identity, or aggregator=mean"
+            f"aggregator={type(rule).__name__.lower()}: needs dense messages, but uplink="
+            f"{type(uplink).__name__.lower()} leaves out most coordinates, so the middle value of almost every one "
+            "would be zero; use uplink=identity, or aggregator=mean"
         )
 
 
-def _specs(strategy: Strategy, first: State) -> tuple[StateSpec, ...]:
+@dataclass(frozen=True)
+class _Streams:
+    """Streams of nobody, for a trial."""
+
+    seed: int
+
+    def rng(self, purpose: str) -> rng.Streams:
+        return rng.Streams(self.seed, f"trial:{purpose}", 0, [rng.NOBODY])
+
+
+def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
+    """What messages of a compressor are like."""
+    return uplink.compress(torch.ones(1, size), _Streams(seed))
+
+
+def _first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The first row of each state of a client, and of what it holds where each holds its own."""
+    strategy, start = plan.strategy, workload.start
+    ctx = Context(
+        seed=plan.seed,
+        round=0,
+        rounds=plan.rounds,
+        phase="init",
+        ids=torch.zeros(0, dtype=torch.int64),
+        population=workload.clients,
+        total=workload.total,
+        layout=start.layout,
+    )
+    first = dict(strategy.init("client", start, ctx))
+    if strategy.buffers == "local" and len(start.buffers):
+        first[BUFFERS] = start.buffers[None]
+    held = dict(strategy.init("held", start, ctx)) if strategy.hears() else {}
+    who = type(strategy).__name__
+    states, helds = _checked(who, "client", first), _checked(who, "held", held)
+    return states, helds if strategy.held == "own" else {}
+
+
+def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:
     for name, row in first.items():
         if not isinstance(row, Tensor) or row.dim() < 1 or row.shape[0] != 1:
-            raise ConfigError(
-                f"{type(strategy).__name__}: init gave '{name}' of shape {tuple(getattr(row, 'shape', ()))}; a client's "
-                "value has a leading axis of 1, as in torch.zeros_like(start.x)[None]"
+            what = f"of shape {tuple(row.shape)}" if isinstance(row, Tensor) else f"as {type(row).__name__}"
+            raise ProtocolError(
+                f"{who}: init('{role}') gave '{name}' {what}; a client's value is a tensor with a leading axis of 1, "
+                "as torch.zeros_like(start.x)[None]"
             )
-    return tuple(StateSpec(n, tuple(r.shape[1:]), str(as_array(r).dtype)) for n, r in first.items())
-
-
-def _first_rows(first: State) -> dict[str, Any]:
     return {name: as_array(row[0]) for name, row in first.items()}
+
+
+def _specs(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+    return tuple(StateSpec(name, row.shape, str(row.dtype)) for name, row in first.items())

@@ -53,7 +53,7 @@ def run(model: str, **options: Any) -> Result:
         "downlink": TopK(0.1),
         "evaluate_every": 2,
     }
-    strategy = Scafcom(lr=0.1, steps=3, uplink=TopK(0.05))
+    strategy = options.pop("strategy", Scafcom(lr=0.1, steps=3, uplink=TopK(0.05)))
     return simulate(strategy, **(arguments | options))
 
 

@@ -89,7 +89,7 @@ class FakePool:
             if worker.ready_at is not None:
                 yield worker.ready_at, lambda seat=seat: self._ready(seat)
             elif worker.calls:
-                ticket, number, attempt = worker.calls[0]
+                _, number, attempt = worker.calls[0]
                 what = self._act(number, attempt, seat)
                 if isinstance(what, Exception):
                     yield worker.since, lambda seat=seat, what=what: self._raise(seat, what)

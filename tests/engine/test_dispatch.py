@@ -201,7 +201,9 @@ def test_a_call_that_hangs_three_workers_is_poison():
 def test_a_worker_that_does_not_start_in_time_is_replaced():
     office = Office(FakePool(1, births=lambda seat, n: HANG if n == 0 else 0.0), first_deadline=30)
     assert office.run(range(2)) == tens(2)
-    assert office.notes == ["lost worker 0 (starting): killed, silent for 30 s (its deadline); runs again: nothing"]
+    assert office.notes == [
+        "lost worker 0 (starting): killed, silent for 30 s (its deadline); runs again: nothing"
+    ]
 
 
 # --- seats
@@ -224,7 +226,9 @@ def test_a_finished_call_makes_up_for_earlier_losses_of_the_seat():
 
 def test_a_run_without_any_worker_left_ends_with_the_reason():
     office = Office(FakePool(2, births=lambda seat, n: DIE))
-    with pytest.raises(WorkerLost, match=r"no worker is left and 4 calls are unfinished; .*killed by the test"):
+    with pytest.raises(
+        WorkerLost, match=r"no worker is left and 4 calls are unfinished; .*killed by the test"
+    ):
         office.run(range(4))
 
 
@@ -247,7 +251,7 @@ def test_an_exception_ends_the_run_with_the_call_and_the_traceback_and_is_not_re
 
 def test_an_error_of_ours_keeps_its_class():
     office = Office(FakePool(1, act=at({0: ProtocolError("'dx' has the wrong shape")})))
-    with pytest.raises(ProtocolError, match="^0 failed: 'dx' has the wrong shape$"):
+    with pytest.raises(ProtocolError, match=r"^0 failed: 'dx' has the wrong shape$"):
         office.run(range(1))
 
 

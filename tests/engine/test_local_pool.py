@@ -1,7 +1,10 @@
 """Threads as workers."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,7 +73,9 @@ class Identity:
 
 
 def test_an_exception_carries_its_traceback_and_the_call(pool):
-    with pytest.raises(WorkerError, match=r"\('fail', 'bad lr'\) failed (.|\n)*toy_job.py(.|\n)*bad lr") as caught:
+    with pytest.raises(
+        WorkerError, match=r"\('fail', 'bad lr'\) failed (.|\n)*toy_job.py(.|\n)*bad lr"
+    ) as caught:
         run(pool, [("fail", "bad lr")])
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -120,6 +125,27 @@ def test_close_cancels_what_is_queued_and_lets_the_running_blocks_finish():
     pool.close()
     assert time.monotonic() - began < 1
     assert worker_threads() == []
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+sys.path.insert(0, sys.argv[1])
+from test_local_pool import DATA, LocalPool, Toy, run
+pool = LocalPool(2)
+pool.setup(Toy(), {"data": DATA})
+threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+try:
+    run(pool, [("sleep", 0.5)] * 100)
+except KeyboardInterrupt:
+    pool.close()
+    print("closed", len(pool._threads), any(thread.is_alive() for thread in pool._threads))
+"""
+
+
+def test_an_interrupt_ends_the_run_after_the_running_blocks():
+    arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent)]
+    done = subprocess.run(arguments, timeout=30, capture_output=True, text=True, check=True)
+    assert done.stdout == "closed 2 False\n"
 
 
 def test_a_second_close_does_nothing(pool):

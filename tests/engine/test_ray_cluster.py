@@ -24,7 +24,10 @@ STORE = 80 << 20
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one CPU each; the driver is on the first."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_worker_niceness", "0")
@@ -68,7 +71,7 @@ def test_each_machine_has_its_workers_and_gets_the_data_its_own_way(pool):
 
 
 def test_more_workers_than_cpus_is_an_error(cluster):
-    with pytest.raises(ConfigError, match="3 workers asked for; .* has 2 CPUs"):
+    with pytest.raises(ConfigError, match=r"3 workers asked for; .* has 2 CPUs"):
         RayPool(3, cluster.address)
 
 
@@ -94,7 +97,9 @@ def test_a_machine_lost_in_the_middle_changes_no_result(cluster, pool):
     notes = []
     dispatcher = Dispatcher(pool, note=notes.append)
     run(dispatcher, [("who", 0.5)] * 4)  # both are there
-    removal = threading.Timer(0.5, cluster.remove_node, args=[cluster.second], kwargs={"allow_graceful": False})
+    removal = threading.Timer(
+        0.5, cluster.remove_node, args=[cluster.second], kwargs={"allow_graceful": False}
+    )
     removal.start()
     began = time.monotonic()
     results, _ = run(dispatcher, [("slow_total", block) for block in range(8)])

@@ -26,14 +26,17 @@ TOTALS = [2 * float(row.sum()) for row in DATA]
 
 
 def data_folders():
-    places = [Path("/dev/shm"), Path(tempfile.gettempdir())]
+    places = [Path("/dev", "shm"), Path(tempfile.gettempdir())]
     return [path for place in places for path in place.glob(f"fedsparse-*-{os.getpid()}-*")]
 
 
 @pytest.fixture(scope="module")
 def ray_pool():
     before = set(psutil.Process().children(recursive=True))
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # nobody's; must not be asked
@@ -118,7 +121,9 @@ def test_what_calls_share_cannot_be_written_to(desk):
 
 
 def test_an_exception_carries_the_workers_traceback_and_is_not_retried(desk):
-    with pytest.raises(WorkerError, match=r"\('fail', 'bad lr'\) failed(.|\n)*toy_job.py(.|\n)*ValueError: bad lr"):
+    with pytest.raises(
+        WorkerError, match=r"\('fail', 'bad lr'\) failed(.|\n)*toy_job.py(.|\n)*ValueError: bad lr"
+    ):
         desk.run([("fail", "bad lr")])
     assert desk.dispatcher.lost == 0
 
@@ -132,6 +137,12 @@ def test_errors_keep_their_class_on_their_way(desk, error, kind):
 def test_a_job_that_cannot_be_built_is_an_error(ray_pool):
     with pytest.raises(WorkerError, match=r"could not be set up(.|\n)*no such model"):
         Desk(ray_pool, Broken()).run(TOTAL_CALLS)
+
+
+def test_a_pool_goes_on_after_a_failed_run(ray_pool, desk, tmp_path):
+    with pytest.raises(WorkerError):
+        desk.run([("fail", "x"), ("sleep", 0.3), ("sleep", 0.3), ("sleep", 0.3)])
+    assert Desk(ray_pool, Toy(str(tmp_path))).run(TOTAL_CALLS) == TOTALS
 
 
 def test_a_killed_worker_changes_no_result(desk):
@@ -169,7 +180,9 @@ def test_a_worker_killed_between_two_runs_is_replaced(desk):
 
 def test_poison_names_the_call_and_the_signal(ray_pool, tmp_path):
     desk = Desk(ray_pool, Toy(str(tmp_path)), tries=2)
-    with pytest.raises(WorkerLost, match=rf"\('die', {int(signal.SIGBUS)}\) has lost 2 workers .*died of SIGBUS"):
+    with pytest.raises(
+        WorkerLost, match=rf"\('die', {int(signal.SIGBUS)}\) has lost 2 workers .*died of SIGBUS"
+    ):
         desk.run([("die", int(signal.SIGBUS))])
 
 
@@ -181,6 +194,21 @@ def test_a_second_ray_in_one_process_is_refused(ray_pool):
 def test_ray_client_addresses_are_refused():
     with pytest.raises(ConfigError, match="Ray Client"):
         RayPool(1, "ray://10.0.0.1:10001")
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "text"),
+    [
+        ("127.0.0.1:9", ResourceError, "nobody answers at '127.0.0.1:9'"),
+        ("somewhere", ConfigError, "give host:port"),
+        ("127.0.0.1:123456", ResourceError, "nobody answers"),
+    ],
+)
+def test_an_address_without_a_cluster_is_an_error_at_once(address, kind, text):
+    began = time.monotonic()
+    with pytest.raises(kind, match=text):
+        RayPool(1, address)
+    assert time.monotonic() - began < 10
 
 
 def test_ray_is_started_on_the_main_thread_only():

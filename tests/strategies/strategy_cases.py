@@ -7,24 +7,50 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tests.reference import Toy, Trace
-from tests.reference.cohorts import Cohort
-from tests.reference.oracle import Q, everybody, sampled
-from tests.reference.toys import Array
 from torch import Tensor
 
 from fedsparse import rng
-from fedsparse.compress import Compressor
+from fedsparse.compress import Compressor, RandK, TopK
 from fedsparse.engine.sampling import Sampler
 from fedsparse.message import Sparse
 from fedsparse.protocol import Context, Strategy
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.fed_ef import FedEF
+from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.fedopt import FedOpt
+from fedsparse.strategies.fedprox import FedProx
+from fedsparse.strategies.scafcom import Scafcom
+from fedsparse.strategies.scaffold import Scaffold
+from fedsparse.strategies.scallion import Scallion
+from fedsparse.strategies.topk import NaiveTopK
+from tests.reference import Toy, Trace
+from tests.reference.cohorts import Cohort
+from tests.reference.oracle import LOCAL, Q, everybody, sampled
+from tests.reference.toys import Array
 
 EXACT = 1e-12
 """Largest difference between two orders of the same float64 operations; the values are of the order of 10."""
 
 PARTICIPATION = {"all": everybody(60), "three": sampled(3, 60), "one": sampled(1, 60)}
 """Cohorts of 60 rounds."""
+
+EVERY: Mapping[str, Strategy] = {
+    "fedavg": FedAvg(**LOCAL),
+    "fedpaq": FedAvg(uplink=RandK(0.1), **LOCAL),
+    "fedprox": FedProx(mu=0.5, **LOCAL),
+    "fedavgm": FedOpt(optimizer="momentum", server_lr=0.1, **LOCAL),
+    "fedadam": FedOpt(optimizer="adam", **LOCAL),
+    "fedyogi": FedOpt(optimizer="yogi", **LOCAL),
+    "fedadagrad": FedOpt(optimizer="adagrad", **LOCAL),
+    "scaffold-1": Scaffold(variant=1, **LOCAL),
+    "scaffold-2": Scaffold(variant=2, **LOCAL),
+    "scaffold-topk": Scaffold(uplink=TopK(0.1), server_lr=0.5, **LOCAL),
+    "scallion": Scallion(uplink=RandK(0.1), server_lr=0.5, **LOCAL),
+    "scafcom": Scafcom(uplink=TopK(0.1), beta=0.5, **LOCAL),
+    "topk": NaiveTopK(uplink=TopK(0.1), **LOCAL),
+    "fed_ef": FedEF(uplink=TopK(0.1), **LOCAL),
+}
+"""Every strategy, in every form."""
 
 
 class ToyProblem:
@@ -98,10 +124,17 @@ class ReferenceRandK(Compressor):
         return size / self.kept.shape[-1] - 1
 
 
-def run(strategy: Strategy, cohorts: Sequence[Cohort], toy: Toy = Q, noise: float = 0.0, **options: Any) -> Result:
+def run(
+    strategy: Strategy, cohorts: Sequence[Cohort], toy: Toy = Q, noise: float = 0.0, **options: Any
+) -> Result:
     """``strategy`` on ``toy`` with these cohorts; all clients of a round in one block unless said otherwise."""
     problem = ToyProblem(toy, noise, options.pop("sizes", None))
-    given = {"cohort": len(cohorts[0]), "block": toy.clients, "evaluate_every": len(cohorts), "keep_models": True}
+    given = {
+        "cohort": len(cohorts[0]),
+        "block": toy.clients,
+        "evaluate_every": len(cohorts),
+        "keep_models": True,
+    }
     return simulate(strategy, problem, rounds=len(cohorts), sampler=Given(cohorts), **(given | options))
 
 
@@ -123,7 +156,9 @@ def rows(result: Result, name: str, clients: int = Q.clients) -> Array:
     return out
 
 
-def assert_same_run(result: Result, trace: Trace, renamed: Mapping[str, str] | None = None, toy: Toy = Q) -> None:
+def assert_same_run(
+    result: Result, trace: Trace, renamed: Mapping[str, str] | None = None, toy: Toy = Q
+) -> None:
     """Every server iterate, every final server vector and every client's final state are those of the reference.
 
     Args:
@@ -142,7 +177,7 @@ def assert_same_run(result: Result, trace: Trace, renamed: Mapping[str, str] | N
 
 
 def assert_control_is_the_mean(result: Result, clients: int = Q.clients) -> None:
-    """c == (1/N) sum c_i over all N clients, those never seen counting zero."""
+    """Control c == (1/N) sum c_i over all N clients, those never seen counting zero."""
     mean = rows(result, "c", clients).mean(0)
     np.testing.assert_allclose(result.server["c"].numpy(), mean, rtol=0, atol=EXACT)
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from strategy_cases import PARTICIPATION, assert_same_run, error, noisy, rows, run
-from tests.reference import fed_ef
-from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
+from strategy_cases import PARTICIPATION, assert_same_run, error, iterates, noisy, rows, run
 
-from fedsparse.compress import RandK, TopK
+from fedsparse.compress import Identity, RandK, TopK
 from fedsparse.errors import ConfigError
 from fedsparse.strategies.fed_ef import FedEF
+from fedsparse.strategies.fedavg import FedAvg
+from tests.reference import fed_ef
+from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
 
 NAMES = {"e": "memory"}
 """The reference keeps x - y, the product y - x: the memories have opposite signs."""
@@ -37,6 +38,13 @@ def test_absentees_keep_their_memory():
     np.testing.assert_array_equal(both[:2], first[:2])
     assert both[2:4].any()
     assert not both[4:].any()
+
+
+def test_without_compression_it_is_fedavg_to_the_last_bit():
+    cohorts = sampled(3, 20)
+    result = run(FedEF(uplink=Identity(), **LOCAL), cohorts)
+    np.testing.assert_array_equal(iterates(result), iterates(run(FedAvg(**LOCAL), cohorts)))
+    assert not rows(result, "memory").any()
 
 
 @pytest.mark.slow

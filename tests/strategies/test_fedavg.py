@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from strategy_cases import EXACT, PARTICIPATION, ReferenceRandK, assert_same_run, error, iterates, noisy, run
+
+from fedsparse.compress import TopK
+from fedsparse.errors import ConfigError
+from fedsparse.strategies.fedavg import FedAvg
 from tests.reference import compressors, fedavg, fedavg_fixed_point
 from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled
-
-from fedsparse.errors import ConfigError
-from fedsparse.compress import TopK
-from fedsparse.strategies.fedavg import FedAvg
 
 
 @pytest.mark.parametrize("who", PARTICIPATION)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from strategy_cases import EXACT, PARTICIPATION, assert_same_run, iterates, noisy, run
-from tests.reference import Toy, fedavg_fixed_point, fedavgm, fedopt
-from tests.reference.oracle import LOCAL, Q, everybody, sampled
 
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.fedopt import FedOpt
+from tests.reference import Toy, fedavg_fixed_point, fedavgm, fedopt
+from tests.reference.oracle import LOCAL, Q, everybody, sampled
 
 ADAPTIVE = ("adam", "yogi", "adagrad")
 

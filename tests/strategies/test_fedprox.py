@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from strategy_cases import PARTICIPATION, assert_same_bits, assert_same_run, error, noisy, run
-from tests.reference import fedavg_fixed_point, fedprox
-from tests.reference.oracle import LOCAL, Q, everybody, sampled
 
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.fedprox import FedProx
+from tests.reference import fedavg_fixed_point, fedprox
+from tests.reference.oracle import LOCAL, Q, everybody, sampled
 
 
 @pytest.mark.parametrize("who", PARTICIPATION)

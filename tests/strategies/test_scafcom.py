@@ -14,14 +14,14 @@ from strategy_cases import (
     noisy,
     run,
 )
-from tests.reference import ef21_sgdm, scafcom
-from tests.reference.cohorts import Cohort
-from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
 
 from fedsparse.compress import LowBit, RandK, Sign, TopK
 from fedsparse.errors import ConfigError
 from fedsparse.simulation import Result
 from fedsparse.strategies.scafcom import Scafcom
+from tests.reference import ef21_sgdm, scafcom
+from tests.reference.cohorts import Cohort
+from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
 
 
 def ours(cohorts: Sequence[Cohort], beta: float, server_lr: float = 1.0) -> Result:

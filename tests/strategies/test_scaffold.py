@@ -2,11 +2,11 @@
 
 import pytest
 from strategy_cases import PARTICIPATION, assert_control_is_the_mean, assert_same_run, error, noisy, run
-from tests.reference import compressors, scaffold, scaffold_with_memory
-from tests.reference.oracle import LOCAL, Q, sampled
 
 from fedsparse.compress import Natural, Sign, TopK
 from fedsparse.strategies.scaffold import Scaffold
+from tests.reference import compressors, scaffold, scaffold_with_memory
+from tests.reference.oracle import LOCAL, Q, sampled
 
 
 @pytest.mark.parametrize("who", PARTICIPATION)

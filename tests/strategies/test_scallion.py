@@ -13,14 +13,14 @@ from strategy_cases import (
     noisy,
     run,
 )
-from tests.reference import compressors, ef21, scallion
-from tests.reference.oracle import LOCAL, Q, everybody, printed, rand4, sampled
 
 from fedsparse.compress import QSGD, Identity, Natural, RandK, TopK
 from fedsparse.errors import ConfigError
 from fedsparse.simulation import Result
 from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.strategies.scallion import Scallion
+from tests.reference import compressors, ef21, scallion
+from tests.reference.oracle import LOCAL, Q, everybody, printed, rand4, sampled
 
 
 def ours(cohorts: list[np.ndarray], alpha: float | None = 0.1, server_lr: float = 1.0) -> Result:

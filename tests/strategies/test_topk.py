@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from strategy_cases import PARTICIPATION, assert_same_run, error, iterates, run
-from tests.reference import compressors, divergence_toy, fedavg
-from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
 
 from fedsparse.compress import TopK
+from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.topk import NaiveTopK
+from tests.reference import compressors, divergence_toy, fedavg
+from tests.reference.oracle import LOCAL, Q, everybody, printed, sampled, top4
 
 
 @pytest.mark.parametrize("who", PARTICIPATION)
@@ -32,6 +33,14 @@ def test_top1_diverges_at_the_exact_rate_on_the_divergence_toy():
     )
     expected = fedavg(toy.gradient, toy.x0, cohorts, lr=0.05, steps=1, compress=compressors.top_k(1))
     assert_same_run(result, expected, toy=toy)
+
+
+def test_keeping_every_entry_is_fedavg_to_the_last_bit():
+    cohorts = sampled(3, 20)
+    np.testing.assert_array_equal(
+        iterates(run(NaiveTopK(uplink=TopK(1.0), **LOCAL), cohorts)),
+        iterates(run(FedAvg(**LOCAL), cohorts)),
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,123 @@
+"""The command ``python -m fedsparse.check strategy=NAME``: holds a strategy against the protocol."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fedsparse.errors import ConfigError, FedSparseError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fedsparse.protocol import Strategy
+    from fedsparse.testing import Report
+
+__all__ = ["main"]
+
+USAGE = """\
+python -m fedsparse.check [-v] strategy=NAME [strategy.OPTION=VALUE ...] [uplink=NAME ...]
+
+Holds a strategy against the protocol, on small problems of its own; takes seconds. NAME is a strategy, all,
+package.module:Class or path/to/file.py. The exit status is 0 where every check passes and 1 where one fails; -v shows
+the traceback of an error.
+"""
+
+_GROUPS = ("strategy", "uplink")
+_STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: the arguments after the command's name; by default those of this process.
+
+    Returns:
+        the exit status: 0, 1 where a check failed, or that of an error (2: there is no such strategy).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbose = bool({"-v", "--verbose"} & set(arguments))
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(USAGE)
+        return 0
+    try:
+        return _run([text for text in arguments if text not in {"-v", "--verbose"}])
+    except FedSparseError as error:
+        if verbose:
+            traceback.print_exception(error)
+        sys.stderr.write(f"fedsparse: {' '.join(str(error).split())}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("fedsparse: interrupted\n")
+        return 130
+
+
+def _run(pairs: Sequence[str]) -> int:
+    for text in pairs:
+        key, equals, _ = text.partition("=")
+        if not equals or key.partition(".")[0] not in _GROUPS:
+            raise ConfigError(
+                f"{text}: must be strategy=NAME, strategy.OPTION=VALUE or uplink=NAME; see --help"
+            )
+    if not any(text.startswith("strategy=") for text in pairs):
+        raise ConfigError("which strategy? give strategy=NAME, strategy=path/to/file.py, or strategy=all")
+    # Before torch is imported: the trials are small, and many threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from fedsparse.testing import check_strategy
+
+    console = _console()
+    failed = []
+    for name, strategy in _chosen(pairs):
+        report = check_strategy(strategy)
+        _show(console, name, report)
+        failed += [] if report.passed else [name]
+    if failed:
+        console.print(f"failed: {', '.join(failed)}", style="bold red")
+    return 1 if failed else 0
+
+
+def _chosen(pairs: Sequence[str]) -> Iterator[tuple[str, Strategy]]:
+    from fedsparse import config
+    from fedsparse.registry import strategies
+
+    if "strategy=all" not in pairs:
+        parsed = config.parse(pairs)
+        yield parsed.strategy.name, config.build(parsed, "strategy")
+        return
+    if len(pairs) > 1:
+        raise ConfigError("strategy=all: takes no options; choose one strategy to set some")
+    for name in strategies.names():
+        yield name, strategies.get(name)()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 110
+    return console
+
+
+def _show(console: Console, name: str, report: Report) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"{name} ({report.strategy})", title_justify="left", box=None, pad_edge=False, show_header=False
+    )
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in report.findings:
+        style = _STYLES[finding.outcome]
+        table.add_row(finding.name, Text(finding.outcome, style=style), Text(finding.explanation))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The driver's side of blocks: cutting an audience into them, and the slots that their rows are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from fedsparse.engine.block import BUFFERS, Workload
+from fedsparse.engine.calls import EvaluateCall, Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.dispatch import Dispatcher
+from fedsparse.engine.exchange import Exchange
+from fedsparse.engine.slab import Ids
+from fedsparse.engine.slots import SlotStore
+
+__all__ = ["Answer", "Blocks"]
+
+
+class Answer(NamedTuple):
+    """One block's call, as it was finally sent, and its reply."""
+
+    call: TrainCall
+    reply: TrainReply
+
+
+class Blocks:
+    """Runs the work of a run on its workers.
+
+    Args:
+        dispatcher: gives calls to workers.
+        states: slots of the clients' states.
+        helds: slots of what each client holds, where each holds its own.
+        size: clients of a block.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore, size: int) -> None:
+        self._dispatcher, self._states, self._helds, self._size = dispatcher, states, helds, size
+
+    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
+        """Runs the clients at the positions ``at`` of the audience, block by block in ascending id.
+
+        Args:
+            exchange: the phase.
+            at: positions in its ids, ascending.
+            shared: what they have heard, by name.
+        """
+        if not len(at):
+            return []
+        ctx, ids = exchange.ctx, exchange.ids
+        pieces = [at[first : first + self._size] for first in range(0, len(at), self._size)]
+        calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in pieces]
+        final: dict[int, TrainCall] = {}
+
+        def prepare(call: TrainCall, attempt: int, near: bool) -> TrainCall:
+            del attempt
+            sent = replace(call, states=_slots(self._states, call.ids, near))
+            if self._helds.specs:
+                sent = replace(sent, helds=_slots(self._helds, call.ids, near))
+            final[int(call.at[0])] = sent  # that of the last attempt remains
+            return sent
+
+        replies = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
+        return [Answer(final[int(call.at[0])], reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+        """A client's state counts once its message was accepted, ``[C]`` bool; what it holds, once it heard."""
+        call, reply = answer
+        if reply.rows is not None:
+            self._states.put(call.states.new, reply.rows)
+        self._states.commit(call.ids[accepted], call.states.new[accepted])
+        self._states.release(call.states.new[~accepted])
+        if len(call.helds.new):
+            if reply.held_rows is not None:
+                self._helds.put(call.helds.new, reply.held_rows)
+            self._helds.commit(call.ids, call.helds.new)
+
+    def close_round(self) -> None:
+        """Frees the rows that this round replaced."""
+        self._states.close_round()
+        self._helds.close_round()
+
+    def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the model ``x [d]`` with statistics ``buffers [b]``, piece by piece on the workers."""
+        calls = [EvaluateCall(chunk) for chunk in range(workload.chunks)]
+        shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
+        parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
+        return workload.metrics(parts)
+
+    def _abandon(self, sent: Any, key: Hashable) -> None:
+        if isinstance(sent, TrainCall):
+            self._states.quarantine(sent.states.new, key)
+            self._helds.quarantine(sent.helds.new, key)
+
+    def _reclaim(self, key: Hashable) -> None:
+        self._states.release_quarantine(key)
+        self._helds.release_quarantine(key)
+
+
+def _slots(store: SlotStore, ids: Ids, near: bool) -> Slots:
+    """Fresh slots for a block, and its rows or where they lie."""
+    if near:
+        return Slots(new=store.reserve(len(ids)), old=store.slots_of(ids))
+    return Slots(new=store.reserve(len(ids)), rows=store.rows(ids))
+
+
+def _as_it_is(call: EvaluateCall, attempt: int, near: bool) -> EvaluateCall:
+    del attempt, near
+    return call

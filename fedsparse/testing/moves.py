@@ -1,0 +1,90 @@
+"""Checks of what must not move anything: gradients of zero, and messages that nobody received."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsparse.engine.faults import Faults
+from fedsparse.protocol import Strategy
+from fedsparse.testing.problem import Springs, Still
+from fedsparse.testing.report import ConformanceError, Finding, passed, skipped
+from fedsparse.testing.trial import Arrays, Setting, difference, opened, played
+from fedsparse.testing.watch import Call, watched
+
+__all__ = ["check_loss", "check_zero_gradient"]
+
+
+def check_zero_gradient(strategy: Strategy) -> Finding:
+    """Where every gradient is zero, the model stays where it started, bit for bit.
+
+    Raises:
+        ConformanceError: says how far it went.
+    """
+    setting = Setting()
+    with opened(strategy, Still(), setting) as session:
+        start = session.server.model(0)
+        for number in range(setting.rounds):
+            session.server.round(number)
+            moved = float((session.server.model(number) - start).abs().max())
+            if moved != 0:  # also where it is NaN
+                raise ConformanceError(
+                    f"the model moved by {moved:.2g} in round {number}, although every gradient is zero; send and "
+                    "average differences, and divide by nothing that may be zero"
+                )
+    return passed("zero_gradient", f"the model stays in place for {setting.rounds} rounds")
+
+
+@dataclass(frozen=True)
+class _Silence(Faults):
+    """No message reaches the server in some rounds; what must arrive arrives when it is sent again."""
+
+    silent: tuple[int, ...] = ()
+
+    def lost(
+        self,
+        direction: Literal["up", "down"],
+        seed: int,  # noqa: ARG002
+        round: int,  # noqa: A002
+        phase: str,  # noqa: ARG002
+        attempt: int,
+        ids: Sequence[int] | NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        return np.full(len(ids), direction == "up" and attempt == 0 and round in self.silent)
+
+
+def check_loss(strategy: Strategy) -> Finding:
+    """Rounds whose messages are all lost leave the server's and the clients' states alone.
+
+    Raises:
+        ConformanceError: names the round and the value.
+    """
+    repeated: set[int] = set()
+
+    def observer(_: Strategy, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+        result = call(*args)
+        if name == "audience" and result == "all":
+            repeated.add(args[-1].round)
+        return result
+
+    silent = (0, 2, 3)
+    setting = replace(Setting(), faults=_Silence(silent=silent))
+    shots = played(watched(strategy, observer), Springs.drawn(), setting).shots
+    tried = [number for number in silent if number not in repeated]
+    if not tried:
+        return skipped(
+            "loss",
+            "every round has a phase that must reach all clients, so messages are sent until they arrive",
+        )
+    for number in tried:
+        if words := difference(_states(shots[number]), _states(shots[number + 1])):
+            raise ConformanceError(f"no message arrived in round {number}, and yet {words}")
+    return passed("loss", f"{len(tried)} rounds without a message leave all states alone")
+
+
+def _states(shot: Arrays) -> Arrays:
+    return {name: value for name, value in shot.items() if name.startswith(("server.", "client"))}

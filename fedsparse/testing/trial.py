@@ -1,0 +1,150 @@
+"""Short runs of a strategy on the real engine, and what is left of them: arrays that can be compared bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsparse.aggregate import Mean
+from fedsparse.compress import Identity
+from fedsparse.data.problem import Problem
+from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.sampling import Uniform
+from fedsparse.engine.server import Plan, Server
+from fedsparse.engine.session import Place, Session
+from fedsparse.network import Deadline, Network
+from fedsparse.protocol import Strategy
+from fedsparse.records import Record
+from fedsparse.simulation import AnalyticRecipe
+
+__all__ = ["Played", "Setting", "difference", "opened", "played", "snapshot"]
+
+Arrays = Mapping[str, np.ndarray]
+
+SEED = 7
+
+_WORDS = {
+    "server.": "server state",
+    "client.": "client state",
+    "holder.": "what a client holds,",
+    "held.": "what clients hold,",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a trial is run.
+
+    Attributes:
+        rounds: how many.
+        cohort: clients of a round.
+        block: clients that a worker trains together.
+        workers: threads.
+        encode: really encode and decode every message.
+        faults: messages that get lost.
+    """
+
+    rounds: int = 4
+    cohort: int = 6
+    block: int = 5
+    workers: int = 1
+    encode: bool = False
+    faults: Faults = field(default_factory=Faults)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A trial: everything that the next round depends on, before the first round and after each; and the records."""
+
+    shots: list[Arrays]
+    records: list[Record]
+
+
+@contextmanager
+def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[Session]:
+    """A session before its first round."""
+    plan = Plan(
+        strategy=strategy,
+        seed=SEED,
+        rounds=setting.rounds,
+        cohort=setting.cohort,
+        block=setting.block,
+        sampler=Uniform(),
+        aggregator=Mean(),
+        downlink=Identity(),
+        network=Network(profile="none"),
+        deadline=Deadline(),
+        faults=setting.faults,
+        encode=setting.encode,
+        evaluate=lambda _: False,
+        run=SEED,
+    )
+    pool = LocalPool(setting.workers)
+    place = Place(None, Path(tempfile.gettempdir()))
+    try:
+        with Session(plan, AnalyticRecipe(problem), {}, pool, place, lambda _: None) as session:
+            yield session
+    finally:
+        pool.close()
+
+
+def played(strategy: Strategy, problem: Problem, setting: Setting | None = None) -> Played:
+    """Runs a trial from its first round to its last."""
+    setting = setting or Setting()
+    with opened(strategy, problem, setting) as session:
+        made = Played([snapshot(session.server)], [])
+        for number in range(setting.rounds):
+            made.records.append(session.server.round(number))
+            made.shots.append(snapshot(session.server))
+    return made
+
+
+def snapshot(server: Server) -> Arrays:
+    """Copies of all arrays of a checkpoint: states, replicas, counted bytes."""
+    return {name: _whole(value) for name, value in server.arrays().items()}
+
+
+def _whole(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    out: np.ndarray = np.empty(value.shape, value.dtype)
+    first = 0
+    for piece in value.chunks():
+        out[first : first + len(piece)] = piece
+        first += len(piece)
+    return out
+
+
+def difference(one: Arrays, other: Arrays) -> str:
+    """In which bits two snapshots differ, in words; empty where they are equal."""
+    for name in sorted(one.keys() | other.keys()):
+        if name not in one or name not in other:
+            return f"{_called(name)} is there only once"
+        a, b = one[name], other[name]
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return f"{_called(name)} is {a.shape} {a.dtype} and {b.shape} {b.dtype}"
+        if a.tobytes() != b.tobytes():
+            return f"{_called(name)} differs{_by(a, b)}"
+    return ""
+
+
+def _by(a: np.ndarray, b: np.ndarray) -> str:
+    if not np.issubdtype(a.dtype, np.floating):
+        return ""
+    return f" by up to {float(np.abs(a - b).max()):.2g}, of values up to {float(np.abs(a).max()):.2g}"
+
+
+def _called(name: str) -> str:
+    for prefix, word in _WORDS.items():
+        if name.startswith(prefix):
+            return f"{word} '{name.removeprefix(prefix)}'"
+    if name.startswith(("ledger.", "downlink.")):
+        return "the count of bytes"
+    return {"clients": "the list of clients that have a state"}.get(name, f"'{name}'")

@@ -1,0 +1,79 @@
+"""With a compressed downlink clients start from a replica of the server's values, and methods keep their limits."""
+
+import numpy as np
+import pytest
+from strategy_cases import EVERY, EXACT, assert_control_is_the_mean, assert_same_bits, error, iterates, run
+
+from fedsparse.compress import TopK
+from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.scafcom import Scafcom
+from tests.reference import fedavg_fixed_point
+from tests.reference.oracle import LOCAL, Q, everybody, sampled, top4
+
+DOWN = TopK(0.1)
+
+
+def test_clients_start_from_the_replica_and_the_server_keeps_its_own_value():
+    """FedAvg in the form of EF21-P: z <- z + C(x - z) after the first, dense broadcast."""
+    x, z, expected = Q.x0, Q.x0, [Q.x0]
+    for t in range(60):
+        z = z + top4()(t, 0, x - z) if t else x
+        y = np.tile(z, (10, 1))
+        for _ in range(5):
+            y = y - 0.02 * (np.einsum("ijk,ik->ij", Q.H, y) - Q.b)
+        x = x + (y - z).mean(0)
+        expected.append(x)
+    result = run(FedAvg(**LOCAL), everybody(60), downlink=DOWN)
+    np.testing.assert_allclose(iterates(result), expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds", "within"),
+    [
+        ("scaffold-1", 200, 1e-6),
+        ("scaffold-2", 200, 1e-6),
+        ("scaffold-topk", 400, 1e-6),
+        ("scafcom", 300, 1e-6),
+        ("scallion", 400, 1e-4),
+    ],
+)
+def test_exact_methods_stay_exact(name: str, rounds: int, within: float):
+    assert error(run(EVERY[name], everybody(rounds), downlink=DOWN)) < within
+
+
+@pytest.mark.parametrize(("name", "prox"), [("fedavg", 0.0), ("fedprox", 0.5), ("fedavgm", 0.0)])
+def test_averaging_methods_keep_their_fixed_point(name: str, prox: float):
+    result = run(EVERY[name], everybody(300), downlink=DOWN)
+    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, prox=prox, **LOCAL), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_fewer_bytes_go_down_and_about_as_many_up(name: str):
+    compressed, dense = run(EVERY[name], everybody(20), downlink=DOWN), run(EVERY[name], everybody(20))
+    assert compressed.history[-1].down_bytes < 0.45 * dense.history[-1].down_bytes
+    assert compressed.history[-1].up_bytes == pytest.approx(dense.history[-1].up_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_method_ends_farther_than_it_does_without(name: str):
+    """A tenth of the entries a round: behind by a factor at most, where the method has a floor."""
+    compressed = error(run(EVERY[name], everybody(150), downlink=DOWN))
+    assert compressed < max(2 * error(run(EVERY[name], everybody(150))), 0.02)
+
+
+@pytest.mark.parametrize("name", ["scaffold-2", "scaffold-topk", "scallion", "scafcom"])
+def test_server_control_stays_the_mean_of_the_clients(name: str):
+    assert_control_is_the_mean(run(EVERY[name], sampled(3, 40), downlink=DOWN))
+
+
+def test_scafcom_keeps_converging_with_three_clients_a_round():
+    ours = Scafcom(beta=0.5, server_lr=0.5, uplink=TopK(0.1), **LOCAL)
+    errors = [error(run(ours, sampled(3, rounds), downlink=DOWN)) for rounds in (200, 400)]
+    assert errors[1] < errors[0] / 10
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_blocks_and_real_bytes_do_not_change_a_bit(name: str):
+    cohorts = sampled(7, 8)
+    whole = run(EVERY[name], cohorts, downlink=DOWN)
+    assert_same_bits(run(EVERY[name], cohorts, downlink=DOWN, block=2, encode=True), whole)
