@@ -70,8 +70,8 @@ class SupervisedTask(ClientTask):
         workload: SupervisedWorkload,
         ids: Tensor,
         seed: int,
-        round: int,
-        buffers: Tensor,  # noqa: A002
+        round: int,  # noqa: A002
+        buffers: Tensor,
     ) -> None:
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._workload, self._name = workload, (seed, round)

@@ -57,7 +57,7 @@ Settable.__setattr__ = object.__setattr__  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
-class Undocumented(Sound):  # noqa: D101 - that is what is wrong with it
+class Undocumented(Sound):
     caught_by = "documented"
 
 
@@ -112,7 +112,7 @@ class SinglePrecision(Sound):
         return {"x": start.x} if role == "server" else {"rounds": torch.zeros(1, 1)}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        state, message = super().client_update(client, heard, task, ctx)
+        _, message = super().client_update(client, heard, task, ctx)
         return {"rounds": client["rounds"] + self.change(heard, task)[:, :1] * 0}, message
 
 

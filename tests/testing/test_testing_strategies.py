@@ -1,16 +1,26 @@
-"""Every strategy that the registry finds keeps the protocol and its promise; a new file is checked without being listed."""
+"""Every strategy that the registry finds keeps the protocol and its promise; a new file needs no entry here."""
 
 import pytest
 
 from fedsparse.registry import strategies
 from fedsparse.testing import CHECKS, check_strategy
 
+NAMES = strategies.names()
 
-@pytest.mark.parametrize("name", strategies.names())
+
+def trials():
+    """The strategies; those whose trial has many rounds among the slow tests."""
+    for name in NAMES:
+        theory = strategies.get(name).theory
+        long = theory is not None and theory.rounds > 1000
+        yield pytest.param(name, marks=pytest.mark.slow if long else ())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_strategy_keeps_the_protocol(name):
     check_strategy(name, only=[check for check in CHECKS if check != "theory"]).require()
 
 
-@pytest.mark.parametrize("name", strategies.names())
+@pytest.mark.parametrize("name", list(trials()))
 def test_strategy_keeps_its_promise(name):
     check_strategy(name, only=["theory"]).require()
