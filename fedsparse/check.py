@@ -13,7 +13,6 @@ from fedsparse.errors import ConfigError, FedSparseError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fedsparse.protocol import Strategy
     from fedsparse.testing import Report
 
 __all__ = ["main"]
@@ -67,12 +66,9 @@ def _run(pairs: Sequence[str]) -> int:
         raise ConfigError("which strategy? give strategy=NAME, strategy=path/to/file.py, or strategy=all")
     # Before torch is imported: the trials are small, and many threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from fedsparse.testing import check_strategy
-
     console = _console()
     failed = []
-    for name, strategy in _chosen(pairs):
-        report = check_strategy(strategy)
+    for name, report in _reports(pairs):
         _show(console, name, report)
         failed += [] if report.passed else [name]
     if failed:
@@ -80,18 +76,23 @@ def _run(pairs: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _chosen(pairs: Sequence[str]) -> Iterator[tuple[str, Strategy]]:
+def _reports(pairs: Sequence[str]) -> Iterator[tuple[str, Report]]:
     from fedsparse import config
     from fedsparse.registry import strategies
+    from fedsparse.testing import Finding, Report, check_strategy
 
     if "strategy=all" not in pairs:
         parsed = config.parse(pairs)
-        yield parsed.strategy.name, config.build(parsed, "strategy")
+        yield parsed.strategy.name, check_strategy(config.build(parsed, "strategy"))
         return
     if len(pairs) > 1:
         raise ConfigError("strategy=all: takes no options; choose one strategy to set some")
     for name in strategies.names():
-        yield name, strategies.get(name)()
+        try:
+            yield name, check_strategy(name)
+        except ConfigError as error:
+            # One broken plug-in does not keep the others from being checked.
+            yield name, Report("not loaded", (Finding("import", "failed", str(error)),))
 
 
 def _console() -> Console:

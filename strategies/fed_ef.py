@@ -24,7 +24,7 @@ class FedEF(FedAvg):
     A client that is not drawn keeps its e_i, however old. Sent: down x; up k entries. Client state: 1 vector.
     Limit: exact when clients are alike, otherwise a floor proportional to the step size. Departure: none known; the
     paper's adaptive server (Fed-EF-AMS) is not here.
-    """  # noqa: D205, D415 - the citation does not fit one line
+    """  # noqa: D205 - the citation does not fit one line
 
     uplink_class = "contractive"
     theory = Theory("neighbourhood", {"lr": 0.02, "steps": 5, "uplink": TopK(0.1)}, rounds=300, within=1e-2)

@@ -75,7 +75,7 @@ class RunConfig:
     eval_every: int | None = option(
         None, "rounds between evaluations; null: chosen by the number of rounds", at_least=1
     )
-    checkpoint_every: int | None = option(None, "rounds between checkpoints; null: none", at_least=1)
+    checkpoint_every: int | None = option(None, "rounds between checkpoints; null: ten in a run, and one at its end", at_least=1)
     deadline: float | None = option(
         None, "longest round in virtual seconds; null: waits for all", above=0, at_most=1e9
     )
@@ -83,7 +83,6 @@ class RunConfig:
     wire: str = option(
         "count", "bytes of messages: computed, or really encoded and decoded", choices=("count", "encode")
     )
-    device: str = option("cpu", "where tensors lie: cpu, cuda, cuda:1")
     data_dir: str | None = option(
         None, "folder of the data sets; null: the environment variable FEDSPARSE_DATA"
     )
@@ -103,5 +102,3 @@ class RunConfig:
             raise ConfigError(
                 f"name={self.name}: must be the name of one folder; where it lies is said by runs"
             )
-        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", self.device):
-            raise ConfigError(f"device={self.device}: must be cpu, cuda, cuda:<number> or mps")

@@ -48,7 +48,7 @@ def check_theory(strategy: Strategy) -> Finding:
     if last > theory.within:
         raise ConformanceError(f"{words}, but it declares {theory.within:g}")
     rate = linear_rate(distances)
-    return passed("theory", f"{words}, by a factor of {rate:.3g} a round", distance=last, rate=rate)
+    return passed("theory", f"{words}, times {rate:.3g} a round", distance=last, rate=rate)
 
 
 _GOALS = {"optimum": "optimum", "fixed_point": "fixed point", "neighbourhood": "optimum"}
@@ -89,7 +89,9 @@ def _distances(strategy: Strategy, theory: Theory, problem: Quadratics, target: 
 
 
 def linear_rate(distances: Sequence[float]) -> float:
-    """The factor by which the distance shrinks in a round: least squares on its logarithm, above rounding errors.
+    """The factor by which the distance shrinks in a round, in the end: least squares on its logarithm.
+
+    Only distances above rounding errors count, and of those the later half.
 
     Args:
         distances: after 0, 1, 2, ... rounds.
@@ -97,9 +99,10 @@ def linear_rate(distances: Sequence[float]) -> float:
     Returns:
         the factor; NaN where fewer than three distances tell anything.
     """
-    steps = [k for k, distance in enumerate(distances) if distance > _FLOOR and math.isfinite(distance)]
-    until = next((k for k, step in enumerate(steps) if k != step), len(steps))
-    used = np.log([distances[k] for k in steps[:until]])
+    until = next(
+        (k for k, distance in enumerate(distances) if not _FLOOR < distance < math.inf), len(distances)
+    )
+    used = np.log(distances[until // 2 : until])
     return math.exp(np.polyfit(np.arange(len(used)), used, 1)[0]) if len(used) > 2 else math.nan
 
 

@@ -37,7 +37,6 @@ PLAIN = {
     "target=high": ["target=high: must be a number or null"],
     "quiet=yes": ["quiet=yes: must be true or false"],
     "wire=bytes": ["wire=bytes: must be one of count, encode"],
-    "device=gpu": ["device=gpu: must be cpu, cuda"],
     "name=a/b": ["name=a/b: must be the name of one folder"],
     "name=..": ["name=..: must be the name of one folder"],
     "strategy=": ["strategy=: must be a name"],

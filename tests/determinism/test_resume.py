@@ -146,3 +146,19 @@ def test_a_run_killed_in_any_round_goes_on_to_the_same_bits(
     assert done.returncode == -signal.SIGKILL
     experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
     assert fingerprint(tmp_path / "run") == undisturbed("mlp")
+
+
+def test_a_second_signal_ends_the_run_at_once_and_leaves_no_memory_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fedsparse.run", "strategy=fedavg", "rounds=100000", "engine=local", "name=run"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("round"):
+                break
+        running.send_signal(signal.SIGSTOP)  # both signals are pending when it goes on
+        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)
+        running.send_signal(signal.SIGCONT)
+        assert running.wait(timeout=60) in {128 + signal.SIGINT, 128 + signal.SIGTERM}
+        assert not list(Path("/dev/shm").glob(f"fedsparse-state-*-{running.pid}-*"))
+    assert not (tmp_path / "runs" / "run" / "summary.json").exists()

@@ -44,7 +44,7 @@ def test_exact_methods_stay_exact(name: str, rounds: int, within: float):
 @pytest.mark.parametrize(("name", "prox"), [("fedavg", 0.0), ("fedprox", 0.5), ("fedavgm", 0.0)])
 def test_averaging_methods_keep_their_fixed_point(name: str, prox: float):
     result = run(EVERY[name], everybody(300), downlink=DOWN)
-    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, prox=prox, **LOCAL), rtol=1e-5)
+    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, prox=prox, **LOCAL), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", EVERY)

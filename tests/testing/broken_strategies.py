@@ -267,7 +267,7 @@ class PromisesOptimum(Sound):
     """Is FedAvg, and claims to be exact."""
 
     caught_by = "theory"
-    theory = Theory("optimum", {"lr": 0.02}, rounds=100, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.02}, rounds=50, within=1e-6)
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ class PromisesTooLittle(Sound):
     """Is exact, and claims not to be: one local step of FedAvg is gradient descent."""
 
     caught_by = "theory"
-    theory = Theory("neighbourhood", {"lr": 0.1}, rounds=200, within=1e-3)
+    theory = Theory("neighbourhood", {"lr": 0.1}, rounds=120, within=1e-3)
 
     def change(self, heard: State, task: Task) -> torch.Tensor:
         return task.sgd(heard["x"], lr=self.lr, steps=1).x - heard["x"]

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from fedsparse import check
+from fedsparse.registry import Registry, strategies
 from fedsparse.testing import CHECKS
 
 BROKEN = """
@@ -74,9 +75,16 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+def test_a_plug_in_that_cannot_be_imported_does_not_hide_the_others(monkeypatch, capsys):
+    monkeypatch.setattr(Registry, "names", lambda _: ["no_such_module", "topk"])
+    assert check.main(["strategy=all"]) == 1
+    shown = capsys.readouterr().out
+    assert "import  failed  strategy=no_such_module: no such strategy" in shown
+    assert "topk (NaiveTopK)" in shown
+    assert shown.endswith("failed: no_such_module\n")
+
+
 @pytest.mark.slow
 def test_all_strategies_are_checked(capsys):
-    from fedsparse.registry import strategies
-
     assert check.main(["strategy=all"]) == 0
     assert capsys.readouterr().out.count("dataclass ") == len(strategies.names())
