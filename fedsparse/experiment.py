@@ -237,7 +237,7 @@ def _pool(config: RunConfig, parts: _Parts, note: Callable[[str], None]) -> Pool
     from ray import cloudpickle
 
     for module in registry.from_files():  # workers cannot import what was given as a path
-        cloudpickle.register_pickle_by_value(module)
+        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     return made
 
 

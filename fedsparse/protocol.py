@@ -26,6 +26,7 @@ from torch import Tensor
 
 from fedsparse import rng
 from fedsparse.message import Payload
+from fedsparse.options import validate
 from fedsparse.schedule import Schedule
 
 __all__ = [
@@ -300,6 +301,9 @@ class Strategy:
     uplink_class: ClassVar[Literal["any", "unbiased", "contractive"]] = "any"
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | None] = None
+
+    def __post_init__(self) -> None:
+        validate(self, "strategy.")
 
     def phases(self, ctx: Context) -> tuple[str, ...]:  # noqa: ARG002
         """The exchanges of this round."""

@@ -27,7 +27,7 @@ class FedOpt(FedAvg):
     about (1-β1) matches FedAvg's. The paper runs FedAdagrad with β1 = 0.
 
     Sent: what FedAvg sends. Server state: 2 vectors (momentum) or 3.
-    Limit: the adaptive steps do not settle on heterogeneous clients at a constant η.
+    Limit: FedAvg's fixed point with all clients and exact gradients; at a constant η a neighbourhood of it otherwise.
     """
 
     theory = Theory(

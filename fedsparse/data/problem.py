@@ -21,10 +21,13 @@ class Problem(Protocol):
     ``evaluate(x) -> {name: number}`` for ``x [d]``.
     """
 
-    clients: int
-    """How many clients there are."""
-    start: Tensor
-    """Where everybody starts, ``[d]``; its dtype is that of the whole run."""
+    @property
+    def clients(self) -> int:
+        """How many clients there are."""
+
+    @property
+    def start(self) -> Tensor:
+        """Where everybody starts, ``[d]``; its dtype is that of the whole run."""
 
     def gradient(self, ids: Tensor, x: Tensor, draw: Streams) -> Tensor:
         """Gradients ``[C, d]`` of the clients ``ids [C]`` at ``x [C, d]``.

@@ -43,7 +43,8 @@ class Quadratics:
 
     def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
         """Gradients without noise, ``[C, d]``."""
-        return torch.bmm(self.H[ids], x[:, :, None])[:, :, 0] - self.b[ids]
+        # Not a batched product: its bits depend on how many clients there are.
+        return (self.H[ids] * x[:, None, :]).sum(-1) - self.b[ids]
 
     def gradient(self, ids: Tensor, x: Tensor, draw: rng.Streams) -> Tensor:
         """Gradients ``[C, d]``, with noise where the problem has it."""

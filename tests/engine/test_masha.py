@@ -83,12 +83,15 @@ def test_the_coin_falls_78_times_in_1000_iterations():
     assert (np.random.default_rng(9).random(1000) < 0.1).sum() == 78
 
 
-@pytest.mark.parametrize(("gamma", "distance"), [(0.1, 1.43117362e-04), (0.2, 4.76e-08)])
-def test_it_reaches_the_published_distance_in_1000_iterations(gamma: float, distance: float):
-    found = play(1000, gamma=gamma)
-    assert TOY.error(found.x.numpy()) == pytest.approx(distance, rel=1e-6 if gamma == 0.1 else 5e-3)
-    if gamma == 0.1:
-        np.testing.assert_allclose(found.x[:3], (-0.40928535, 8.09528609, 1.27065424), atol=6e-9)
+def test_its_thousandth_iterate_is_that_of_the_reference():
+    found = play(1000)
+    assert TOY.error(found.x.numpy()) == pytest.approx(1.43117362e-04, rel=1e-6)
+    np.testing.assert_allclose(found.x[:3], (-0.40928535, 8.09528609, 1.27065424), atol=6e-9)
+
+
+@pytest.mark.slow
+def test_a_larger_step_is_faster():
+    assert TOY.error(play(1000, gamma=0.2).x.numpy()) == pytest.approx(4.76e-08, rel=2e-3)
 
 
 def test_an_iteration_sends_sparse_messages_up_and_a_synchronisation_dense_ones():
@@ -97,8 +100,8 @@ def test_an_iteration_sends_sparse_messages_up_and_a_synchronisation_dense_ones(
     quiet = [record for r, record in enumerate(found.history) if r not in busy]
     assert busy[0] == 0
     assert 1 < len(busy) < 15
-    assert {record.traffic["up_payload_bytes"] for record in quiet} < set(range(10 * 4 * 8, 10 * (4 * 8 + 8)))
-    assert found.history[busy[1]].traffic["up_payload_bytes"] > 10 * 40 * 8
+    assert all(10 * 4 * 8 < record.traffic["up_payload_bytes"] <= 10 * (4 * 8 + 8) for record in quiet)
+    assert all(found.history[r].traffic["up_payload_bytes"] > 10 * (40 + 4) * 8 for r in busy)
 
 
 @pytest.mark.slow

@@ -77,3 +77,15 @@ def test_momentum_is_not_damped():
 def test_momentum_ends_at_the_fixed_point_of_fedavg():
     result = run(FedOpt(optimizer="momentum", server_lr=0.1, **LOCAL), everybody(300))
     np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, **LOCAL), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["adam", "yogi"])
+def test_adaptive_steps_settle_at_the_fixed_point_of_fedavg_with_all_clients_and_exact_gradients(rule: str):
+    result = run(FedOpt(optimizer=rule, server_lr=0.03, **LOCAL), everybody(300))
+    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, **LOCAL), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["adam", "yogi"])
+def test_adaptive_steps_do_not_settle_with_three_clients_a_round(rule: str):
+    x = iterates(run(FedOpt(optimizer=rule, server_lr=0.03, **LOCAL), sampled(3, 300)))
+    assert np.linalg.norm(np.diff(x[200:], axis=0), axis=1).min() > 1e-3

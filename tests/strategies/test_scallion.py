@@ -96,6 +96,10 @@ def test_diverges_at_the_stable_damping():
     assert error(ours(sampled(10, 2000), 0.2)) == printed("4e3")
 
 
+def test_explodes_far_above_the_stable_damping():
+    assert error(ours(sampled(10, 100), 0.5)) > 1e6
+
+
 def test_refuses_a_biased_uplink():
     with pytest.raises(ConfigError, match="unbiased"):
         run(Scallion(uplink=TopK(0.1), **LOCAL), everybody(1))

@@ -19,7 +19,7 @@ COHORTS = sampled(3, 60)
 
 
 def coarse(kind: str) -> Compress:
-    """Top-k of 10 % whose values are rounded as the wire does: to fp16 by way of fp32, to int8 in 127ths of the largest."""
+    """Top-k of 10 %, values rounded as on the wire: to fp16 by way of fp32, to int8 in 127ths of the largest."""
     top = compressors.top_k(4)
 
     def compress(t: int, i: int, x: Array) -> Array:

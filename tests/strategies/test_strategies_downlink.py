@@ -1,10 +1,13 @@
 """With a compressed downlink clients start from a replica of the server's values, and methods keep their limits."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from strategy_cases import EVERY, EXACT, assert_control_is_the_mean, assert_same_bits, error, iterates, run
 
 from fedsparse.compress import TopK
+from fedsparse.simulation import Result
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.scafcom import Scafcom
 from tests.reference import fedavg_fixed_point
@@ -30,35 +33,40 @@ def test_clients_start_from_the_replica_and_the_server_keeps_its_own_value():
 @pytest.mark.parametrize(
     ("name", "rounds", "within"),
     [
-        ("scaffold-1", 200, 1e-6),
-        ("scaffold-2", 200, 1e-6),
-        ("scaffold-topk", 400, 1e-6),
-        ("scafcom", 300, 1e-6),
-        ("scallion", 400, 1e-4),
+        ("scaffold-1", 150, 1e-6),
+        ("scaffold-2", 150, 1e-6),
+        ("scaffold-topk", 250, 1e-6),
+        ("scafcom", 250, 1e-6),
+        ("scallion", 300, 1e-4),
     ],
 )
 def test_exact_methods_stay_exact(name: str, rounds: int, within: float):
     assert error(run(EVERY[name], everybody(rounds), downlink=DOWN)) < within
 
 
-@pytest.mark.parametrize(("name", "prox"), [("fedavg", 0.0), ("fedprox", 0.5), ("fedavgm", 0.0)])
+@pytest.mark.parametrize(("name", "prox"), [("fedavg", 0.0), ("fedprox", 0.5)])
 def test_averaging_methods_keep_their_fixed_point(name: str, prox: float):
-    result = run(EVERY[name], everybody(300), downlink=DOWN)
-    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, prox=prox, **LOCAL), rtol=0, atol=1e-3)
+    result = run(EVERY[name], everybody(150), downlink=DOWN)
+    np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, prox=prox, **LOCAL), rtol=0, atol=1e-7)
+
+
+@cache
+def trial(name: str, downlink: TopK | None) -> Result:
+    return run(EVERY[name], everybody(50), downlink=downlink)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_fewer_bytes_go_down_and_about_as_many_up(name: str):
-    compressed, dense = run(EVERY[name], everybody(20), downlink=DOWN), run(EVERY[name], everybody(20))
-    assert compressed.history[-1].down_bytes < 0.45 * dense.history[-1].down_bytes
-    assert compressed.history[-1].up_bytes == pytest.approx(dense.history[-1].up_bytes, rel=0.02)
+    compressed, dense = (trial(name, downlink).history[-1] for downlink in (DOWN, None))
+    assert compressed.down_bytes < 0.3 * dense.down_bytes
+    assert compressed.up_bytes == pytest.approx(dense.up_bytes, rel=0.02)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_method_ends_farther_than_it_does_without(name: str):
-    """A tenth of the entries a round: behind by a factor at most, where the method has a floor."""
-    compressed = error(run(EVERY[name], everybody(150), downlink=DOWN))
-    assert compressed < max(2 * error(run(EVERY[name], everybody(150))), 0.02)
+def test_no_method_is_thrown_off(name: str):
+    """Behind while it still converges, and not far from where it stalls without."""
+    compressed, dense = (error(trial(name, downlink)) for downlink in (DOWN, None))
+    assert compressed < max(1.5 * dense, 0.25)
 
 
 @pytest.mark.parametrize("name", ["scaffold-2", "scaffold-topk", "scallion", "scafcom"])
@@ -68,7 +76,7 @@ def test_server_control_stays_the_mean_of_the_clients(name: str):
 
 def test_scafcom_keeps_converging_with_three_clients_a_round():
     ours = Scafcom(beta=0.5, server_lr=0.5, uplink=TopK(0.1), **LOCAL)
-    errors = [error(run(ours, sampled(3, rounds), downlink=DOWN)) for rounds in (200, 400)]
+    errors = [error(run(ours, sampled(3, rounds), downlink=DOWN)) for rounds in (150, 300)]
     assert errors[1] < errors[0] / 10
 
 
