@@ -6,12 +6,17 @@ configuration, with a run folder. Importing this package is light: torch and ray
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedsparse.simulation import Result, simulate
 
 __all__ = ["Result", "simulate"]
+
+# Without it MKL's products round differently with the alignment of their arguments, so that a client's bits would depend
+# on its place in a block. MKL looks at its first use; a value that the user has set stays.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for

@@ -12,6 +12,7 @@
     │   └── WorkerLost             workers died or hung at the same block, again and again      exit status 8
     ├── ProtocolError              a strategy broke the protocol (keys, shapes, dtypes)         exit status 9
     ├── DecodeError                bytes that are not a message of ours                         exit status 10
+    ├── Diverged                   the server's state is no longer finite                       exit status 11
     └── Interrupted                a signal stopped the run; it can be resumed                  exit status 130
 
 A message says what happened, the value, what was allowed, and what to do. Each class takes one string, so that
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DecodeError",
+    "Diverged",
     "FedSparseError",
     "Interrupted",
     "ProtocolError",
@@ -93,6 +95,12 @@ class DecodeError(FedSparseError):
     """Bytes are not a valid message; the text names the field. Nothing else ever leaves the decoder."""
 
     exit_status = 10
+
+
+class Diverged(FedSparseError):
+    """The server's state has NaN or infinity: the run has nothing left to find."""
+
+    exit_status = 11
 
 
 class Interrupted(FedSparseError):

@@ -167,7 +167,7 @@ def _build(config: RunConfig) -> _Parts:
     """Every object of a run."""
     from fedsparse.compress import Identity
     from fedsparse.engine.server import Plan
-    from fedsparse.engine.session import default_block
+    from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.network import Deadline
     from fedsparse.simulation import together
 
@@ -192,6 +192,7 @@ def _build(config: RunConfig) -> _Parts:
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(config.seed, "run"),
     )
+    check_compressors(plan, workload.start.x.numel())
     return _Parts(plan, recipe, arrays, workload)
 
 

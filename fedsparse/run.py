@@ -31,6 +31,9 @@ _FLAGS = {
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+BROKEN_PIPE = 141
+"""Exit status where the output could not be written to its end, as shells have it."""
+
 BUG = 1
 """Exit status of an error that nobody foresaw."""
 
@@ -55,9 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _split(sys.argv[1:] if argv is None else argv)
         return _run(arguments)
     except BrokenPipeError:
-        # Whoever read the output has seen enough, as in "--help | head"; the interpreter's own flush must not fail.
+        # The interpreter's own flush must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if arguments.flags & {"help", "cfg"}:
+            return 0  # whoever read the output has seen enough, as in "--help | head"
+        print("fedsparse: nobody reads the output any more; the run is not finished", file=sys.stderr)
+        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _report(error, "verbose" in arguments.flags)
     except KeyboardInterrupt:
@@ -119,7 +125,13 @@ def _help(topics: Sequence[str]) -> int:
 def _console() -> Console:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    class Plain(Console):
+        """A console that leaves a broken pipe to us; rich would end the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    console = Plain(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 110
     return console

@@ -64,6 +64,11 @@ def steady(module: nn.Module, generator: torch.Generator) -> None:
         ConfigError: a layer draws from PyTorch's global generator in a way that cannot be keyed.
     """
     for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.momentum is None:
+            raise ConfigError(
+                f"model: layer '{name}' has momentum=None, so its statistics depend on how many minibatches it has seen "
+                "in all, which no client knows; give it a momentum, e.g. 0.1"
+            )
         if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
             setattr(module, name, _KeyedDropout(child.p, not isinstance(child, nn.Dropout), generator))
         elif isinstance(child, _UNKEYED) or _share(child) > 0:
@@ -95,6 +100,7 @@ class Looped:
         self._module, self._layout, self._buffers = module, layout, buffers
         self._parameters = list(module.parameters())
         self.generator = torch.Generator()
+        self._proven = False
         steady(module, self.generator)
 
     def gradient(
@@ -122,7 +128,7 @@ class Looped:
                 continue
             self.generator.manual_seed(keys[i])
             with torch.enable_grad():
-                loss = loss_of(self._module(inputs[i, :n]), targets[i, :n])
+                loss = loss_of(self._run(inputs[i, :n]), targets[i, :n])
                 grads: Any = torch.autograd.grad(
                     loss, self._parameters, allow_unused=True, materialize_grads=True
                 )
@@ -131,3 +137,18 @@ class Looped:
                 view.copy_(grad.view(view.shape))
             losses[i] = loss.detach()
         return losses
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        """The outputs; the first time it is seen to that they draw nothing from the global generator."""
+        if self._proven:
+            outputs: Tensor = self._module(inputs)
+            return outputs
+        before = torch.get_rng_state()
+        outputs = self._module(inputs)
+        if not torch.equal(before, torch.get_rng_state()):
+            raise ConfigError(
+                f"model: {type(self._module).__name__} draws from PyTorch's global random generator in its forward, so runs "
+                "would not repeat; use nn.Dropout layers, which get keyed streams, instead"
+            )
+        self._proven = True
+        return outputs

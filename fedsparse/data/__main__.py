@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> int:
         The exit status: 0, or that of the error whose text was written to standard error.
     """
     try:
-        if not arguments or "=" in arguments[0]:
+        if {"-h", "--help"} & set(arguments):
+            _say((__doc__ or "").strip())
+        elif not arguments or "=" in arguments[0]:
             _list(_parsed(arguments))
         else:
             _one(arguments[0], _parsed(arguments[1:]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.engine.calls import EvaluateCall, Rows, Slots, TrainCall, TrainReply, as_array, as_tensor
-from fedsparse.engine.checks import check_message, check_rows, numbers
+from fedsparse.engine.checks import check_message, check_rows, numbers, shape_of
 from fedsparse.engine.slab import SlabView, StateSpec
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Payload
@@ -193,6 +193,7 @@ class BlockRunner:
         check_message(self._who, message, count)
         payload_bytes, header_bytes = message_nbytes(message)
         return TrainReply(
+            shapes=shape_of(message),
             packed={} if job.encode else {name: to_arrays(p) for name, p in message.items()},
             encoded=self._encode(call, message) if job.encode else None,
             payload_bytes=as_array(payload_bytes),

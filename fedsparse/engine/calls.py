@@ -12,9 +12,21 @@ from torch import Tensor
 
 from fedsparse.engine.slab import Ids
 
-__all__ = ["EvaluateCall", "Rows", "Slots", "TrainCall", "TrainReply", "as_array", "as_tensor"]
+__all__ = [
+    "EvaluateCall",
+    "MessageShape",
+    "Rows",
+    "Slots",
+    "TrainCall",
+    "TrainReply",
+    "as_array",
+    "as_tensor",
+]
 
 Rows = Mapping[str, np.ndarray]
+
+MessageShape = Mapping[str, tuple[str, int, torch.dtype]]
+"""Of each named payload: its class, size and dtype."""
 
 
 def _none() -> Ids:
@@ -80,6 +92,7 @@ class TrainReply:
     """What a block gives back.
 
     Attributes:
+        shapes: kind of the messages, by name.
         packed: messages as arrays, by name (``wire=count``).
         encoded: messages as bytes, one for each client (``wire=encode``).
         payload_bytes: of each message ``[C]``.
@@ -93,6 +106,7 @@ class TrainReply:
         held_rows: likewise what they hold.
     """
 
+    shapes: MessageShape
     packed: Mapping[str, Any]
     encoded: list[bytes] | None
     payload_bytes: Ids

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from fedsparse.engine.calls import MessageShape
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Payload, Scalars
 
-__all__ = ["MessageShape", "check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
-
-MessageShape = Mapping[str, tuple[str, int, torch.dtype]]
-"""Of each named payload: its class, size and dtype."""
+__all__ = ["check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
 
 
 def check_rows(

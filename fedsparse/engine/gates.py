@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from fedsparse.engine.calls import TrainReply
-from fedsparse.engine.checks import MessageShape, shape_of
+from fedsparse.engine.calls import MessageShape, TrainReply
+from fedsparse.engine.checks import shape_of
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
@@ -65,11 +65,10 @@ class Gates:
         Raises:
             ProtocolError: our own workers' messages differ in kind from those of earlier blocks: a strategy's mistake.
         """
+        self._same(reply.shapes)
         passed = arrived.copy()
         if reply.encoded is None:
-            message = {name: from_arrays(packed) for name, packed in reply.packed.items()}
-            self._same(message)
-            message = _select(message, passed)
+            message = _select({name: from_arrays(packed) for name, packed in reply.packed.items()}, passed)
         else:
             message = self._decode(reply.encoded, ids, passed)
         return (self._validate(message, ids, passed) if passed.any() else {}), passed
@@ -103,12 +102,9 @@ class Gates:
                 rows.append(self.decode_one(encoded[k], int(ids[k])))
             except DecodeError as error:
                 self._refuse(ids, passed, k, f"decode: {str(error).split(':')[0]}")
-                continue
-            self._same(rows[-1])
         return {name: concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
-    def _same(self, message: Mapping[str, Payload]) -> None:
-        found = shape_of(message)
+    def _same(self, found: MessageShape) -> None:
         if self.shapes is None:
             self.shapes = found
         elif found != self.shapes:

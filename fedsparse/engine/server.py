@@ -15,8 +15,8 @@ from torch import Tensor
 from fedsparse.aggregate import Inbox, Mean
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, Blocks
-from fedsparse.engine.calls import as_array
-from fedsparse.engine.checks import MessageShape, check_said, check_same
+from fedsparse.engine.calls import MessageShape, as_array
+from fedsparse.engine.checks import check_said, check_same
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.downlink import Downlink, Said
 from fedsparse.engine.exchange import Exchange, asked, checked_phases
@@ -203,22 +203,9 @@ class Server:
         self, exchange: Exchange, ids: Ids, answers: Sequence[Answer], arrived: np.ndarray, tally: Tally
     ) -> None:
         """The gates, the commit of what passed them, and the server's step."""
-        plan, ctx = self.plan, exchange.ctx
-        rule = plan.aggregator
-        gates = Gates(
-            self._who, plan.run, ctx.round, exchange.number, self._shapes.get(ctx.phase), rule.max_norm
-        )
-        bounds = np.cumsum([len(call.ids) for call, _ in answers])[:-1]
-        opened = [
-            gates.open(reply, call.ids, here)
-            for (call, reply), here in zip(answers, np.split(arrived, bounds) if answers else [], strict=True)
-        ]
-        if gates.shapes is not None:
-            self._shapes[ctx.phase] = gates.shapes
-        tally.refused.update(gates.refused)
-        masks = [passed for _, passed in opened]
+        parts, masks = self._open(exchange, answers, arrived, tally)
         accepted = np.concatenate([np.zeros(0, dtype=bool), *masks])
-        if 0 < accepted.sum() < rule.least:
+        if 0 < accepted.sum() < self.plan.aggregator.least:
             tally.refused.update(dict.fromkeys(ids[accepted].tolist(), "too few for the rule"))
             accepted[:] = False
             masks = [np.zeros_like(mask) for mask in masks]
@@ -227,8 +214,30 @@ class Server:
         tally.accepted.update(ids[accepted].tolist())
         tally.count(self._who, [reply for _, reply in answers], accepted)
         if accepted.any():
-            self._step(exchange, ids[accepted], [message for message, _ in opened if message])
+            self._step(exchange, ids[accepted], parts)
             tally.stepped = True
+
+    def _open(
+        self, exchange: Exchange, answers: Sequence[Answer], arrived: np.ndarray, tally: Tally
+    ) -> tuple[list[Mapping[str, Payload]], list[np.ndarray]]:
+        """The messages that pass the gates, and whose they are, block by block; ``arrived`` is for all blocks."""
+        phase, limit = exchange.ctx.phase, self.plan.aggregator.max_norm
+        gates = Gates(
+            self._who, self.plan.run, exchange.ctx.round, exchange.number, self._shapes.get(phase), limit
+        )
+        parts: list[Mapping[str, Payload]] = []
+        masks, first = [], 0
+        for call, reply in answers:
+            last = first + len(call.ids)
+            message, passed = gates.open(reply, call.ids, arrived[first:last])
+            masks.append(passed)
+            if message:
+                parts.append(message)
+            first = last
+        if gates.shapes is not None:
+            self._shapes[phase] = gates.shapes
+        tally.refused.update(gates.refused)
+        return parts, masks
 
     def _step(self, exchange: Exchange, senders: Ids, parts: Sequence[Mapping[str, Payload]]) -> None:
         plan, ids = self.plan, torch.from_numpy(senders)

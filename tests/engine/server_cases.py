@@ -75,7 +75,9 @@ class Pieces(Strategy):
         return self.say(server, ctx)
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        self.log.add("client", ctx.round, ctx.phase, ctx.ids.tolist(), {k: v.clone() for k, v in heard.items()})
+        self.log.add(
+            "client", ctx.round, ctx.phase, ctx.ids.tolist(), {k: v.clone() for k, v in heard.items()}
+        )
         return self.work(client, heard, task, ctx)
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

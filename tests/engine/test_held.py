@@ -70,7 +70,9 @@ def test_a_clients_state_commits_only_when_its_message_was_accepted(method: type
     faults = Faults(downlink_loss=0.3, uplink_loss=0.5)
     result = simulate(method(), PULLS, rounds=8, faults=faults)
     updates = sum(
-        (~faults.lost("down", 0, r, "train", 0, range(5)) & ~faults.lost("up", 0, r, "train", 0, range(5))).astype(int)
+        (
+            ~faults.lost("down", 0, r, "train", 0, range(5)) & ~faults.lost("up", 0, r, "train", 0, range(5))
+        ).astype(int)
         for r in range(8)
     )
     assert result.ids.tolist() == [c for c in range(5) if updates[c]]
@@ -81,7 +83,9 @@ def test_a_clients_state_commits_only_when_its_message_was_accepted(method: type
 def test_hear_gets_what_is_said_in_its_phase_only(method: type[Counting]):
     log = Log()
     strategy = method(
-        log=log, phase_names=lambda _: ("a", "b"), say=lambda server, ctx: {ctx.phase: Dense(server["x"][None])}
+        log=log,
+        phase_names=lambda _: ("a", "b"),
+        say=lambda server, ctx: {ctx.phase: Dense(server["x"][None])},
     )
     simulate(strategy, PULLS, rounds=1)
     assert {(phase, *said) for _, phase, _, said in log.of("hear")} == {("a", "a"), ("b", "b")}
@@ -150,7 +154,9 @@ def test_an_absentee_pays_at_most_for_what_is_held():
 
 def test_rows_for_each_client_cannot_go_into_what_all_hold():
     strategy = Counting(say=lambda _, ctx: {"id": column(ctx.ids)})
-    with pytest.raises(ProtocolError, match=r"Counting: broadcast 'id' has a row for each client.*held = 'own'"):
+    with pytest.raises(
+        ProtocolError, match=r"Counting: broadcast 'id' has a row for each client.*held = 'own'"
+    ):
         simulate(strategy, PULLS, rounds=1)
 
 
@@ -169,7 +175,9 @@ def test_what_is_held_keeps_its_keys_shapes_and_dtypes(method: type[Counting], h
     @dataclass(frozen=True)
     class Wrong(method):
         def hear(self, _held, said, ctx):
-            return {k: v.expand(len(ctx.ids), -1) if isinstance(v, torch.Tensor) else v for k, v in held.items()}
+            return {
+                k: v.expand(len(ctx.ids), -1) if isinstance(v, torch.Tensor) else v for k, v in held.items()
+            }
 
     with pytest.raises(ProtocolError, match=f"Wrong: what .*hold.* {problem}"):
         simulate(Wrong(), PULLS, rounds=1)
@@ -184,5 +192,3 @@ def test_first_values_of_what_is_held_have_a_leading_axis(method: type[Counting]
 
     with pytest.raises(ProtocolError, match=r"Flat: init\('held'\) gave 'z' of shape \(40,\)"):
         simulate(Flat(), PULLS, rounds=1)
-
-

@@ -39,7 +39,9 @@ class Masha2(Strategy):
         zero = torch.zeros_like(start.x)[None]
         if role == "server":
             return {"x": start.x, "w": start.x, "Fw": zero[0], "D": zero[0]}
-        return {"z": start.x[None], "w": start.x[None], "Fw": zero} if role == "held" else {"F": zero, "e": zero}
+        return (
+            {"z": start.x[None], "w": start.x[None], "Fw": zero} if role == "held" else {"F": zero, "e": zero}
+        )
 
     def broadcast(self, server: State, ctx: Context) -> Message:
         name = "Fw" if ctx.phase == "first" else "D"
@@ -70,12 +72,19 @@ class Masha2(Strategy):
         return {**server, "D": D, "x": self.half(server["x"], server["w"], server["Fw"]) - D}
 
 
-def play(rounds: int, toy: Toy = TOY, cohort: int | None = None, faults: Faults | None = None, **given) -> Result:
+def play(
+    rounds: int, toy: Toy = TOY, cohort: int | None = None, faults: Faults | None = None, **given
+) -> Result:
     """MASHA2 with the coins of generator 9, one for each iteration."""
     coins = tuple((np.random.default_rng(9).random(rounds) < 0.1).tolist())
     problem = Quadratics(torch.from_numpy(toy.H), torch.from_numpy(toy.b))
     return simulate(
-        Masha2(coins=coins, **given), problem, rounds=rounds, cohort=cohort, faults=faults, evaluate_every=rounds
+        Masha2(coins=coins, **given),
+        problem,
+        rounds=rounds,
+        cohort=cohort,
+        faults=faults,
+        evaluate_every=rounds,
     )
 
 

@@ -36,7 +36,12 @@ def test_phases_may_depend_on_the_round():
     log = Log()
     strategy = Pieces(log=log, phase_names=lambda ctx: ("vote", "train") if ctx.round % 2 else ("train",))
     simulate(strategy, PULLS, rounds=3)
-    assert [entry[:2] for entry in log.of("broadcast")] == [(0, "train"), (1, "vote"), (1, "train"), (2, "train")]
+    assert [entry[:2] for entry in log.of("broadcast")] == [
+        (0, "train"),
+        (1, "vote"),
+        (1, "train"),
+        (2, "train"),
+    ]
 
 
 def test_a_round_without_phases_is_skipped():
@@ -52,7 +57,9 @@ def test_phases_that_are_not_distinct_names_in_a_tuple_are_refused(phases):
 
 
 def test_an_unknown_audience_is_refused():
-    with pytest.raises(ProtocolError, match=r"Pieces: audience gave 'some'; there are 'new', 'cohort', 'all'"):
+    with pytest.raises(
+        ProtocolError, match=r"Pieces: audience gave 'some'; there are 'new', 'cohort', 'all'"
+    ):
         simulate(Pieces(who=lambda _: "some"), PULLS, rounds=1)
 
 
@@ -87,7 +94,9 @@ def test_each_attempt_of_a_phase_for_all_is_charged():
 
 
 def test_a_client_that_cannot_be_reached_ends_a_phase_for_all():
-    with pytest.raises(ProtocolError, match=r"Pieces: phase 'train' needs every client.*lower faults.uplink_loss"):
+    with pytest.raises(
+        ProtocolError, match=r"Pieces: phase 'train' needs every client.*lower faults.uplink_loss"
+    ):
         simulate(Pieces(who=lambda _: "all"), PULLS, rounds=1, faults=Faults(uplink_loss=1.0))
 
 
@@ -96,7 +105,9 @@ def test_a_client_that_cannot_be_reached_ends_a_phase_for_all():
 
 def test_new_clients_are_those_whose_message_was_never_accepted():
     log, faults = Log(), Faults(uplink_loss=0.6)
-    strategy = Pieces(log=log, phase_names=lambda _: ("greet", "train"), who=by_phase(greet="new", train="cohort"))
+    strategy = Pieces(
+        log=log, phase_names=lambda _: ("greet", "train"), who=by_phase(greet="new", train="cohort")
+    )
     simulate(strategy, PULLS, rounds=8, faults=faults)
     seen: set[int] = set()
     asked = {r: ids for r, phase, ids in log.of("broadcast") if phase == "greet"}
@@ -108,7 +119,9 @@ def test_new_clients_are_those_whose_message_was_never_accepted():
 
 def test_a_phase_for_nobody_is_left_out_and_does_not_skip_the_round():
     log = Log()
-    strategy = Pieces(log=log, phase_names=lambda _: ("greet", "train"), who=by_phase(greet="new", train="cohort"))
+    strategy = Pieces(
+        log=log, phase_names=lambda _: ("greet", "train"), who=by_phase(greet="new", train="cohort")
+    )
     result = simulate(strategy, PULLS, rounds=2)
     assert [entry[:2] for entry in log.of("broadcast")] == [(0, "greet"), (0, "train"), (1, "train")]
     assert not result.history[1].skipped
@@ -123,7 +136,9 @@ def heard_in(log: Log, phase: str) -> dict[int, dict[str, float]]:
     for _, now, ids, heard in log.of("client"):
         for row, client in enumerate(ids):
             if now == phase:
-                found[client] = {n: v[0 if len(v) == 1 else row].flatten()[0].item() for n, v in heard.items()}
+                found[client] = {
+                    n: v[0 if len(v) == 1 else row].flatten()[0].item() for n, v in heard.items()
+                }
     return found
 
 
@@ -141,7 +156,9 @@ def test_a_value_for_a_narrower_audience_is_not_heard_by_a_wider_one():
     simulate(strategy, PULLS, rounds=1, faults=Faults(uplink_loss=0.5))
     assert heard_in(log, "b")[0].keys() == {"b"}
     assert heard_in(log, "c")[0].keys() == {"c"}
-    strategy = Pieces(log=(late := Log()), phase_names=lambda _: ("c", "b", "a"), who=who, say=named, work=reply)
+    strategy = Pieces(
+        log=(late := Log()), phase_names=lambda _: ("c", "b", "a"), who=who, say=named, work=reply
+    )
     simulate(strategy, PULLS, rounds=1, faults=Faults(uplink_loss=0.0))
     assert heard_in(late, "b")[0].keys() == {"b", "c"}
 

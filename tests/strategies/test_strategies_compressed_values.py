@@ -68,7 +68,7 @@ def test_real_bytes_do_not_change_a_bit(method: type[Strategy], kind: str):
     assert_same_bits(run(ours, cohorts, encode=True), run(ours, cohorts))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_scafcom_reaches_the_optimum_with_rounded_values(kind: str):
     """What rounding took is sent again: no floor at the precision of the values."""
     assert error(run(Scafcom(beta=0.5, uplink=TopK(0.1, values=kind), **LOCAL), everybody(150))) < 1e-6

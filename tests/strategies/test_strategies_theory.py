@@ -30,7 +30,13 @@ def distance(strategy: Strategy, problem: Quadratics, rounds: int, cohort: int |
 @on_both
 @pytest.mark.parametrize(
     ("name", "rounds"),
-    [("scaffold-1", 200), ("scaffold-2", 200), ("scaffold-topk", 350), ("scallion", 500), ("scafcom", 200)],
+    [
+        ("scaffold-1", 200),
+        ("scaffold-2", 200),
+        ("scaffold-topk", 350),
+        ("scafcom", 200),
+        pytest.param("scallion", 500, marks=pytest.mark.slow),
+    ],
 )
 def test_methods_with_control_variates_reach_the_optimum(name: str, rounds: int, problem: Quadratics):
     assert distance(EVERY[name], problem, rounds) < 1e-6
@@ -51,7 +57,9 @@ def test_error_feedback_alone_has_a_floor_that_shrinks_with_the_step(problem: Qu
 
 
 @on_both
-@pytest.mark.parametrize(("name", "rounds"), [("fedavg", 200), ("fedavgm", 300)])
+@pytest.mark.parametrize(
+    ("name", "rounds"), [("fedavg", 200), pytest.param("fedavgm", 300, marks=pytest.mark.slow)]
+)
 def test_averaging_ends_at_the_fixed_point_and_not_at_the_optimum(
     name: str, rounds: int, problem: Quadratics
 ):
