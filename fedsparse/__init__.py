@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "simulate"]
 
-# Without it MKL's products round differently with the alignment of their arguments, so that a client's bits would depend
-# on its place in a block. MKL looks at its first use; a value that the user has set stays.
+# Without it MKL's products round differently with the alignment of their arguments, so that a client's bits would
+# depend on its place in a block. MKL looks at its first use; a value that the user has set stays.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:
     if name in __all__:
         from fedsparse import simulation
 

@@ -65,7 +65,11 @@ def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
             if folder.finished:
                 raise RunFolderError(f"{folder.path}: this run is finished, its result is in summary.json")
         else:
-            path = Path(config.runs) / config.name if config.name else default_path(_title(config), Path(config.runs))
+            path = (
+                Path(config.runs) / config.name
+                if config.name
+                else default_path(_title(config), Path(config.runs))
+            )
             text = configuration.to_yaml(config) + _versions_text()
             folder = stack.enter_context(RunFolder.create(path, text))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
@@ -125,7 +129,9 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have been made with: everything but where it ran."""
         own = configuration.flat(self.config)
-        result = {key: value for key, value in own.items() if key.partition(".")[0] not in configuration.ELSEWHERE}
+        result = {
+            key: value for key, value in own.items() if key.partition(".")[0] not in configuration.ELSEWHERE
+        }
         return {"config": result, "versions": {k: _version(k) for k in ("fedsparse", "torch", "numpy")}}
 
     def _save(self, server: Server, number: int) -> None:
@@ -171,7 +177,10 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.network import Deadline
     from fedsparse.simulation import together
 
-    made = {key: configuration.build(config, key) for key in ("strategy", "sampler", "aggregator", "downlink", "network")}
+    made = {
+        key: configuration.build(config, key)
+        for key in ("strategy", "sampler", "aggregator", "downlink", "network")
+    }
     recipe, arrays = _workload(config)
     workload = recipe(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
@@ -210,7 +219,9 @@ def _workload(
     found = data.load(config.data.name, config.data_dir, config.seed, **options)
     if not isinstance(found, data.Dataset):
         if found.clients != config.clients:
-            raise ConfigError(f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that")
+            raise ConfigError(
+                f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that"
+            )
         return AnalyticRecipe(found), {}
     held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
     model = models.build(
@@ -230,7 +241,9 @@ def _pool(config: RunConfig, parts: _Parts, note: Callable[[str], None]) -> Pool
         return LocalPool(options.get("workers") or _cores())
     address = options.get("address")
     workers = options.get("workers") or (None if address else _cores())
-    note(f"joining the Ray cluster at {address} ..." if address else f"starting Ray with {workers} workers ...")
+    note(
+        f"joining the Ray cluster at {address} ..." if address else f"starting Ray with {workers} workers ..."
+    )
     from fedsparse.engine.ray_pool import RayPool
 
     numbers = parts.workload.start.x.numel() * parts.plan.cohort

@@ -17,7 +17,7 @@ __all__ = ["allowed", "help_of", "option", "validate"]
 
 
 def option(
-    default: Any,  # noqa: ANN401 - of any type, as dataclasses.field
+    default: Any,
     help: str,  # noqa: A002
     *,
     above: float | None = None,
@@ -25,7 +25,7 @@ def option(
     below: float | None = None,
     at_most: float | None = None,
     choices: Sequence[Any] | None = None,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """A dataclass field with a one-line help text and the values it may have.
 
     Args:
@@ -64,7 +64,7 @@ def _plain(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
-def _fits(value: float, m: Any) -> bool:  # noqa: ANN401 - a read-only mapping
+def _fits(value: float, m: Any) -> bool:
     return (
         math.isfinite(value)
         and (m["above"] is None or value > m["above"])
@@ -74,7 +74,7 @@ def _fits(value: float, m: Any) -> bool:  # noqa: ANN401 - a read-only mapping
     )
 
 
-def _wrong(entry: Field[Any], value: Any) -> bool:  # noqa: ANN401
+def _wrong(entry: Field[Any], value: Any) -> bool:
     m = entry.metadata
     if value is None:
         return entry.default is not None and entry.default is not MISSING
@@ -87,7 +87,7 @@ def _wrong(entry: Field[Any], value: Any) -> bool:  # noqa: ANN401
     return not _fits(value, m)
 
 
-def validate(thing: Any, prefix: str = "") -> None:  # noqa: ANN401 - any dataclass object
+def validate(thing: Any, prefix: str = "") -> None:
     """Checks every field made by :func:`option`; call it in ``__post_init__``.
 
     Args:

@@ -132,9 +132,9 @@ class _Live:
     every_s = _LIVE_EVERY_S
 
     def __init__(self, rounds: int, stream: TextIO) -> None:
-        from rich.console import Console  # noqa: PLC0415 - rich is only imported where it draws
-        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
-        from rich.progress import Progress as Bar  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
 
         # No refresh from a thread of its own: it would take the core from a worker.
         self._bar = Bar(
@@ -162,7 +162,7 @@ def _display(rounds: int, stream: TextIO) -> _Display:
 
 def final_table(summary: Summary) -> Table:
     """The result of a run: metrics, rounds, bytes each way and against no compression, times, the target."""
-    from rich.table import Table  # noqa: PLC0415 - see above
+    from rich.table import Table
 
     table = Table(show_header=False)
     table.add_column("what")
@@ -171,7 +171,9 @@ def final_table(summary: Summary) -> Table:
         table.add_row(name, f"{number_text(value)} (best {number_text(summary.best[name])})")
     table.add_row("rounds", str(summary.rounds))
     table.add_row("bytes up", _against_dense(summary.up_bytes, summary.traffic.get("up_dense_bytes", 0)))
-    table.add_row("bytes down", _against_dense(summary.down_bytes, summary.traffic.get("down_dense_bytes", 0)))
+    table.add_row(
+        "bytes down", _against_dense(summary.down_bytes, summary.traffic.get("down_dense_bytes", 0))
+    )
     table.add_row("network time", seconds_text(summary.virtual_s))
     table.add_row("wall time", seconds_text(summary.wall_s))
     if summary.target is not None:
@@ -182,7 +184,11 @@ def final_table(summary: Summary) -> Table:
 def _against_dense(sent: int, dense: int) -> str:
     """Bytes that were sent, and how many times fewer they are than the same values without compression."""
     ratio = dense / sent if sent else 1.0
-    return f"{bytes_text(sent)} ({number_text(ratio)} times less than dense)" if ratio > 1.01 else bytes_text(sent)
+    return (
+        f"{bytes_text(sent)} ({number_text(ratio)} times less than dense)"
+        if ratio > 1.01
+        else bytes_text(sent)
+    )
 
 
 def _reached(summary: Summary) -> str:

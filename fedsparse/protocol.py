@@ -145,7 +145,6 @@ class Context:
         total: examples of all registered clients together.
         layout: the tensors in the parameter vector.
         now: virtual seconds since the start of the run.
-        x: the initial parameters ``[d]`` that all parties have.
     """
 
     seed: int
@@ -162,7 +161,7 @@ class Context:
         """C streams, one for each client of this call; the same ones each time it is called."""
         return rng.Streams(self.seed, f"client:{self.phase}:{purpose}", self.round, self.ids.tolist())
 
-    def shared(self, purpose: str) -> Any:  # noqa: ANN401 - numpy's Generator; numpy stays out of the strategies' imports
+    def shared(self, purpose: str) -> Any:
         """One NumPy generator that the server and every client have alike this round: coins, seeded masks."""
         return rng.stream(self.seed, f"shared:{purpose}", self.round)
 
@@ -261,14 +260,15 @@ class Inbox(Protocol):
 
 @dataclass(frozen=True)
 class Theory:
-    """What a strategy promises on strongly convex quadratics that differ between clients; the conformance kit checks it.
+    """What a strategy promises on strongly convex quadratics that differ between clients.
 
     Attributes:
         limit: ``"optimum"``: reaches the minimiser of the mean of the clients' losses. ``"fixed_point"``: reaches the
             closed-form fixed point of local gradient descent with averaging. ``"neighbourhood"``: stalls at a distance.
         settings: hyper-parameters of the trial.
         rounds: length of the trial.
-        within: relative distance that must be reached (``optimum``, ``fixed_point``), or stayed above (``neighbourhood``).
+        within: relative distance that must be reached (``optimum``, ``fixed_point``), or stayed above
+            (``neighbourhood``).
         cohort: clients a round of the ten; all of them unless said.
     """
 
@@ -314,7 +314,7 @@ class Strategy:
         return "cohort"
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
-        """First values of the server (no client axis), or of a client or what it holds (``[1, ...]``, one row for all)."""
+        """First values of the server (no client axis), of a client, or of what it holds (``[1, ...]``, one row)."""
         raise NotImplementedError
 
     def broadcast(self, server: State, ctx: Context) -> Message:
@@ -322,7 +322,7 @@ class Strategy:
         raise NotImplementedError
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
-        """What a client holds after it heard ``said`` (decoded). Only where overridden; then ``heard`` is what is held."""
+        """What a client holds after it heard ``said``, decoded; where overridden, it is what ``client_update`` gets."""
         raise NotImplementedError
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:

@@ -28,7 +28,8 @@ class Record:
     Attributes:
         round: from 0.
         virtual_s: virtual seconds from the start of the run to the end of the round.
-        cohort: clients drawn; each is accepted, lost, late, absent or rejected.
+        cohort: clients asked: those drawn, or everybody where a phase is for all; each is accepted, lost, late,
+            absent or rejected.
         accepted: clients whose message was used.
         lost: clients whose message, or the one to them, did not arrive.
         late: clients whose message came after the end of the round.

@@ -1,4 +1,4 @@
-"""Hyper-parameters that change with the round. A number field of a strategy may hold a schedule; the engine evaluates it.
+"""Hyper-parameters that change with the round: a number of a strategy may be a schedule, which the engine evaluates.
 
 On the command line: ``strategy.lr=cosine(0.1,0.001)``, ``linear(0.1,0)``, ``step(0.1,0.5,30)``, ``invsqrt(0.1,10)``.
 """
@@ -92,15 +92,14 @@ def parse(text: str) -> Schedule:
     """
     found = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", text)
     kind = _KINDS.get(found[1]) if found else None
-    try:
-        if found is None or kind is None:
-            raise ValueError
-        numbers = [float(part) for part in found[2].split(",")]
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError
-        return kind(*numbers)
-    except (ValueError, TypeError):
-        raise ConfigError(
-            f"'{text}' is neither a number nor a schedule; schedules are cosine(first,last), linear(first,last), "
-            "step(first,factor,every), invsqrt(first,every)"
-        ) from None
+    if found is not None and kind is not None:
+        try:
+            numbers = [float(part) for part in found[2].split(",")]
+            if all(map(math.isfinite, numbers)):
+                return kind(*numbers)
+        except (ValueError, TypeError):
+            pass
+    raise ConfigError(
+        f"'{text}' is neither a number nor a schedule; schedules are cosine(first,last), linear(first,last), "
+        "step(first,factor,every), invsqrt(first,every)"
+    )

@@ -57,7 +57,9 @@ class SupervisedRecipe:
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those of :class:`~fedsparse.cohort.supervised.Examples`."""
-        return SupervisedWorkload(Examples(**arrays, scale=self.scale, shift=self.shift), self.module, self.batch)
+        return SupervisedWorkload(
+            Examples(**arrays, scale=self.scale, shift=self.shift), self.module, self.batch
+        )
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ def simulate(
     workload = recipe(arrays)
     count = workload.clients if cohort is None else cohort
     if not 1 <= count <= workload.clients:
-        raise ConfigError(f"cohort={count}: must be at least 1 and at most the number of clients, {workload.clients}")
+        raise ConfigError(
+            f"cohort={count}: must be at least 1 and at most the number of clients, {workload.clients}"
+        )
     every = max(1, evaluate_every)
     plan = Plan(
         strategy=strategy,

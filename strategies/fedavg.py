@@ -37,7 +37,9 @@ class FedAvg(Strategy):
     server_lr: float = option(1.0, "server step size η_g", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     epochs: int | None = option(None, "passes over each client's examples, instead of steps", at_least=1)
-    momentum: float = option(0.0, "heavy-ball weight of the local steps, zero at their start", at_least=0, below=1)
+    momentum: float = option(
+        0.0, "heavy-ball weight of the local steps, zero at their start", at_least=0, below=1
+    )
     weight_decay: float = option(0.0, "L2 penalty of the local steps", at_least=0)
     weighting: str = option("examples", "weights p_i of the clients in the mean", choices=("examples", "one"))
     uplink: Compressor = Identity()

@@ -31,7 +31,10 @@ class FedOpt(FedAvg):
     """
 
     theory = Theory(
-        "fixed_point", {"lr": 0.02, "steps": 5, "optimizer": "momentum", "server_lr": 0.3}, rounds=600, within=1e-6
+        "fixed_point",
+        {"lr": 0.02, "steps": 5, "optimizer": "momentum", "server_lr": 0.3},
+        rounds=600,
+        within=1e-6,
     )
 
     optimizer: str = option("adam", "the server's rule", choices=("momentum", "adam", "yogi", "adagrad"))

@@ -34,7 +34,9 @@ class Scafcom(Strategy):
     """
 
     uplink_class = "contractive"
-    theory = Theory("optimum", {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)}, rounds=300, within=1e-8)
+    theory = Theory(
+        "optimum", {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)}, rounds=300, within=1e-8
+    )
 
     lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)

@@ -49,7 +49,9 @@ def seconds_to_first_round(arguments: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command = [sys.executable, *arguments]
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as running:
+        with subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        ) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 if line.startswith("round 1"):

@@ -16,8 +16,8 @@ __all__ = ["Looped", "bind", "layouts", "loss_of", "steady"]
 
 
 def layouts(module: nn.Module) -> tuple[Layout, Layout]:
-    """The layouts of a module's parameters and of its floating-point buffers (BatchNorm statistics)."""
-    parameters = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    """The layouts of a module's trainable parameters and of its floating-point buffers (BatchNorm statistics)."""
+    parameters = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
     prunable = frozenset(
         f"{prefix}.weight" if prefix else "weight"
         for prefix, layer in module.named_modules()
@@ -66,8 +66,8 @@ def steady(module: nn.Module, generator: torch.Generator) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.momentum is None:
             raise ConfigError(
-                f"model: layer '{name}' has momentum=None, so its statistics depend on how many minibatches it has seen "
-                "in all, which no client knows; give it a momentum, e.g. 0.1"
+                f"model: layer '{name}' has momentum=None, so its statistics depend on how many minibatches it has "
+                "seen in all, which no client knows; give it a momentum, e.g. 0.1"
             )
         if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
             setattr(module, name, _KeyedDropout(child.p, not isinstance(child, nn.Dropout), generator))
@@ -98,7 +98,7 @@ class Looped:
 
     def __init__(self, module: nn.Module, layout: Layout, buffers: Layout) -> None:
         self._module, self._layout, self._buffers = module, layout, buffers
-        self._parameters = list(module.parameters())
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
         self.generator = torch.Generator()
         self._proven = False
         steady(module, self.generator)
@@ -147,8 +147,8 @@ class Looped:
         outputs = self._module(inputs)
         if not torch.equal(before, torch.get_rng_state()):
             raise ConfigError(
-                f"model: {type(self._module).__name__} draws from PyTorch's global random generator in its forward, so runs "
-                "would not repeat; use nn.Dropout layers, which get keyed streams, instead"
+                f"model: {type(self._module).__name__} draws from PyTorch's global random generator in its forward, so "
+                "runs would not repeat; use nn.Dropout layers, which get keyed streams, instead"
             )
         self._proven = True
         return outputs

@@ -22,7 +22,8 @@ def chain(module: nn.Module) -> list[nn.Module] | None:
     flat = all(
         layer.start_dim == 1 and layer.end_dim == -1 for layer in layers if isinstance(layer, nn.Flatten)
     )
-    if not known or shared or not flat or not names or layers[-1] is not names[-1]:
+    frozen = not all(p.requires_grad for p in module.parameters())
+    if not known or frozen or shared or not flat or not names or layers[-1] is not names[-1]:
         return None
     return layers
 
@@ -84,9 +85,9 @@ class Stacked:
         """
         if len(y) == 1:
             # A batch of one takes other routines, with other bits: one client goes as two.
-            both = (t.expand(2, *t.shape[1:]) for t in (y, stats, inputs, targets, counts))
+            a, b, c, d, e = (t.expand(2, *t.shape[1:]) for t in (y, stats, inputs, targets, counts))
             twice = torch.empty(2, out.shape[1], dtype=out.dtype)
-            loss = self.gradient(*both, twice, keys)
+            loss = self.gradient(a, b, c, d, e, twice, keys)
             out.copy_(twice[:1])
             return loss[:1]
         del stats, keys

@@ -24,7 +24,7 @@ class Scaled(Compressor):
     on the subset.
     """
 
-    compressor: Compressor = option(RandK(), "the unbiased compressor")  # noqa: RUF009 - frozen
+    compressor: Compressor = option(RandK(), "the unbiased compressor")
 
     def compress(self, x: Tensor, ctx: HasStreams, stream: str = "compress") -> Payload:
         """The inner compressor's payload for each row of ``x [C, d]``, made smaller.

@@ -75,7 +75,9 @@ class RunConfig:
     eval_every: int | None = option(
         None, "rounds between evaluations; null: chosen by the number of rounds", at_least=1
     )
-    checkpoint_every: int | None = option(None, "rounds between checkpoints; null: ten in a run, and one at its end", at_least=1)
+    checkpoint_every: int | None = option(
+        None, "rounds between checkpoints; null: ten in a run, and one at its end", at_least=1
+    )
     deadline: float | None = option(
         None, "longest round in virtual seconds; null: waits for all", above=0, at_most=1e9
     )

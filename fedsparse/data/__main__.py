@@ -127,7 +127,9 @@ def _summarise(name: str, values: dict[str, Value]) -> None:
     seed, clients = _number(values, "seed"), _number(values, "clients")
     dataset = load(name, str(values.get("data_dir", "")), seed, **_group(values, "data."))
     if not isinstance(dataset, Dataset):
-        raise ConfigError(f"partition={values['partition']}: {name} is given by formulas, there is nothing to divide")
+        raise ConfigError(
+            f"partition={values['partition']}: {name} is given by formulas, there is nothing to divide"
+        )
     held = partition(str(values["partition"]), dataset, clients, seed, **_group(values, "partition."))
     _say(f"{dataset.name}: inputs {dataset.example_shape} {dataset.x.dtype}, {dataset.classes} classes")
     _say(held.table(dataset.y, dataset.classes))

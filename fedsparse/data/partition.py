@@ -112,7 +112,7 @@ class Partition:
             y: targets of the training part.
             classes: the number of classes.
         """
-        from fedsparse.data.plot import draw_holdings  # noqa: PLC0415 - matplotlib takes a second
+        from fedsparse.data.plot import draw_holdings
 
         y = np.asarray(y)
         counts = self.histogram(y, classes) if y.dtype == np.int64 else self.sizes()[:, None]

@@ -1,0 +1,1 @@
+"""Rounds, blocks, workers and client states: who runs what, when, and what becomes of it."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from fedsparse.engine.calls import MessageShape
-from fedsparse.errors import ProtocolError
+from fedsparse.errors import Diverged, ProtocolError
 from fedsparse.message import Payload, Scalars
 
-__all__ = ["check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
+__all__ = ["check_finite", "check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
 
 
 def check_rows(
@@ -46,6 +46,20 @@ def check_same(who: str, what: str, state: Mapping[str, Tensor], like: Mapping[s
             raise ProtocolError(
                 f"{who}: {what} '{name}' became {tuple(value.shape)} {value.dtype}; it was "
                 f"{tuple(like[name].shape)} {like[name].dtype} and must stay that"
+            )
+
+
+def check_finite(who: str, state: Mapping[str, Tensor], round: int) -> None:  # noqa: A002 - a round is a round
+    """The server's state must be finite: from NaN and infinity nothing comes back.
+
+    Raises:
+        Diverged: names the strategy and the key.
+    """
+    for name, value in state.items():
+        if not bool(value.isfinite().all()):
+            raise Diverged(
+                f"{who}: server state '{name}' is not finite after round {round + 1}: training diverged; use smaller "
+                "steps (strategy.lr, strategy.server_lr), or a compressor that keeps more"
             )
 
 

@@ -34,7 +34,7 @@ class Faults:
         """Who is away for the whole round, ``[C]``."""
         return _happens(self.dropout, seed, "fault:absent", round, ids)
 
-    def lost(  # noqa: PLR0917 - the parts of a name
+    def lost(
         self,
         direction: Literal["up", "down"],
         seed: int,

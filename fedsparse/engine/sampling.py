@@ -70,6 +70,8 @@ class Weighted(Sampler):
     Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 2006.
     """
 
+    needs_sizes: ClassVar[bool] = True
+
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
         """See :meth:`Sampler.draw`; needs ``sizes``, and takes time linear in the population."""
         _check(population, count)

@@ -16,7 +16,7 @@ from fedsparse.aggregate import Inbox, Mean
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, Blocks
 from fedsparse.engine.calls import MessageShape, as_array
-from fedsparse.engine.checks import check_said, check_same
+from fedsparse.engine.checks import check_finite, check_said, check_same
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.downlink import Downlink, Said
 from fedsparse.engine.exchange import Exchange, asked, checked_phases
@@ -195,7 +195,7 @@ class Server:
             heard.say({name: _word(said, name) for name in values}, ids, width)
             resent = heard.send(frozenset(values), ids, width, arrived)
             values = heard.values(ids, width)
-        return {name: as_array(value) for name, value in values.items()}, resent
+        return {name: _locked(value) for name, value in values.items()}, resent
 
     # ---- what comes of it
 
@@ -250,6 +250,7 @@ class Server:
         inbox = Inbox(ids, sizes, weights, parts, plan.aggregator, strategy.robust)
         new = dict(strategy.aggregate(self.state, inbox, exchange.ctx))
         check_same(self._who, "server state", new, self.state)
+        check_finite(self._who, new, exchange.ctx.round)
         self.state = new
         if BUFFERS in parts[0]:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
@@ -295,6 +296,13 @@ class Server:
         self._traffic.ledger.restore(_under("ledger.", arrays))
         self._states.write(arrays["clients"], _under("client.", arrays))
         self._helds.write(arrays["holders"], _under("holder.", arrays))
+
+
+def _locked(value: Tensor) -> np.ndarray:
+    """What is heard, read-only: a strategy that writes to it gets a copy, not the server's own memory."""
+    view = as_array(value).view()
+    view.flags.writeable = False
+    return view
 
 
 def _word(said: Said, name: str) -> Word:

@@ -13,7 +13,9 @@ AWKWARD = (1, 2, 3, 5, 7, 13, 16, 43, 60, 64, 100, 257)
 
 def chain_of(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
     n, hidden = rng.choice(AWKWARD), int(rng.integers(1, 130))
-    layers = nn.Sequential(nn.Flatten(), nn.Linear(n, hidden, bias=bool(rng.integers(2))), nn.ReLU(), nn.Linear(hidden, 5))
+    layers = nn.Sequential(
+        nn.Flatten(), nn.Linear(n, hidden, bias=bool(rng.integers(2))), nn.ReLU(), nn.Linear(hidden, 5)
+    )
     return layers, (int(n),)
 
 

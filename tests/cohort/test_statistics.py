@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from cohort_cases import examples
-from fedsparse.strategies.fedavg import FedAvg
 from torch import nn
 
 from fedsparse.cohort.supervised import SupervisedWorkload
@@ -16,6 +15,7 @@ from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense
 from fedsparse.protocol import Context, Role, Start, State
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.fedavg import FedAvg
 
 DATA = examples(sizes=[8, 24, 16])
 

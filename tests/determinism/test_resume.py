@@ -74,7 +74,11 @@ def arguments(model: str, strategy: Path, folder: Path, *more: str) -> list[str]
 def stopping(
     model: str, strategy: Path, folder: Path, stop: int, number: int = signal.SIGINT, *more: str
 ) -> list[str]:
-    options = [f"strategy.stop={stop}", f"strategy.number={int(number)}", f"strategy.marker={folder / 'marker'}"]
+    options = [
+        f"strategy.stop={stop}",
+        f"strategy.number={int(number)}",
+        f"strategy.marker={folder / 'marker'}",
+    ]
     return arguments(model, strategy, folder, *options, *more)
 
 
@@ -121,7 +125,9 @@ def test_a_resumed_run_may_use_another_number_of_workers(strategy: Path, tmp_pat
     assert fingerprint(tmp_path / "run") == undisturbed("mlp")
 
 
-def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(strategy: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(
+    strategy: Path, tmp_path: Path
+) -> None:
     with pytest.raises(Interrupted):
         experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
     file = tmp_path / "run" / "config.yaml"
@@ -149,7 +155,15 @@ def test_a_run_killed_in_any_round_goes_on_to_the_same_bits(
 
 
 def test_a_second_signal_ends_the_run_at_once_and_leaves_no_memory_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fedsparse.run", "strategy=fedavg", "rounds=100000", "engine=local", "name=run"]
+    command = [
+        sys.executable,
+        "-m",
+        "fedsparse.run",
+        "strategy=fedavg",
+        "rounds=100000",
+        "engine=local",
+        "name=run",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -160,5 +174,5 @@ def test_a_second_signal_ends_the_run_at_once_and_leaves_no_memory_behind(tmp_pa
         running.send_signal(signal.SIGTERM)
         running.send_signal(signal.SIGCONT)
         assert running.wait(timeout=60) in {128 + signal.SIGINT, 128 + signal.SIGTERM}
-        assert not list(Path("/dev/shm").glob(f"fedsparse-state-*-{running.pid}-*"))
+        assert not list(Path("/dev", "shm").glob(f"fedsparse-state-*-{running.pid}-*"))
     assert not (tmp_path / "runs" / "run" / "summary.json").exists()

@@ -25,7 +25,10 @@ STORE = 80 << 20
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two simulated machines, of one and two CPUs; the driver is on the first."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("RAY_TMPDIR", folder)
         from ray.cluster_utils import Cluster
 
@@ -46,7 +49,11 @@ class Slow(Scafcom):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         import ray
 
-        if ctx.round == 2 and ray.get_runtime_context().get_node_id() != self.home and not Path(self.marker).exists():
+        if (
+            ctx.round == 2
+            and ray.get_runtime_context().get_node_id() != self.home
+            and not Path(self.marker).exists()
+        ):
             Path(self.marker).touch()
             time.sleep(60)
         return super().client_update(client, heard, task, ctx)

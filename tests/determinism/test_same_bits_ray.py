@@ -31,9 +31,7 @@ class Deadly(Scafcom):
 
     marker: str = ""
 
-    def client_update(
-        self, client: State, heard: State, task: Task, ctx: Context
-    ) -> tuple[State, Message]:
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         result = super().client_update(client, heard, task, ctx)
         if ctx.round == 2 and not Path(self.marker).exists():
             Path(self.marker).touch()
@@ -55,4 +53,3 @@ def test_a_killed_worker_changes_nothing_but_the_time(pool: RayPool, tmp_path: P
         assert marker.exists()
         assert any("lost" in note for note in notes)
         assert fingerprint(result) == undisturbed(model), model
-

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedsparse.strategies.fedavg import FedAvg
-from fedsparse.strategies.scaffold import Scaffold
 from server_cases import Pieces, Pulls, column
 
 from fedsparse.compress import QSGD, Identity, RandK, TopK
@@ -17,6 +15,8 @@ from fedsparse.engine.gates import Gates
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Sparse
 from fedsparse.simulation import simulate
+from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.wire import envelope
 
 ALL = np.arange(4)

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from fedsparse.strategies.fed_ef import FedEF
-from fedsparse.strategies.fedavg import FedAvg
 from server_cases import Pieces, Pulls
 
 from fedsparse.aggregate import Inbox, Mean, Median, TrimmedMean, get, names
@@ -15,6 +13,8 @@ from fedsparse.errors import ConfigError
 from fedsparse.message import Dense, Payload, Sparse
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import simulate
+from fedsparse.strategies.fed_ef import FedEF
+from fedsparse.strategies.fedavg import FedAvg
 
 SIZES = [1, 2, 3, 4, 5, 6]
 PULLS = Pulls(sizes=SIZES)

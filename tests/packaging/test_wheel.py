@@ -31,7 +31,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
         copy(ROOT / part, source / part, **({"ignore": ignore} if (ROOT / part).is_dir() else {}))
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder / "dist", source, cwd=folder)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "-w",
+        folder / "dist",
+        source,
+        cwd=folder,
+    )
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     (wheel,) = (folder / "dist").glob("fedsparse-*.whl")

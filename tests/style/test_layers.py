@@ -66,7 +66,9 @@ def test_plug_ins_see_nothing_of_the_machine(folder: str) -> None:
     for path in (ROOT / folder).glob("*.py"):
         for name in imported(path):
             parts = name.split(".")
-            assert parts[0] in outside or (parts[0] == "fedsparse" and parts[1] in allowed), f"{path.name}: {name}"
+            assert parts[0] in outside or (parts[0] == "fedsparse" and parts[1] in allowed), (
+                f"{path.name}: {name}"
+            )
 
 
 @pytest.mark.parametrize("statement", ["import fedsparse", "import fedsparse.run", "import fedsparse.errors"])
@@ -82,7 +84,9 @@ GLOBAL = re.compile(
 UNSAFE = re.compile(r"\bpickle\.loads?\(|\beval\(|allow_pickle=True|torch\.load\(")
 
 
-@pytest.mark.parametrize(("pattern", "reason"), [(GLOBAL, "global random state"), (UNSAFE, "runs what it reads")])
+@pytest.mark.parametrize(
+    ("pattern", "reason"), [(GLOBAL, "global random state"), (UNSAFE, "runs what it reads")]
+)
 def test_no_source_line_has_what_it_must_not(pattern: re.Pattern[str], reason: str) -> None:
     # randomness.py is the check that strategies leave the global generators alone.
     found = [

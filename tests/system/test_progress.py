@@ -130,7 +130,9 @@ def shown(**settings) -> str:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("part", ["0.4 (best 0.5)", "1.00 MB", "2.00 MB", "1.00 MB (30 times less than dense)", "1 min 30 s"])
+@pytest.mark.parametrize(
+    "part", ["0.4 (best 0.5)", "1.00 MB", "2.00 MB", "1.00 MB (30 times less than dense)", "1 min 30 s"]
+)
 def test_the_final_table_has_metrics_bytes_ratio_and_time(part):
     assert part in shown()
 

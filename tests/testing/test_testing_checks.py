@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from broken_strategies import Counts, GlobalTorch, MixesRows, Sound, Undocumented
-from fedsparse.strategies.fedavg import FedAvg
 from sound_strategies import SOUND, Everybody, Masked
 
 from fedsparse.compress import QSGD, RandK, TopK
 from fedsparse.errors import ConfigError
 from fedsparse.message import Dense
 from fedsparse.protocol import Context, Message, State, Strategy
+from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.testing import (
     CHECKS,
     ConformanceError,

@@ -29,7 +29,7 @@ def load(
         spread: how much the clients' minimisers differ.
         noise: standard deviation of the noise on each coordinate of a minibatch gradient.
     """
-    from fedsparse.data.quadratic import Quadratics  # noqa: PLC0415 - torch only where it is used
+    from fedsparse.data.quadratic import Quadratics
 
     whole("clients", clients, 0)
     whole("size", size, 1)

@@ -1,0 +1,14 @@
+"""A run whose server is no longer finite ends, and says so."""
+
+import pytest
+
+from fedsparse import simulate
+from fedsparse.data.quadratic import Quadratics
+from fedsparse.errors import Diverged
+from fedsparse.strategies.fedopt import FedOpt
+
+
+def test_a_diverging_run_ends_and_names_what_to_lower() -> None:
+    problem = Quadratics.drawn(clients=4, size=3, spread=1.0, noise=0.0, seed=0)
+    with pytest.raises(Diverged, match=r"FedOpt: server state .* not finite after round \d+.*strategy.lr"):
+        simulate(FedOpt(optimizer="momentum", lr=0.1, server_lr=1e150), problem, rounds=20)
