@@ -82,5 +82,5 @@ def test_absurd_values_are_refused_by_name(name: str, bad: dict[str, float]) -> 
 def test_options_carry_types_and_defaults() -> None:
     found = options("synthetic")
     assert found["alpha"].annotation is float
-    assert found["clients"].default == 30
+    assert found["clients"].default == 0
     assert "seed" not in found
