@@ -131,6 +131,7 @@ INTERRUPTED = """
 import os, signal, sys, threading
 sys.path.insert(0, sys.argv[1])
 from test_local_pool import DATA, LocalPool, Toy, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
 pool = LocalPool(2)
 pool.setup(Toy(), {"data": DATA})
 threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
