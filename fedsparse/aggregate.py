@@ -13,8 +13,9 @@ from torch import Tensor
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import MaskedDense, Payload, SeededSparse, Sparse, concatenate
 from fedsparse.options import option, validate
+from fedsparse.words import there_are
 
-__all__ = ["SPARSE", "Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "names"]
+__all__ = ["SPARSE", "Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "name_of", "names"]
 
 Weighting = Literal["examples", "one"]
 
@@ -93,7 +94,7 @@ _RULES: dict[str, type[Aggregator]] = {"mean": Mean, "median": Median, "trimmed_
 
 
 def names() -> list[str]:
-    """The rules there are."""
+    """The rules there are, in alphabetical order."""
     return list(_RULES)
 
 
@@ -104,8 +105,13 @@ def get(name: str) -> type[Aggregator]:
         ConfigError: there is none.
     """
     if name not in _RULES:
-        raise ConfigError(f"aggregator={name}: no such rule; there are {', '.join(_RULES)}")
+        raise ConfigError(f"aggregator={name}: no such rule{there_are(name, _RULES)}")
     return _RULES[name]
+
+
+def name_of(rule: Aggregator) -> str:
+    """The name that :func:`get` knows a rule by; of one that is not ours its class's name."""
+    return next((name for name, cls in _RULES.items() if type(rule) is cls), type(rule).__name__)
 
 
 class Inbox:
@@ -148,7 +154,7 @@ class Inbox:
             return self._reduce(name, coefficients)
         if isinstance(self._named(name)[0][name], SPARSE):
             raise ConfigError(
-                f"aggregator={type(self._rule).__name__.lower()}: message '{name}' is sparse, so the middle value of "
+                f"aggregator={name_of(self._rule)}: message '{name}' is sparse, so the middle value of "
                 "almost every coordinate would be zero; use uplink=identity, or aggregator=mean"
             )
         return self._rule.combine(self.stack(name), coefficients)

@@ -18,16 +18,17 @@ from fedsparse.config import RunConfig
 from fedsparse.errors import ConfigError, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
-from fedsparse.records import Record, plain, read_records
-from fedsparse.runfolder import RunFolder, default_path
+from fedsparse.records import Record, plain
+from fedsparse.runfolder import RunFolder, default_path, read_rounds
 from fedsparse.summary import Summary, summarise
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fedsparse.engine.block import Workload
+    from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
-    from fedsparse.engine.server import Plan, Server
+    from fedsparse.engine.server import Server
     from fedsparse.engine.session import Session
 
 __all__ = ["run"]
@@ -132,7 +133,7 @@ class _Run:
         result = {
             key: value for key, value in own.items() if key.partition(".")[0] not in configuration.ELSEWHERE
         }
-        return {"config": result, "versions": {k: _version(k) for k in ("fedsparse", "torch", "numpy")}}
+        return {"config": result, "versions": {k: version(k) for k in ("fedsparse", "torch", "numpy")}}
 
     def _save(self, server: Server, number: int) -> None:
         self.folder.sync()
@@ -145,8 +146,15 @@ class _Run:
             return []
         meta, arrays = self.folder.checkpoints.load_latest(self._identity())
         server.restore(arrays)
-        self.folder.truncate_after(int(meta["round"]))
-        return read_records(self.folder.path / "rounds.jsonl")
+        done = int(meta["round"]) + 1
+        self.folder.truncate_after(done - 1)
+        records = [Record.of(values) for values in read_rounds(self.folder.path)]
+        if [record.round for record in records] != list(range(done)):
+            raise RunFolderError(
+                f"{self.folder.path}: rounds.jsonl has {len(records)} of the {done} rounds up to the checkpoint: lines "
+                "were lost. Start a new run."
+            )
+        return records
 
     def _save_model(self, session: Session) -> None:
         from safetensors.torch import save_file
@@ -172,7 +180,7 @@ class _Parts:
 def _build(config: RunConfig) -> _Parts:
     """Every object of a run."""
     from fedsparse.compress import Identity
-    from fedsparse.engine.server import Plan
+    from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.network import Deadline
     from fedsparse.simulation import together
@@ -268,13 +276,9 @@ def _title(config: RunConfig) -> str:
     return "-".join(Path(n.rpartition(":")[2] or n).stem for n in names) + f"-s{config.seed}"
 
 
-def _version(package: str) -> str:
-    return version(package)
-
-
 def _versions_text() -> str:
     """The section ``versions`` of ``config.yaml``: what this run was made with."""
-    rows = {p: _version(p) for p in ("fedsparse", "torch", "numpy", "ray", "flwr")}
+    rows = {p: version(p) for p in ("fedsparse", "torch", "numpy", "ray", "flwr")}
     rows |= {"python": platform.python_version(), "commit": _commit()}
     return "versions:\n" + "".join(f"  {name}: {value!r}\n" for name, value in rows.items())
 

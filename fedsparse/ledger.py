@@ -23,16 +23,11 @@ _Ints = NDArray[np.int64]
 
 
 class Ledger:
-    """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on.
+    """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on."""
 
-    Args:
-        per_client: also keep the bytes of each client, see :attr:`by_client`; memory for the clients seen.
-    """
-
-    def __init__(self, *, per_client: bool = False) -> None:
+    def __init__(self) -> None:
         self._round = np.zeros((len(_DIRECTIONS), len(COUNTERS)), dtype=np.int64)
         self._total = np.zeros_like(self._round)
-        self._clients: dict[int, list[int]] | None = {} if per_client else None
 
     def send(
         self,
@@ -63,9 +58,6 @@ class Ledger:
         side = _DIRECTIONS.index(direction)
         self._round[side] += sums
         self._total[side] += sums
-        if self._clients is not None:
-            for client, nbytes in zip(ids, (columns[0] + columns[1]).tolist(), strict=True):
-                self._clients.setdefault(int(client), [0, 0])[side] += nbytes
 
     def round(self) -> dict[str, int]:
         """The counters since it was last called, which then start at zero again."""
@@ -77,19 +69,9 @@ class Ledger:
         """The counters of the whole run."""
         return _named(self._total)
 
-    @property
-    def by_client(self) -> dict[int, tuple[int, int]]:
-        """Bytes (up, down) of each client seen, headers included, ascending; empty unless ``per_client``."""
-        return {client: (up, down) for client, (up, down) in sorted((self._clients or {}).items())}
-
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
-        rows = [(client, up, down) for client, (up, down) in self.by_client.items()]
-        return {
-            "round": self._round.copy(),
-            "total": self._total.copy(),
-            "clients": np.array(rows, dtype=np.int64).reshape(len(rows), 3),
-        }
+        return {"round": self._round.copy(), "total": self._total.copy()}
 
     def restore(self, state: Mapping[str, _Ints]) -> None:
         """Goes on from what :meth:`state` gave.
@@ -99,10 +81,7 @@ class Ledger:
         """
         shape = self._round.shape
         counters = {name: _array(state, "ledger", name, shape) for name in ("round", "total")}
-        clients = _array(state, "ledger", "clients", (-1, 3))
         self._round, self._total = counters["round"], counters["total"]
-        if self._clients is not None:
-            self._clients = {client: [up, down] for client, up, down in clients.tolist()}
 
 
 class CatchUp:

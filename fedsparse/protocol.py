@@ -17,7 +17,7 @@ A client's new state takes effect when its message was accepted, what it *held* 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -346,4 +346,10 @@ class Strategy:
         """This strategy with every :class:`Schedule` among its fields evaluated at ``round``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         now = {name: v.at(round, rounds) for name, v in values.items() if isinstance(v, Schedule)}
-        return replace(self, **now) if now else self
+        if not now:
+            return self
+        # Not by `replace`: the range was checked when the schedule was given, and its end may be the bound itself.
+        made = object.__new__(type(self))
+        for name, value in (values | now).items():
+            object.__setattr__(made, name, value)
+        return made

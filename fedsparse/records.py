@@ -1,4 +1,4 @@
-"""What is written down about a round.
+"""What is written down about a round, as JSON can hold it; the file is that of :mod:`fedsparse.runfolder`.
 
 JSON has no NaN and no infinity: both are written as ``null``, and ``null`` is read as NaN. All other floats
 come back with the same bits. Keys have one order, so equal runs give equal files but for the wall times.
@@ -6,19 +6,17 @@ come back with the same bits. Keys have one order, so equal runs give equal file
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedsparse.errors import RunFolderError
-from fedsparse.ledger import ratio, sent_bytes
+from fedsparse.ledger import sent_bytes
 
-__all__ = ["Record", "plain", "read_records", "without_wall"]
+__all__ = ["Record", "plain", "without_wall"]
 
 
 @dataclass(frozen=True)
@@ -74,28 +72,19 @@ class Record:
         """Bytes to the clients since the start, payload and header."""
         return sent_bytes(self.traffic_total, "down")
 
-    @property
-    def ratio(self) -> float:
-        """Bytes without compression over bytes sent, both ways, since the start; NaN before any are sent."""
-        return ratio(self.traffic_total)
-
-    def to_json(self) -> str:
-        """One line, without the line's end; ``ratio`` is written as well."""
-        return json.dumps(plain(self) | {"ratio": _clean(self.ratio)}, allow_nan=False)
-
     @staticmethod
-    def from_json(line: str) -> Record:
-        """The record of one line.
+    def of(values: Mapping[str, Any]) -> Record:
+        """The record that :func:`plain` made these values of.
 
         Raises:
-            RunFolderError: it is not one.
+            RunFolderError: they are not those of a record.
         """
         try:
-            values = json.loads(line)
-            values.pop("ratio", None)
             return Record(**_with_nan(values))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"not the record of a round: {line[:80]!r} ({error})") from error
+        except TypeError as error:
+            raise RunFolderError(
+                f"not the record of a round: {str(values)[:80]} ({error}). Start a new run."
+            ) from error
 
 
 def plain(thing: Any) -> dict[str, Any]:
@@ -114,26 +103,6 @@ def without_wall(record: Record) -> dict[str, Any]:
     return values
 
 
-def read_records(path: str | Path) -> list[Record]:
-    """All rounds of a ``rounds.jsonl``; a last line that a killed run has not finished is left out.
-
-    Raises:
-        RunFolderError: the file cannot be read, or a finished line is not a record. Names file and line.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(Record.from_json(line))
-        except RunFolderError as error:
-            raise RunFolderError(f"{path}, line {number}: {error}") from error
-    return records
-
-
 def _clean(value: Any, *, ordered: bool = False) -> Any:
     if isinstance(value, Mapping):
         entries = value.items() if ordered else sorted(value.items())
@@ -143,7 +112,7 @@ def _clean(value: Any, *, ordered: bool = False) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
+def _with_nan(values: Mapping[str, Any]) -> dict[str, Any]:
     def read(value: Any) -> Any:
         return _with_nan(value) if isinstance(value, dict) else math.nan if value is None else value
 

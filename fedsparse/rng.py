@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Streams", "seed64", "stream"]
+__all__ = ["NOBODY", "Streams", "seed64", "stream"]
 
 NOBODY = -1
 """The client number of streams that belong to the server or to the whole run."""

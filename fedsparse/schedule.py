@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 
@@ -28,6 +29,11 @@ class Schedule(ABC):
         ends = [getattr(self, f.name) for f in fields(self)[:2]]
         return min(ends), max(ends)
 
+    def _within(self, value: float) -> float:
+        # Rounding may carry the last value beyond the end: 0.1 - 0.1 * 3 / 3 is below zero.
+        low, high = self.extremes()
+        return min(max(value, low), high)
+
 
 @dataclass(frozen=True)
 class Linear(Schedule):
@@ -37,7 +43,7 @@ class Linear(Schedule):
     last: float = 0.0
 
     def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
-        return self.first + (self.last - self.first) * round / max(1, rounds - 1)
+        return self._within(self.first + (self.last - self.first) * round / max(1, rounds - 1))
 
 
 @dataclass(frozen=True)
@@ -49,30 +55,50 @@ class Cosine(Schedule):
 
     def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
         progress = min(1.0, round / max(1, rounds - 1))
-        return self.last + (self.first - self.last) * (1 + math.cos(math.pi * progress)) / 2
+        return self._within(self.last + (self.first - self.last) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """``first``, multiplied by ``factor`` every ``every`` rounds."""
+    """``first``, multiplied by ``factor`` every ``every`` rounds.
+
+    Raises:
+        ConfigError: ``factor`` is negative, or ``every`` is not positive.
+    """
 
     first: float
     factor: float = 0.5
     every: float = 100
 
+    def __post_init__(self) -> None:
+        if not (self.factor >= 0 and self.every > 0):
+            raise ConfigError(
+                f"step({self.first:g},{self.factor:g},{self.every:g}): factor must be at least 0, every above 0"
+            )
+
     def at(self, round: int, rounds: int) -> float:  # noqa: A002, ARG002, D102
         return float(self.first * self.factor ** (round // self.every))
 
     def extremes(self) -> tuple[float, float]:  # noqa: D102
-        return min(0.0, self.first), max(0.0, self.first)
+        # One that grows has no end that is known here.
+        end = math.copysign(sys.float_info.max, self.first) if self.factor > 1 else 0.0
+        return min(end, self.first), max(end, self.first)
 
 
 @dataclass(frozen=True)
 class InverseSqrt(Schedule):
-    """``first / sqrt(1 + round / every)``."""
+    """``first / sqrt(1 + round / every)``.
+
+    Raises:
+        ConfigError: ``every`` is not positive.
+    """
 
     first: float
     every: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.every > 0:
+            raise ConfigError(f"invsqrt({self.first:g},{self.every:g}): every must be above 0")
 
     def at(self, round: int, rounds: int) -> float:  # noqa: A002, ARG002, D102
         return self.first / math.sqrt(1 + round / self.every)

@@ -21,9 +21,9 @@ from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
+from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
-from fedsparse.engine.server import Plan
 from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
@@ -31,7 +31,7 @@ from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
 from fedsparse.summary import Summary, summarise
 
-__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "simulate"]
+__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "shared_arrays", "simulate", "together"]
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def simulate(
         for r in range(rounds):
             history.append(session.server.round(r))
             if keep_models:
-                models.append(session.server.model())
+                models.append(session.server.model(r))
         ids, rows = session.clients()
         return Result(
             server=session.server.state,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedsparse.ledger import ratio, sent_bytes
-from fedsparse.records import Record, plain
+from fedsparse.records import Record
 
 __all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
 
@@ -68,10 +67,6 @@ class Summary:
     target: float | None
     reached: Mark | None
     wall_s: float
-
-    def to_json(self) -> str:
-        """Indented, with a line's end; NaN and infinity are ``null``."""
-        return json.dumps(plain(self), allow_nan=False, indent=2) + "\n"
 
 
 def headline(metrics: Iterable[str]) -> str | None:

@@ -53,7 +53,7 @@ class Scallion(Strategy):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"] - client["c"])
         omega = self.uplink.omega(local.x.shape[-1]) or 0.0
-        alpha = self.alpha or 1 / (1 + omega)
+        alpha = 1 / (1 + omega) if self.alpha is None else self.alpha
         sent = self.uplink.compress(alpha * (local.mean_grad - client["c"]), ctx, "uplink")
         return {"c": client["c"] + sent.dense()}, {"dc": sent}
 

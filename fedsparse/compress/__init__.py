@@ -5,14 +5,13 @@ On the command line a compressor is called as its module: ``uplink=topk uplink.f
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
 
 from fedsparse.compress.base import Compressor, HasStreams
 from fedsparse.compress.block_topk import BlockTopK
-from fedsparse.compress.classes import require
+from fedsparse.compress.classes import name_of, require
 from fedsparse.compress.identity import Identity
 from fedsparse.compress.lowbit import LowBit
 from fedsparse.compress.natural import Natural
@@ -23,6 +22,7 @@ from fedsparse.compress.sign import Sign
 from fedsparse.compress.threshold import Threshold
 from fedsparse.compress.topk import TopK
 from fedsparse.errors import ConfigError
+from fedsparse.words import there_are
 
 __all__ = [
     "QSGD",
@@ -38,6 +38,7 @@ __all__ = [
     "Threshold",
     "TopK",
     "get",
+    "name_of",
     "names",
     "require",
 ]
@@ -57,9 +58,7 @@ def get(name: str) -> type[Compressor]:
         ConfigError: there is none of that name; says which there are and the nearest.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"compressor {name!r} does not exist; there are {', '.join(names())}.{hint}")
+        raise ConfigError(f"compressor={name}: no such compressor{there_are(name, names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     own = [
         thing

@@ -11,7 +11,7 @@ from fedsparse.compress.scaled import Scaled
 from fedsparse.compress.threshold import Threshold
 from fedsparse.errors import ConfigError
 
-__all__ = ["Wanted", "require"]
+__all__ = ["Wanted", "name_of", "require"]
 
 Wanted = Literal["any", "unbiased", "contractive"]
 
@@ -31,17 +31,17 @@ def require(compressor: Compressor, wanted: Wanted, size: int, strategy_name: st
     if wanted == "unbiased" and compressor.omega(size) is None:
         raise ConfigError(
             f"{strategy_name} needs an unbiased uplink compressor; "
-            f"{_name(compressor)} {_why_biased(compressor, size)}"
+            f"{name_of(compressor)} {_why_biased(compressor, size)}"
         )
     if wanted == "contractive" and compressor.delta(size) is None:
         raise ConfigError(
             f"{strategy_name} keeps what compression left out, and so needs a contractive uplink compressor; "
-            f"{_name(compressor)} {_why_expansive(compressor, size)}"
+            f"{name_of(compressor)} {_why_expansive(compressor, size)}"
         )
 
 
-def _name(compressor: Compressor) -> str:
-    """What the compressor is called on the command line."""
+def name_of(compressor: Compressor) -> str:
+    """What a compressor is called on the command line: its module."""
     return type(compressor).__module__.rpartition(".")[2]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from fedsparse.config.resolve import keys, plain_keys, plan_of, settled, start_values
+from fedsparse.config.resolve import chosen_of, keys, plain_keys, settled, start_values
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.config.specs import shown
 from fedsparse.errors import ConfigError
@@ -42,8 +42,8 @@ def from_yaml(text: str) -> RunConfig:
         ConfigError: it is not one, or something in it no longer exists or makes no sense.
     """
     given = given_of(text)
-    plan = plan_of(given)
-    return settled(plan, start_values(plan, given), given)
+    chosen = chosen_of(given)
+    return settled(chosen, start_values(chosen, given), given)
 
 
 def given_of(text: str) -> dict[str, Any]:

@@ -212,7 +212,11 @@ class Networks(_Named):
     def build(self, name: str, options: Mapping[str, Any]) -> object:
         """See :meth:`Group.build`."""
         check_options(self.key, name, self.options(name), options)
-        return made(self.member(name), {**options, "profile": name}, self.key)
+        try:
+            return made(self.member(name), {**options, "profile": name}, self.key)
+        except ConfigError as error:
+            # From Python it is a field, on the command line it is the choice itself.
+            raise ConfigError(str(error).replace(f"{self.key}.profile=", f"{self.key}=")) from None
 
 
 def _imported(path: str) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from fedsparse.config.files import differences, given_of
 from fedsparse.config.groups import GROUPS
 from fedsparse.config.overrides import composed, read
-from fedsparse.config.resolve import keys, plan_of, settled, start_values
+from fedsparse.config.resolve import chosen_of, keys, settled, start_values
 from fedsparse.config.settings import RunConfig
 from fedsparse.errors import ConfigError, RunFolderError
 
@@ -105,15 +105,15 @@ def _composed(overrides: Sequence[Override]) -> RunConfig:
     typed = {o.key_or_group: o.value() for o in overrides}
     base = _resumed(typed) if isinstance(typed.get("resume"), str) else {}
     given = base | typed
-    plan = plan_of(given)
-    start = start_values(plan, base)
-    groups = {key: (name, start.pop(key)) for key, name in plan.names.items() if name is not None}
+    chosen = chosen_of(given)
+    start = start_values(chosen, base)
+    groups = {key: (name, start.pop(key)) for key, name in chosen.names.items() if name is not None}
     texts = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
     tree = composed(start, groups, texts)
     for key in _PATHS:
         if isinstance(tree[key], str):
             tree[key] = str(Path(tree[key]).expanduser())
-    config = settled(plan, tree, given)
+    config = settled(chosen, tree, given)
     if base:
         _same_run(config, base, typed)
     return config
@@ -121,8 +121,8 @@ def _composed(overrides: Sequence[Override]) -> RunConfig:
 
 def _same_run(config: RunConfig, base: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
     """Refuses to resume a run as another one."""
-    plan = plan_of(base)
-    changed = differences(settled(plan, start_values(plan, base), base), config)
+    chosen = chosen_of(base)
+    changed = differences(settled(chosen, start_values(chosen, base), base), config)
     wrong = [text for text in changed if re.split(r"[.=]", text)[0] not in ELSEWHERE]
     if wrong:
         raise ConfigError(

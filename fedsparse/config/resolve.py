@@ -19,14 +19,14 @@ from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.config.specs import REQUIRED, OptionSpec, of_dataclass, shown
 from fedsparse.errors import ConfigError
 
-__all__ = ["Plan", "keys", "plain_keys", "plan_of", "settled", "start_values"]
+__all__ = ["Chosen", "chosen_of", "keys", "plain_keys", "settled", "start_values"]
 
 Given = Mapping[str, Any]
 """Values by dotted key, as typed; of a group the member's name."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Chosen:
     """The members that were chosen, with their options and start values.
 
     Attributes:
@@ -51,7 +51,7 @@ def keys() -> list[str]:
     return [*GROUPS, "faults", *plain_keys()]
 
 
-def plan_of(given: Given) -> Plan:
+def chosen_of(given: Given) -> Chosen:
     """What is chosen by the given values.
 
     Raises:
@@ -76,13 +76,13 @@ def plan_of(given: Given) -> Plan:
     for key, found in specs.items():
         options = {k.partition(".")[2]: v for k, v in given.items() if k.startswith(f"{key}.")}
         check_options(key, names.get(key) or key, found, options)
-    return Plan(names, specs, start)
+    return Chosen(names, specs, start)
 
 
-def start_values(plan: Plan, given: Given) -> dict[str, Any]:
+def start_values(chosen: Chosen, given: Given) -> dict[str, Any]:
     """Every key's value, the default or the given one; of groups and ``faults`` those of their options."""
     tree: dict[str, Any] = {key: spec.default for key, spec in plain_keys().items()}
-    tree |= {key: dict(start) for key, start in plan.start.items()}
+    tree |= {key: dict(start) for key, start in chosen.start.items()}
     for key, value in given.items():
         group, _, option = key.partition(".")
         if option:
@@ -92,11 +92,11 @@ def start_values(plan: Plan, given: Given) -> dict[str, Any]:
     return tree
 
 
-def settled(plan: Plan, tree: Mapping[str, Any], given: Given) -> RunConfig:
+def settled(chosen: Chosen, tree: Mapping[str, Any], given: Given) -> RunConfig:
     """The configuration, once every value is checked.
 
     Args:
-        plan: what was chosen.
+        chosen: what was chosen.
         tree: values as from :func:`start_values`.
         given: what was typed.
 
@@ -104,9 +104,9 @@ def settled(plan: Plan, tree: Mapping[str, Any], given: Given) -> RunConfig:
         ConfigError: a value is of the wrong type, out of range, or does not go with another.
     """
     values: dict[str, Any] = _plain({key: tree[key] for key in plain_keys()}, "cohort" in given)
-    for key, name in plan.names.items():
-        values[key] = None if name is None else Choice(name, _options(key, plan, tree))
-    config = RunConfig(**values, faults=_options("faults", plan, tree))
+    for key, name in chosen.names.items():
+        values[key] = None if name is None else Choice(name, _options(key, chosen, tree))
+    config = RunConfig(**values, faults=_options("faults", chosen, tree))
     check(config)
     return config
 
@@ -179,12 +179,12 @@ def _refuse_options(key: str, given: Given) -> None:
             )
 
 
-def _options(key: str, plan: Plan, tree: Mapping[str, Any]) -> dict[str, Any]:
+def _options(key: str, chosen: Chosen, tree: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
-    for spec in plan.specs[key]:
+    for spec in chosen.specs[key]:
         if spec.name not in tree[key]:
             raise ConfigError(
-                f"{key}={plan.names[key]}: needs {key}.{spec.name}, {spec.allowed} ({spec.help})"
+                f"{key}={chosen.names[key]}: needs {key}.{spec.name}, {spec.allowed} ({spec.help})"
             )
         values[spec.name] = spec.read(tree[key][spec.name], f"{key}.")
     return values

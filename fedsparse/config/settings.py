@@ -32,8 +32,12 @@ class Ray:
 
     workers: int | None = option(None, "worker processes; null: all cores", at_least=1, at_most=4096)
     address: str | None = option(None, "an existing cluster, e.g. 10.0.0.1:6379; null: one of the run's own")
-    block: int | None = option(None, "clients trained together; null: by the model's size", at_least=1)
-    state_dir: str | None = option(None, "folder of the clients' states; null: shared memory")
+    block: int | None = option(
+        None, "clients trained together; null: by the model and the cohort", at_least=1
+    )
+    state_dir: str | None = option(
+        None, "folder of the clients' states; null: shared memory, or the run's where that is short"
+    )
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,12 @@ class Local:
     """Threads of this process: starts at once; for laptops and debugging."""
 
     workers: int | None = option(None, "worker threads; null: all cores", at_least=1, at_most=4096)
-    block: int | None = option(None, "clients trained together; null: by the model's size", at_least=1)
-    state_dir: str | None = option(None, "folder of the clients' states; null: shared memory")
+    block: int | None = option(
+        None, "clients trained together; null: by the model and the cohort", at_least=1
+    )
+    state_dir: str | None = option(
+        None, "folder of the clients' states; null: shared memory, or the run's where that is short"
+    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,9 @@ class RunConfig:
     faults: Mapping[str, Any] = option({}, "absent clients and lost messages")
 
     clients: int = option(100, "registered clients N", at_least=1, at_most=10_000_000)
-    cohort: int = option(10, "clients of a round; all of them where there are fewer", at_least=1)
+    cohort: int = option(
+        10, "clients of a round, at most all; unless given, all of them where there are fewer", at_least=1
+    )
     rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)
     batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
     seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse.data.dataset import Dataset
-from fedsparse.data.registry import Registry
+from fedsparse.data.members import Members
 from fedsparse.errors import DataError
 
 __all__ = ["PARTITIONS", "Partition", "names", "options", "partition"]
 
-PARTITIONS = Registry(
+PARTITIONS = Members(
     package="fedsparse.data.partitions",
     function="owners",
     kind="partition",

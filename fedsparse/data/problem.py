@@ -16,7 +16,8 @@ __all__ = ["Problem"]
 class Problem(Protocol):
     """What :func:`fedsparse.simulate` accepts as ``problem``.
 
-    Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default),
+    Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default), ``shapes``
+    (the tensors in ``x`` by name, whose sizes add up to d; one called ``x`` by default),
     ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's), and
     ``evaluate(x) -> {name: number}`` for ``x [d]``.
     """

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fedsparse.engine.place import choose_folder
 from fedsparse.engine.pool import Arrays
 from fedsparse.files import no_room
 
@@ -82,8 +83,6 @@ class ArrayFiles:
         self._remove(keep=[])
 
     def _new_folder(self, size: int) -> Path:
-        from fedsparse.engine.place import choose_folder  # imports torch
-
         folder = choose_folder(None, size, Path(tempfile.gettempdir()))
         self._folders.append(folder)
         return folder

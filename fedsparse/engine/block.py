@@ -17,7 +17,7 @@ from fedsparse.engine.slab import SlabView, StateSpec
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Start, State, Strategy
-from fedsparse.wire import Envelope, encode_message, message_nbytes, to_arrays
+from fedsparse.wire import Envelope, encode_message, message_nbytes, pack
 
 __all__ = ["BUFFERS", "BlockJob", "BlockRunner", "ClientTask", "Workload", "dense_nbytes"]
 
@@ -194,7 +194,7 @@ class BlockRunner:
         payload_bytes, header_bytes = message_nbytes(message)
         return TrainReply(
             shapes=shape_of(message),
-            packed={} if job.encode else {name: to_arrays(p) for name, p in message.items()},
+            packed={} if job.encode else pack(message),
             encoded=self._encode(call, message) if job.encode else None,
             payload_bytes=as_array(payload_bytes),
             header_bytes=as_array(header_bytes),

@@ -215,7 +215,8 @@ class Dispatcher:
         if len(deaths) >= self._tries:
             raise WorkerLost(
                 f"{batch.calls[call]} has lost {len(deaths)} workers and is given up: {'; '.join(deaths)}. "
-                "If they died for memory, use smaller blocks or fewer workers; if for the deadline, raise it"
+                "If they died for memory, use smaller blocks (engine.block) or fewer workers; if they were only slow, "
+                "smaller blocks"
             )
 
 

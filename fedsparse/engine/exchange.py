@@ -10,7 +10,7 @@ from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Audience, Context, Strategy
 
-__all__ = ["AUDIENCES", "Exchange", "checked_phases"]
+__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases"]
 
 AUDIENCES: tuple[Audience, ...] = ("new", "cohort", "all")
 """Who a phase may be for; each is contained in the next one."""

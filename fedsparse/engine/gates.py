@@ -12,7 +12,7 @@ from fedsparse.engine.checks import shape_of
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
-from fedsparse.wire import Limits, check_envelope, decode_message, from_arrays
+from fedsparse.wire import Limits, check_envelope, decode_message, unpack
 
 __all__ = ["Gates"]
 
@@ -68,7 +68,7 @@ class Gates:
         self._same(reply.shapes)
         passed = arrived.copy()
         if reply.encoded is None:
-            message = _select({name: from_arrays(packed) for name, packed in reply.packed.items()}, passed)
+            message = _select(unpack(reply.packed), passed)
         else:
             message = self._decode(reply.encoded, ids, passed)
         return (self._validate(message, ids, passed) if passed.any() else {}), passed

@@ -84,8 +84,8 @@ class LocalPool:
             WorkerLost: always.
         """
         raise WorkerLost(
-            f"thread {seat} is silent past its deadline, and threads cannot be killed; raise the deadline "
-            "if its block is only slow, or use Ray workers, which are replaced when they hang"
+            f"thread {seat} is silent past its deadline, and threads cannot be killed; make "
+            "blocks smaller (engine.block) if it is only slow, or use Ray workers, which are replaced when they hang"
         )
 
     def start(self, seat: int) -> bool:  # noqa: ARG002 - a pool's method

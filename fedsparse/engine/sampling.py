@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse import rng
+from fedsparse.engine.slab import Ids
 from fedsparse.errors import ConfigError
+from fedsparse.words import there_are
 
 __all__ = ["Full", "RoundRobin", "Sampler", "Uniform", "Weighted", "get", "names"]
-
-Ids: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,9 @@ _SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def names() -> tuple[str, ...]:
-    """The names that :func:`get` knows, sorted."""
-    return tuple(_SAMPLERS)
+def names() -> list[str]:
+    """The samplers there are, in alphabetical order."""
+    return list(_SAMPLERS)
 
 
 def get(name: str) -> type[Sampler]:
@@ -133,9 +132,7 @@ def get(name: str) -> type[Sampler]:
         ConfigError: there is none; names those that exist, and the nearest.
     """
     if name not in _SAMPLERS:
-        near = get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"sampler={name}: no such sampler, there are {', '.join(names())}{hint}")
+        raise ConfigError(f"sampler={name}: no such sampler{there_are(name, names())}")
     return _SAMPLERS[name]
 
 

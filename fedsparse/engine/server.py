@@ -33,7 +33,7 @@ from fedsparse.protocol import Context, State, Strategy
 from fedsparse.records import Record
 from fedsparse.rng import NOBODY
 
-__all__ = ["Plan", "Server"]
+__all__ = ["Server"]
 
 
 class Server:
@@ -101,7 +101,7 @@ class Server:
             wall_s=time.perf_counter() - began,
         )
 
-    def model(self, number: int = 0) -> Tensor:
+    def model(self, number: int) -> Tensor:
         """The parameters to evaluate ``[d]``, as of the end of round ``number``.
 
         Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fedsparse import compress, rng
-from fedsparse.aggregate import SPARSE
+from fedsparse.aggregate import SPARSE, name_of
 from fedsparse.compress import Compressor
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
@@ -30,7 +30,7 @@ from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 
-__all__ = ["Place", "Session", "default_block"]
+__all__ = ["Place", "Session", "check_compressors", "default_block"]
 
 _SMALL, _LARGE = 25, 5
 """Clients of a block: batched dense layers gain from company, everything else is trained one by one anyway."""
@@ -133,7 +133,7 @@ def check_compressors(plan: Plan, size: int) -> None:
     strategy, rule = plan.strategy, plan.aggregator
     if rule.least > plan.cohort:
         raise ConfigError(
-            f"aggregator={type(rule).__name__.lower()}: needs at least {rule.least} messages, and cohort={plan.cohort}"
+            f"aggregator={name_of(rule)}: needs at least {rule.least} messages, and cohort={plan.cohort}"
         )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):
@@ -141,9 +141,9 @@ def check_compressors(plan: Plan, size: int) -> None:
     compress.require(uplink, strategy.uplink_class, size, type(strategy).__module__.rsplit(".", 1)[-1])
     if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
-            f"aggregator={type(rule).__name__.lower()}: needs dense messages, but uplink="
-            f"{type(uplink).__name__.lower()} leaves out most coordinates, so the middle value of almost every one "
-            "would be zero; use uplink=identity, or aggregator=mean"
+            f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
+            "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
+            "aggregator=mean"
         )
 
 

@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedsparse.data.registry import Registry
+from fedsparse.data.members import Members
 from fedsparse.errors import ConfigError
-from fedsparse.models._describe import describe
 from fedsparse.models._initial import initialise
 from fedsparse.rng import seed64, stream
 
-__all__ = ["MODELS", "build", "describe", "names", "options"]
+__all__ = ["MODELS", "build", "names", "options"]
 
-MODELS = Registry("fedsparse.models", function="build", kind="model", given=("example_shape", "classes"))
+MODELS = Members("fedsparse.models", function="build", kind="model", given=("example_shape", "classes"))
 """The models: the modules of ``fedsparse.models``, each with ``build(example_shape, classes, **options)``."""
 
 

@@ -53,7 +53,7 @@ class Network:
         0.0, "sigma of a lognormal factor on each value, new every round", at_least=0, at_most=5
     )
     trace: str | None = option(
-        None, "CSV file: client,up_mbps,down_mbps,latency_ms,examples_per_s (profile=trace)"
+        None, "trace: CSV file with the columns client,up_mbps,down_mbps,latency_ms,examples_per_s"
     )
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ def check_blocks(strategy: Strategy) -> Finding:
 
 
 def check_resume(strategy: Strategy) -> Finding:
-    """The same bits after saving to a checkpoint file and loading it into a new process, between any two rounds.
+    """The same bits after saving to a checkpoint file and loading it into a new run, between any two rounds.
 
     Raises:
         ConformanceError: names the round and the value.

@@ -16,8 +16,9 @@ from fedsparse.compress import Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
+from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Uniform
-from fedsparse.engine.server import Plan, Server
+from fedsparse.engine.server import Server
 from fedsparse.engine.session import Place, Session
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy

@@ -11,7 +11,8 @@ import pytest
 
 from fedsparse import checkpoint, config, experiment
 from fedsparse.errors import CheckpointError, Interrupted, RunFolderError
-from fedsparse.records import read_records, without_wall
+from fedsparse.records import Record, without_wall
+from fedsparse.runfolder import read_rounds
 
 MODELS = {
     "mlp": ["model=mlp", "model.hidden=[16]"],
@@ -89,7 +90,7 @@ def fingerprint(folder: Path) -> str:
     _, arrays = checkpoint.read(newest)
     for name in sorted(arrays):
         digest.update(name.encode() + arrays[name].tobytes())
-    digest.update(repr([without_wall(r) for r in read_records(folder / "rounds.jsonl")]).encode())
+    digest.update(repr([without_wall(Record.of(r)) for r in read_rounds(folder)]).encode())
     digest.update((folder / "model.safetensors").read_bytes())
     return digest.hexdigest()
 
@@ -113,7 +114,7 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_bits(
 ) -> None:
     with pytest.raises(Interrupted, match=r"go on with: python -m fedsparse.run resume="):
         experiment.run(config.parse(stopping(model, strategy, tmp_path, stop, number)))
-    assert len(read_records(tmp_path / "run" / "rounds.jsonl")) == stop + 1
+    assert len(read_rounds(tmp_path / "run")) == stop + 1
     experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
     assert fingerprint(tmp_path / "run") == undisturbed(model)
 
@@ -139,6 +140,29 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(
 def test_a_finished_run_is_not_run_again(strategy: Path, tmp_path: Path) -> None:
     experiment.run(config.parse(arguments("mlp", strategy, tmp_path)))
     with pytest.raises(RunFolderError, match="finished"):
+        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_run_that_lost_lines_of_its_records_is_not_resumed(
+    lost: int, strategy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
+    file = tmp_path / "run" / "rounds.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:lost] + lines[lost + 1 :]))
+    with pytest.raises(RunFolderError, match="lines were lost"):
+        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+
+
+def test_a_run_that_lost_the_record_of_its_first_round_is_not_run_twice(
+    strategy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 0)))
+    (tmp_path / "run" / "rounds.jsonl").write_text("")
+    with pytest.raises(RunFolderError, match="lines were lost"):
         experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
 
 

@@ -148,7 +148,9 @@ def test_clients_of_a_skipped_round_keep_their_state():
 
 
 def test_a_rule_that_can_never_have_enough_messages_is_refused():
-    with pytest.raises(ConfigError, match=r"aggregator=trimmedmean: needs at least 5 messages, and cohort=4"):
+    with pytest.raises(
+        ConfigError, match=r"aggregator=trimmed_mean: needs at least 5 messages, and cohort=4"
+    ):
         simulate(Pieces(), PULLS, cohort=4, aggregator=TrimmedMean(trim=2))
 
 

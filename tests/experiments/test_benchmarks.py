@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(name: str) -> str:
     script = ROOT / "experiments" / "benchmarks" / name
-    done = subprocess.run([sys.executable, script, "1"], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, script, "1"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -15,8 +15,10 @@ from strategy_cases import (
 )
 
 from fedsparse.compress import QSGD, Identity, Natural, RandK, TopK
+from fedsparse.data.quadratic import Quadratics
 from fedsparse.errors import ConfigError
-from fedsparse.simulation import Result
+from fedsparse.schedule import Linear
+from fedsparse.simulation import Result, simulate
 from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.strategies.scallion import Scallion
 from tests.reference import compressors, ef21, scallion
@@ -41,6 +43,16 @@ def test_default_damping_is_that_of_the_compressor():
     cohorts = sampled(3, 20)
     expected = scallion(Q.gradient, Q.x0, Q.clients, cohorts, compress=rand4(), alpha=1 / (1 + 9), **LOCAL)
     assert_same_run(ours(cohorts, alpha=None), expected)
+
+
+def test_a_scheduled_damping_that_ends_at_zero_moves_no_control():
+    problem = Quadratics.drawn(clients=4, size=3, spread=1.0, noise=0.0, seed=0)
+    one, two = (
+        simulate(Scallion(alpha=Linear(0.5, 0.0), uplink=Identity(), **LOCAL), problem, rounds=n)
+        for n in (1, 2)
+    )
+    assert one.clients["c"].any()
+    assert two.clients["c"].equal(one.clients["c"])
 
 
 def test_every_iterate_is_the_references_with_noisy_gradients():

@@ -9,8 +9,8 @@ from fedsparse.errors import CheckpointError
 from fedsparse.ledger import CatchUp, Ledger, ratio, sent_bytes
 
 
-def booked(**settings) -> Ledger:
-    ledger = Ledger(**settings)
+def booked() -> Ledger:
+    ledger = Ledger()
     ledger.send("down", [4, 7], 100, header=10, dense=400)
     ledger.send("up", [4, 7], np.array([30, 50]), header=np.array([5, 6]), dense=400, lost=[False, True])
     return ledger
@@ -50,14 +50,6 @@ def test_one_length_for_another_number_of_clients_is_refused():
         Ledger().send("up", [1, 2], np.array([1, 2, 3]))
 
 
-def test_bytes_of_a_client_include_headers_and_lost_messages():
-    assert booked(per_client=True).by_client == {4: (35, 110), 7: (56, 110)}
-
-
-def test_clients_are_not_kept_unless_asked_for():
-    assert booked().by_client == {}
-
-
 def test_bytes_beyond_32_bits_are_exact():
     ledger = Ledger()
     ledger.send("up", range(3), 2**52 + 1)
@@ -77,21 +69,11 @@ def test_the_ratio_of_nothing_is_not_a_number():
 
 
 def test_a_restored_ledger_goes_on_where_it_stopped():
-    ledger, other = booked(per_client=True), Ledger(per_client=True)
+    ledger, other = booked(), Ledger()
     other.restore(ledger.state())
     for one in (ledger, other):
         one.send("up", [4, 9], 1)
-    assert (other.total(), other.round(), other.by_client) == (
-        ledger.total(),
-        ledger.round(),
-        ledger.by_client,
-    )
-
-
-def test_clients_of_a_checkpoint_are_dropped_where_they_are_not_kept():
-    ledger = Ledger()
-    ledger.restore(booked(per_client=True).state())
-    assert (ledger.total(), ledger.by_client) == (booked().total(), {})
+    assert (other.total(), other.round()) == (ledger.total(), ledger.round())
 
 
 def test_a_state_does_not_change_with_its_ledger():
@@ -106,7 +88,6 @@ def test_a_state_does_not_change_with_its_ledger():
     [
         ({"total": None}, "total is missing"),
         ({"round": np.zeros((2, 4), np.int64)}, "round has shape"),
-        ({"clients": np.zeros(3, np.int64)}, "clients has shape"),
     ],
 )
 def test_a_damaged_ledger_is_refused_and_changes_nothing(damage, problem):

@@ -109,7 +109,7 @@ def test_a_cohort_that_cannot_be_drawn_is_refused(sampler, count):
 
 
 def test_an_unknown_sampler_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match="did you mean uniform"):
+    with pytest.raises(ConfigError, match="did you mean 'uniform'"):
         get("unifrom")
 
 

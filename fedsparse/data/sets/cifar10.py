@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsparse.data.batches import read_batches
 from fedsparse.data.checks import one_of
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import Files, Source, read_arrays
+from fedsparse.data.pickled_images import read_batches
 from fedsparse.data.split import stratified
 
 __all__ = ["FILES", "load"]

@@ -9,20 +9,20 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
 from fedsparse.errors import ConfigError
+from fedsparse.words import nearest
 
-__all__ = ["Registry"]
+__all__ = ["Members"]
 
 WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True)
-class Registry:
+class Members:
     """The members of one package.
 
     Args:
@@ -50,8 +50,8 @@ class Registry:
         """
         names = self.names()
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, names)
+            hint = f" Did you mean {near!r}?" if near else ""
             raise ConfigError(
                 f"there is no {self.kind} {name!r}; there are {', '.join(names)}, "
                 f"and your own as package.module:name.{hint}"
@@ -86,8 +86,8 @@ class Registry:
             if key in known:
                 self._check_type(name, known[key], value)
             elif not open_ended:
-                near = get_close_matches(key, known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                near = nearest(key, known)
+                hint = f" Did you mean {near!r}?" if near else ""
                 raise ConfigError(
                     f"{self.kind} {name!r} has no option {key!r}; it has {', '.join(known) or 'none'}.{hint}"
                 )
