@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedsparse import config as configuration
-from fedsparse import registry, rng
+from fedsparse import rng
 from fedsparse.config import RunConfig
 from fedsparse.errors import ConfigError, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
@@ -21,6 +20,7 @@ from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
 from fedsparse.runfolder import RunFolder, default_path, read_rounds
 from fedsparse.summary import Summary, summarise
+from fedsparse.workers import Workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,22 +36,16 @@ __all__ = ["run"]
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
 
-_STORE = 256 << 20
-"""Bytes of Ray's shared memory: two broadcasts and two rounds of dense messages fit for small models."""
-
-_PRELOAD = ("fedsparse.engine.block", "fedsparse.simulation")
-"""What workers import while the driver is still busy."""
-
 _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
 
 
-def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
+def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
     """Runs a configuration, or goes on with the run in ``config.resume``.
 
     Args:
         config: the resolved configuration.
-        pool: workers to use, which stay open; by default those that the configuration names.
+        workers: workers to use, which stay open unless the run fails; by default the run has its own.
 
     Returns:
         the summary that was written to the run folder.
@@ -59,26 +53,35 @@ def run(config: RunConfig, *, pool: Pool | None = None) -> Summary:
     Raises:
         FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
     """
-    parts = _build(config)
     with ExitStack() as stack:
-        if config.resume:
-            folder = stack.enter_context(RunFolder.resume(Path(config.resume)))
-            if folder.finished:
-                raise RunFolderError(f"{folder.path}: this run is finished, its result is in summary.json")
-        else:
-            path = (
-                Path(config.runs) / config.name
-                if config.name
-                else default_path(_title(config), Path(config.runs))
-            )
-            text = configuration.to_yaml(config) + _versions_text()
-            folder = stack.enter_context(RunFolder.create(path, text))
+        folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
+        parts = _build(config)
+        if folder is None:
+            folder = stack.enter_context(_created(config))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
-        if pool is None:
-            pool = _pool(config, parts, progress.note)
-            stack.callback(pool.close)
-        return _Run(config, parts, folder, progress, pool).go()
+        workers = workers or stack.enter_context(Workers())
+        numbers = parts.workload.start.x.numel() * parts.plan.cohort
+        pool = workers.pool(config.engine, numbers, progress.note)
+        try:
+            return _Run(config, parts, folder, progress, pool).go()
+        except BaseException:
+            workers.close()  # they may still be busy with the run that failed
+            raise
+
+
+def _resumed(path: Path) -> RunFolder:
+    folder = RunFolder.resume(path)
+    if folder.finished:
+        folder.close()
+        raise RunFolderError(f"{path}: this run is finished, its result is in summary.json")
+    return folder
+
+
+def _created(config: RunConfig) -> RunFolder:
+    base = Path(config.runs)
+    path = base / config.name if config.name else default_path(_title(config), base)
+    return RunFolder.create(path, configuration.to_yaml(config) + _versions_text())
 
 
 @dataclass
@@ -97,10 +100,17 @@ class _Run:
         parts = self.parts
         place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
         with Session(
-            parts.plan, parts.recipe, parts.arrays, self.pool, place, self.progress.note, parts.workload
+            parts.plan,
+            parts.recipe,
+            parts.arrays,
+            self.pool,
+            place,
+            self.progress.note,
+            parts.workload,
+            self.config.engine.options["patience"],
         ) as session:
             records = self._resume(session.server) if self.config.resume else []
-            with Interrupts(self.progress.note, session.close) as interrupts:
+            with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
             summary = summarise(records, self.config.target)
             self._save_model(session)
@@ -130,9 +140,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must have been made with: everything but where it ran."""
         own = configuration.flat(self.config)
-        result = {
-            key: value for key, value in own.items() if key.partition(".")[0] not in configuration.ELSEWHERE
-        }
+        result = {key: value for key, value in own.items() if not configuration.elsewhere(key)}
         return {"config": result, "versions": {k: version(k) for k in ("fedsparse", "torch", "numpy")}}
 
     def _save(self, server: Server, number: int) -> None:
@@ -239,32 +247,6 @@ def _workload(
         found.x, found.y, found.x_test, found.y_test, held.indices, held.offsets, found.scale, found.shift
     )
     return SupervisedRecipe(model, config.batch, found.scale, found.shift), shared_arrays(examples)
-
-
-def _pool(config: RunConfig, parts: _Parts, note: Callable[[str], None]) -> Pool:
-    options = config.engine.options
-    if config.engine.name == "local":
-        from fedsparse.engine.local import LocalPool
-
-        return LocalPool(options.get("workers") or _cores())
-    address = options.get("address")
-    workers = options.get("workers") or (None if address else _cores())
-    note(
-        f"joining the Ray cluster at {address} ..." if address else f"starting Ray with {workers} workers ..."
-    )
-    from fedsparse.engine.ray_pool import RayPool
-
-    numbers = parts.workload.start.x.numel() * parts.plan.cohort
-    made = RayPool(workers, address, store=max(_STORE, 5 * 4 * numbers), preload=_PRELOAD)
-    from ray import cloudpickle
-
-    for module in registry.from_files():  # workers cannot import what was given as a path
-        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
-    return made
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _path(text: str | None) -> Path | None:

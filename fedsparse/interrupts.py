@@ -18,13 +18,12 @@ class Interrupts:
     Elsewhere it does nothing: signals are the main thread's.
 
     Args:
-        note: is told what the first signal does.
         last: called before the process ends at the second signal.
     """
 
-    def __init__(self, note: Callable[[str], None], last: Callable[[], None]) -> None:
+    def __init__(self, last: Callable[[], None]) -> None:
         self.asked: signal.Signals | None = None
-        self._note, self._last = note, last
+        self._last = last
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -45,4 +44,7 @@ class Interrupts:
             self._last()
             os._exit(128 + number)
         self.asked = signal.Signals(number)
-        self._note(f"{self.asked.name}: finishing this round, then saving; once more to end at once")
+        # Straight to the terminal: the program may be in the middle of a print, which must not be entered twice.
+        os.write(
+            2, f"\n{self.asked.name}: finishing this round, then saving; once more to end at once\n".encode()
+        )

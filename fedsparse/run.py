@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from fedsparse.config import Job, RunConfig
     from fedsparse.summary import Summary
+    from fedsparse.sweep import Outcome
+    from fedsparse.workers import Workers
 
 __all__ = ["main"]
 
@@ -137,29 +139,38 @@ def _console() -> Console:
     return console
 
 
-def _experiment(config: RunConfig) -> Summary:
+def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
     from fedsparse.experiment import run
 
-    return run(config)
+    return run(config, workers=workers)
 
 
 def _sweep(found: Sequence[Job], verbose: bool) -> int:
     """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
-    from fedsparse.sweep import Outcome, table_of
+    from fedsparse.sweep import table_of
+    from fedsparse.workers import Workers
 
     outcomes: list[Outcome] = []
+    with Workers() as workers:
+        _run_all(found, workers, outcomes, verbose)
+    _console().print(table_of(outcomes))
+    return next((outcome.status for outcome in outcomes if outcome.status), 0)
+
+
+def _run_all(found: Sequence[Job], workers: Workers, outcomes: list[Outcome], verbose: bool) -> None:
+    """Adds an outcome for each job, until Ctrl-C."""
+    from fedsparse.sweep import Outcome
+
     for number, job in enumerate(found, start=1):
         print(f"[{number}/{len(found)}] {job.label}", file=sys.stderr)
         try:
-            outcomes.append(Outcome(job.label, 0, _experiment(job.config)))
+            outcomes.append(Outcome(job.label, 0, _experiment(job.config, workers)))
         except Exception as error:  # noqa: BLE001 - it is reported, and the other runs are worth having
             outcomes.append(Outcome(job.label, _report(error, verbose), None))
         except KeyboardInterrupt:
             outcomes.append(Outcome(job.label, _interrupted(), None))
         if outcomes[-1].status == INTERRUPTED:
             break
-    _console().print(table_of(outcomes))
-    return next((outcome.status for outcome in outcomes if outcome.status), 0)
 
 
 def _report(error: Exception, verbose: bool) -> int:

@@ -162,7 +162,10 @@ def simulate(
         raise ConfigError(
             f"cohort={count}: must be at least 1 and at most the number of clients, {workload.clients}"
         )
-    every = max(1, evaluate_every)
+    for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("block", block)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: must be at least 1")
+    every = evaluate_every
     plan = Plan(
         strategy=strategy,
         seed=seed,

@@ -4,12 +4,11 @@ from fedsparse.config.build import build
 from fedsparse.config.files import differences, flat, from_yaml, to_yaml
 from fedsparse.config.groups import GROUPS
 from fedsparse.config.kinds import Group
-from fedsparse.config.parse import ELSEWHERE, Job, jobs, parse
+from fedsparse.config.parse import Job, elsewhere, jobs, parse
 from fedsparse.config.settings import Choice, Local, Ray, RunConfig
 from fedsparse.config.specs import OptionSpec
 
 __all__ = [
-    "ELSEWHERE",
     "GROUPS",
     "Choice",
     "Group",
@@ -20,6 +19,7 @@ __all__ = [
     "RunConfig",
     "build",
     "differences",
+    "elsewhere",
     "flat",
     "from_yaml",
     "jobs",

@@ -19,10 +19,18 @@ from fedsparse.config.resolve import chosen_of, keys, settled, start_values
 from fedsparse.config.settings import RunConfig
 from fedsparse.errors import ConfigError, RunFolderError
 
-__all__ = ["ELSEWHERE", "Job", "jobs", "parse"]
+__all__ = ["Job", "elsewhere", "jobs", "parse"]
 
-ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
-"""What does not change the result, and may differ when a run is resumed."""
+_ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
+
+
+def elsewhere(key: str) -> bool:
+    """Whether a dotted key is about where a run takes place: it may differ when the run is resumed.
+
+    ``engine.block`` is not: a user's own problem may give other bits in other blocks.
+    """
+    return key != "engine.block" and key.partition(".")[0] in _ELSEWHERE
+
 
 _PATHS = ("data_dir", "runs", "resume")
 
@@ -123,11 +131,11 @@ def _same_run(config: RunConfig, base: Mapping[str, Any], typed: Mapping[str, An
     """Refuses to resume a run as another one."""
     chosen = chosen_of(base)
     changed = differences(settled(chosen, start_values(chosen, base), base), config)
-    wrong = [text for text in changed if re.split(r"[.=]", text)[0] not in ELSEWHERE]
+    wrong = [text for text in changed if not elsewhere(text.partition("=")[0])]
     if wrong:
         raise ConfigError(
             f"resume={typed['resume']}: would change {', '.join(wrong)}; of a run that is continued only "
-            f"{', '.join(sorted(ELSEWHERE))} may change. Start a new run instead"
+            f"{', '.join(sorted(_ELSEWHERE))} may change. Start a new run instead"
         )
 
 

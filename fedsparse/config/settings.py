@@ -38,6 +38,12 @@ class Ray:
     state_dir: str | None = option(
         None, "folder of the clients' states; null: shared memory, or the run's where that is short"
     )
+    patience: float = option(
+        60.0,
+        "seconds that a block may take, or ten times the slowest so far if that is more",
+        above=0,
+        at_most=1e7,
+    )
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,12 @@ class Local:
     )
     state_dir: str | None = option(
         None, "folder of the clients' states; null: shared memory, or the run's where that is short"
+    )
+    patience: float = option(
+        60.0,
+        "seconds that a block may take, or ten times the slowest so far if that is more",
+        above=0,
+        at_most=1e7,
     )
 
 

@@ -12,6 +12,7 @@ Keys: data_dir, partition, clients, seed, plot, ``data.OPTION`` and ``partition.
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,9 +45,13 @@ def main(arguments: Sequence[str]) -> int:
             _list(_parsed(arguments))
         else:
             _one(arguments[0], _parsed(arguments[1:]))
+        sys.stdout.flush()
     except FedSparseError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"fedsparse: {error}\n")
         return error.exit_status
+    except BrokenPipeError:
+        # Whoever read has seen enough, as in "| head"; the interpreter's own flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

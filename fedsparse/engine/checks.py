@@ -10,7 +10,21 @@ from fedsparse.engine.calls import MessageShape
 from fedsparse.errors import Diverged, ProtocolError
 from fedsparse.message import Payload, Scalars
 
-__all__ = ["check_finite", "check_message", "check_rows", "check_said", "check_same", "numbers", "shape_of"]
+__all__ = [
+    "NOT_FINITE",
+    "check_finite",
+    "check_message",
+    "check_rows",
+    "check_said",
+    "check_same",
+    "check_some_finite",
+    "numbers",
+    "shape_of",
+]
+
+
+NOT_FINITE = "not finite"
+"""Why a message with NaN or infinity is refused."""
 
 
 def check_rows(
@@ -61,6 +75,25 @@ def check_finite(who: str, state: Mapping[str, Tensor], round: int) -> None:  # 
                 f"{who}: server state '{name}' is not finite after round {round + 1}: training diverged; use smaller "
                 "steps (strategy.lr, strategy.server_lr), or a compressor that keeps more"
             )
+
+
+def check_some_finite(who: str, arrived: int, refused: Mapping[int, str], round: int) -> None:  # noqa: A002
+    """One client that sends NaN is refused and counted; when several do and nobody else, it is not the clients' fault.
+
+    Args:
+        who: the strategy's name.
+        arrived: messages that came.
+        refused: by sender, why its message was refused.
+        round: the round.
+
+    Raises:
+        Diverged: at least two messages came, and all of them are not finite.
+    """
+    if arrived > 1 and list(refused.values()) == [NOT_FINITE] * arrived:
+        raise Diverged(
+            f"{who}: all {arrived} messages of round {round + 1} are not finite: training diverged on the clients; use "
+            "smaller steps (strategy.lr)"
+        )
 
 
 def check_said(who: str, said: Mapping[str, Payload], audience: int, shared: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedsparse.engine.calls import MessageShape, TrainReply
-from fedsparse.engine.checks import shape_of
+from fedsparse.engine.checks import NOT_FINITE, shape_of
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
@@ -121,7 +121,7 @@ class Gates:
             short = norms <= self._max_norm
         for k, is_finite, is_short in zip(np.flatnonzero(passed).tolist(), finite, short, strict=True):
             if not is_finite:
-                self._refuse(ids, passed, k, "not finite")
+                self._refuse(ids, passed, k, NOT_FINITE)
             elif not is_short:
                 self._refuse(ids, passed, k, "norm above the limit")
         return _select(message, finite & short)

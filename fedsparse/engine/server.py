@@ -16,7 +16,7 @@ from fedsparse.aggregate import Inbox, Mean
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, Blocks
 from fedsparse.engine.calls import MessageShape, as_array
-from fedsparse.engine.checks import check_finite, check_said, check_same
+from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.downlink import Downlink, Said
 from fedsparse.engine.exchange import Exchange, asked, checked_phases
@@ -237,6 +237,7 @@ class Server:
         if gates.shapes is not None:
             self._shapes[phase] = gates.shapes
         tally.refused.update(gates.refused)
+        check_some_finite(self._who, int(arrived.sum()), gates.refused, exchange.ctx.round)
         return parts, masks
 
     def _step(self, exchange: Exchange, senders: Ids, parts: Sequence[Mapping[str, Payload]]) -> None:

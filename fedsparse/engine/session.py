@@ -49,6 +49,10 @@ class Place:
     fallback: Path
 
 
+PATIENCE, _FIRST = 60.0, 300.0
+"""Seconds before a silent worker is given up, and those in the first phase."""
+
+
 def default_block(cohort: int, together: bool) -> int:
     """Clients that a worker trains together: a fixed rule of model and cohort, never of the number of workers."""
     return max(1, min(_SMALL if together else _LARGE, -(-cohort // 4)))
@@ -65,6 +69,8 @@ class Session:
         place: where client states lie.
         note: is told what people should know, a line at a time.
         workload: the driver's own copy, where it was made already.
+        patience: seconds that a block may take, or ten times the slowest so far if that is more; in the first phase,
+            in which workers start, at least five minutes.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Session:
         place: Place,
         note: Callable[[str], None],
         workload: Workload | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
@@ -102,7 +109,9 @@ class Session:
                 buffers=plan.strategy.buffers,
             )
             pool.setup(job, arrays)
-            self.dispatcher = Dispatcher(pool, note=note)
+            self.dispatcher = Dispatcher(
+                pool, first_deadline=max(_FIRST, patience), least_deadline=patience, note=note
+            )
             self.server = Server(plan, self.workload, self.dispatcher, self._states, self._helds)
             self._closing = stack.pop_all()
 

@@ -21,7 +21,8 @@ LAYERS = [
     {"engine", "interrupts", "progress"},
     {"simulation"},
     {"config", "testing"},
-    {"experiment", "sweep", "check"},
+    {"sweep", "workers"},
+    {"check", "experiment"},
     {"run"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

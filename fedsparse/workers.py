@@ -1,0 +1,86 @@
+"""The workers that a configuration names, kept open from one run of a sweep to the next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fedsparse import registry
+from fedsparse.config import Choice
+
+if TYPE_CHECKING:
+    from fedsparse.engine.pool import Pool
+
+__all__ = ["Workers"]
+
+_STORE = 256 << 20
+"""Bytes of Ray's shared memory: two broadcasts and two rounds of dense messages fit for small models."""
+
+_PRELOAD = ("fedsparse.engine.block", "fedsparse.simulation")
+"""What workers import while the driver is still busy."""
+
+
+class Workers:
+    """The pool of one run after another: Ray takes seconds to start. A context manager, for one thread."""
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+        self._made_for: tuple[object, ...] = ()
+
+    def pool(self, engine: Choice, numbers: int, note: Callable[[str], None]) -> Pool:
+        """The pool for an engine: that of the last run where it will do, else a new one.
+
+        Args:
+            engine: the choice, with its options ``workers`` and ``address``.
+            numbers: numbers that travel in a round when messages are dense: cohort times parameters.
+            note: is told that workers are started.
+        """
+        address = engine.options.get("address")
+        workers = engine.options.get("workers") or (None if address else len(os.sched_getaffinity(0)))
+        store = max(_STORE, 5 * 4 * numbers) if engine.name == "ray" else 0
+        wanted = (engine.name, address, workers, store)
+        if self._pool is None or wanted != self._made_for:
+            self.close()
+            self._pool, self._made_for = _open(engine.name, workers, address, store, note), wanted
+        if engine.name == "ray":
+            _share_files()
+        return self._pool
+
+    def close(self) -> None:
+        """Ends the workers; the next run gets new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open(
+    engine: str, workers: int | None, address: str | None, store: int, note: Callable[[str], None]
+) -> Pool:
+    if engine == "local":
+        from fedsparse.engine.local import LocalPool
+
+        return LocalPool(workers or 1)
+    note(
+        f"joining the Ray cluster at {address} ..." if address else f"starting Ray with {workers} workers ..."
+    )
+    from fedsparse.engine.ray_pool import RayPool
+
+    return RayPool(workers, address, store=store, preload=_PRELOAD)
+
+
+def _share_files() -> None:
+    """What was given as a path, workers cannot import: it travels with the job."""
+    from ray import cloudpickle
+
+    for module in registry.from_files():
+        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
