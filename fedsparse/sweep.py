@@ -45,7 +45,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         return (f"failed (status {outcome.status})", "", "", "", "")
     metric = summary.metric
     return (
-        f"{metric} {number_text(summary.best[metric])}" if metric else "not evaluated",
+        f"{metric} {number_text(summary.final[metric])}" if metric else "not evaluated",
         bytes_text(summary.up_bytes),
         bytes_text(summary.down_bytes),
         seconds_text(summary.virtual_s),
