@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.errors import ProtocolError
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
@@ -305,35 +306,41 @@ class Strategy:
     def __post_init__(self) -> None:
         validate(self, "strategy.")
 
-    def phases(self, ctx: Context) -> tuple[str, ...]:  # noqa: ARG002
+    def phases(self, ctx: Context) -> tuple[str, ...]:
         """The exchanges of this round."""
         return ("train",)
 
-    def audience(self, ctx: Context) -> Audience:  # noqa: ARG002
+    def audience(self, ctx: Context) -> Audience:
         """Who takes part in this phase: the cohort, everybody (complete: retried), or cohort members never seen."""
         return "cohort"
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         """First values of the server (no client axis), of a client, or of what it holds (``[1, ...]``, one row)."""
-        raise NotImplementedError
+        self._lacks("init")
 
     def broadcast(self, server: State, ctx: Context) -> Message:
         """What the audience hears: payloads of one row for all, or of one row for each of ``ctx.ids``."""
-        raise NotImplementedError
+        self._lacks("broadcast")
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
         """What a client holds after it heard ``said``, decoded; where overridden, it is what ``client_update`` gets."""
-        raise NotImplementedError
+        self._lacks("hear")
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         """The clients' work: new states (same keys, shapes and dtypes) and messages."""
-        raise NotImplementedError
+        self._lacks("client_update")
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         """The server's new state."""
-        raise NotImplementedError
+        self._lacks("aggregate")
 
-    def model(self, state: State, ctx: Context) -> Tensor:  # noqa: ARG002
+    def _lacks(self, method: str) -> NoReturn:
+        raise ProtocolError(
+            f"{type(self).__name__} has no {method}; a strategy for a server needs init, broadcast, client_update and "
+            "aggregate"
+        )
+
+    def model(self, state: State, ctx: Context) -> Tensor:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
 

@@ -27,11 +27,10 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Ray:
-    """Worker processes under Ray: one for each core, or those of a cluster."""
+class Local:
+    """Threads of this process: starts at once; for laptops and debugging."""
 
-    workers: int | None = option(None, "worker processes; null: all cores", at_least=1, at_most=4096)
-    address: str | None = option(None, "an existing cluster, e.g. 10.0.0.1:6379; null: one of the run's own")
+    workers: int | None = option(None, "how many; null: one for each core", at_least=1, at_most=4096)
     block: int | None = option(
         None, "clients trained together; null: by the model and the cohort", at_least=1
     )
@@ -47,22 +46,10 @@ class Ray:
 
 
 @dataclass(frozen=True)
-class Local:
-    """Threads of this process: starts at once; for laptops and debugging."""
+class Ray(Local):
+    """Worker processes under Ray: one for each core, or those of a cluster."""
 
-    workers: int | None = option(None, "worker threads; null: all cores", at_least=1, at_most=4096)
-    block: int | None = option(
-        None, "clients trained together; null: by the model and the cohort", at_least=1
-    )
-    state_dir: str | None = option(
-        None, "folder of the clients' states; null: shared memory, or the run's where that is short"
-    )
-    patience: float = option(
-        60.0,
-        "seconds that a block may take, or ten times the slowest so far if that is more",
-        above=0,
-        at_most=1e7,
-    )
+    address: str | None = option(None, "an existing cluster, e.g. 10.0.0.1:6379; null: one of the run's own")
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from fedsparse.protocol import Context, State
 
 __all__ = ["Place", "Session", "check_compressors", "default_block"]
 
-_SMALL, _LARGE = 25, 5
-"""Clients of a block: batched dense layers gain from company, everything else is trained one by one anyway."""
+_SMALL, _LARGE, _LEAST = 25, 5, 5
+"""Clients of a block, at most and at least: batched dense layers gain from company, and fewer are not worth a call;
+everything else is trained one by one anyway."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ PATIENCE, _FIRST = 60.0, 300.0
 
 def default_block(cohort: int, together: bool) -> int:
     """Clients that a worker trains together: a fixed rule of model and cohort, never of the number of workers."""
-    return max(1, min(_SMALL if together else _LARGE, -(-cohort // 4)))
+    quarter = -(-cohort // 4)
+    return max(_LEAST, min(_SMALL, quarter)) if together else max(1, min(_LARGE, quarter))
 
 
 class Session:
