@@ -60,6 +60,10 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
             folder = stack.enter_context(_created(config))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
+        if not parts.arrays:
+            progress.note(
+                f"data={config.data.name} is given by formulas: partition, model and batch have no meaning here"
+            )
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
         pool = workers.pool(config.engine, numbers, progress.note)
