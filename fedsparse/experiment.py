@@ -173,6 +173,10 @@ class _Run:
 
         start = session.workload.start
         x = session.server.model(self.config.rounds - 1)
+        if x.shape != start.x.shape:
+            # More than the module's parameters: only the strategy knows what it means.
+            save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
+            return
         tensors = start.layout.split(x) | start.buffer_layout.split(session.server.buffers)
         shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
         save_file(

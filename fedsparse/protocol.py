@@ -16,7 +16,7 @@ A client's new state takes effect when its message was accepted, what it *held* 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
@@ -34,9 +34,11 @@ __all__ = [
     "Audience",
     "Context",
     "Field",
+    "Forward",
     "Inbox",
     "Layout",
     "Message",
+    "Predict",
     "Role",
     "Start",
     "State",
@@ -51,6 +53,12 @@ State = Mapping[str, Tensor]
 
 Message = Mapping[str, Payload]
 """Named payloads, each with one row for each client (or one row for all, in a broadcast)."""
+
+Forward = Callable[[Tensor, Tensor], Tensor]
+"""From parameters ``[d]`` and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
+
+Predict = Callable[[Tensor, Tensor, Forward], Tensor]
+"""From a model, inputs and the module's forward to outputs: :meth:`Strategy.predict`."""
 
 Role = Literal["server", "client", "held"]
 Audience = Literal["cohort", "all", "new"]
@@ -226,8 +234,14 @@ class Task(Protocol):
             buffers: statistics to start from, ``[C, b]``; by default those the engine keeps.
         """
 
-    def grad(self, x: Tensor, step: int = 0) -> Tensor:
-        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator)."""
+    def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
+        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator).
+
+        Args:
+            x: where.
+            step: names the minibatch.
+            slices: only these parts of it, one behind the other, e.g. ``[layout["fc.weight"].slice]``.
+        """
 
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``."""
@@ -343,6 +357,21 @@ class Strategy:
     def model(self, state: State, ctx: Context) -> Tensor:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
+
+    def predict(self, x: Tensor, inputs: Tensor, forward: Forward) -> Tensor:
+        """Outputs of the evaluated model for ``inputs [B, ...]``, where parameters alone do not say it (gates, say).
+
+        Args:
+            x: what :meth:`model` gave; where this is overridden it may have any length.
+            inputs: examples, ready for the module.
+            forward: ``(parameters [d], inputs) -> outputs``: the module in evaluation mode.
+        """
+        return forward(x, inputs)
+
+    @classmethod
+    def predicts(cls) -> bool:
+        """Whether this strategy has its own way from a model to its outputs."""
+        return cls.predict is not Strategy.predict
 
     @classmethod
     def hears(cls) -> bool:

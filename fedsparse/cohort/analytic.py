@@ -12,7 +12,7 @@ from fedsparse import rng
 from fedsparse.cohort.task import ClientTask
 from fedsparse.data.problem import Problem
 from fedsparse.errors import ProtocolError
-from fedsparse.protocol import Layout, Start
+from fedsparse.protocol import Layout, Predict, Start
 
 __all__ = ["AnalyticTask", "AnalyticWorkload"]
 
@@ -104,9 +104,9 @@ class AnalyticWorkload:
         del buffers
         return AnalyticTask(self.problem, self.start.layout, self.sizes(ids), ids, seed, round)
 
-    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int) -> dict[str, float]:
+    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """The problem's own numbers for the model ``x [d]``."""
-        del buffers, chunk
+        del buffers, chunk, predict
         known = getattr(self.problem, "evaluate", None)
         return {} if known is None else {k: float(v) for k, v in known(x).items()}
 

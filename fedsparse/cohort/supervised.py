@@ -16,7 +16,7 @@ from fedsparse.cohort.batches import Batches
 from fedsparse.cohort.looped import Looped, bind, layouts, loss_of, steady
 from fedsparse.cohort.stacked import Stacked, chain
 from fedsparse.cohort.task import ClientTask
-from fedsparse.protocol import Start
+from fedsparse.protocol import Predict, Start
 
 __all__ = ["Examples", "SupervisedTask", "SupervisedWorkload"]
 
@@ -247,13 +247,24 @@ class SupervisedWorkload:
         """Calls that one evaluation takes."""
         return max(1, -(-len(self.examples.y_test) // _CHUNK))
 
-    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int) -> dict[str, float]:
-        """Sums over one piece of the test part, for the model ``x [d]`` with statistics ``buffers [b]``."""
+    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
+        """Sums over one piece of the test part.
+
+        Args:
+            x: the model, as the strategy gives it.
+            buffers: its statistics ``[b]``.
+            chunk: which piece.
+            predict: the strategy's way from a model to its outputs.
+        """
+
+        def forward(parameters: Tensor, inputs: Tensor) -> Tensor:
+            return self.outputs(parameters[None], buffers[None], inputs[None])[0]
+
         held = self.examples
         at = np.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(held.y_test)))
         targets = torch.from_numpy(np.asarray(held.y_test[at]))
         with torch.no_grad():
-            out = self.outputs(x[None], buffers[None], held.inputs(held.x_test, at)[None])[0]
+            out = predict(x, held.inputs(held.x_test, at), forward)
             sums = {"loss": float(loss_of(out, targets, "sum")), "count": float(targets.numel())}
             if not targets.is_floating_point():
                 sums["correct"] = float((out.argmax(-1) == targets).sum())

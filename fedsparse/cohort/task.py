@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,8 +142,8 @@ class ClientTask(ABC):
         self.buffers, self.train_loss = stats, losses / taken
         return Trained(y, count[:, None].to(y.dtype), gradients / taken[:, None], self.train_loss, stats)
 
-    def grad(self, x: Tensor, step: int = 0) -> Tensor:
-        """Minibatch gradient ``[C, d]``; in training mode, so that statistics advance."""
+    def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
+        """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
         clients = len(self.ids)
         x = x.expand(clients, -1)
         stats, losses = self.buffers.clone(), torch.empty(clients, dtype=x.dtype)
@@ -151,7 +151,7 @@ class ClientTask(ABC):
         for rows in self._groups():
             losses[rows] = self._gradient(x[rows], stats[rows], rows, step, running[rows], out[rows])
         self.buffers, self.train_loss = stats, losses
-        return out
+        return out if slices is None else torch.cat([out[:, part] for part in slices], dim=1)
 
     def _groups(self) -> Iterator[slice]:
         clients = len(self.ids)

@@ -16,7 +16,7 @@ from fedsparse.engine.checks import check_message, check_rows, numbers, shape_of
 from fedsparse.engine.slab import SlabView, StateSpec
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Payload
-from fedsparse.protocol import Context, Message, Start, State, Strategy
+from fedsparse.protocol import Context, Message, Predict, Start, State, Strategy
 from fedsparse.wire import Envelope, encode_message, message_nbytes, pack
 
 __all__ = ["BUFFERS", "BlockJob", "BlockRunner", "ClientTask", "Workload", "dense_nbytes"]
@@ -60,7 +60,7 @@ class Workload(Protocol):
     def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> Any:  # noqa: A002
         """The task of the clients ``ids`` in ``round``."""
 
-    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int) -> dict[str, float]:
+    def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """Sums over one piece of the evaluation."""
 
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
@@ -129,7 +129,8 @@ class BlockRunner:
     def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall) -> Any:
         """Runs a call; see :class:`TrainCall`, :class:`EvaluateCall`."""
         if isinstance(call, EvaluateCall):
-            return self._workload.evaluate(as_tensor(shared["x"]), as_tensor(shared[BUFFERS]), call.chunk)
+            x, buffers = as_tensor(shared["x"]), as_tensor(shared[BUFFERS])
+            return self._workload.evaluate(x, buffers, call.chunk, self._job.strategy.predict)
         with torch.no_grad():
             return self._train(shared, call)
 

@@ -110,7 +110,8 @@ class Server:
         plan, like = self.plan, self.workload.start.x
         ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
         x = plan.strategy.at(number, plan.rounds).model(self.state, ctx)
-        check_same(self._who, "model", {"x": x}, {"x": like})
+        if not plan.strategy.predicts():
+            check_same(self._who, "model", {"x": x}, {"x": like})
         return x
 
     # ---- who takes part

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.errors import ConfigError
+from fedsparse.protocol import Strategy
 
 SAME = examples(sizes=[8, 8])
 
@@ -65,8 +66,8 @@ def test_forward_has_the_mask_of_the_minibatch_that_was_taken():
 
 def test_evaluation_uses_no_dropout():
     work = net(nn.Dropout(0.5))
-    assert work.evaluate(work.start.x, work.start.buffers, 0) == net().evaluate(
-        work.start.x, work.start.buffers, 0
+    assert work.evaluate(work.start.x, work.start.buffers, 0, Strategy().predict) == net().evaluate(
+        work.start.x, work.start.buffers, 0, Strategy().predict
     )
     task = work.task(torch.arange(2), SEED, 0, work.start.buffers[None])
     inputs = task.batch(0)[0]
