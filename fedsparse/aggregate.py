@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from fedsparse.errors import ConfigError, ProtocolError
-from fedsparse.message import MaskedDense, Payload, SeededSparse, Sparse, concatenate
+from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse, concatenate
 from fedsparse.options import option, validate
 from fedsparse.words import there_are
 
-__all__ = ["SPARSE", "Aggregator", "Inbox", "Mean", "Median", "TrimmedMean", "get", "name_of", "names"]
+__all__ = [
+    "SPARSE",
+    "Aggregator",
+    "Inbox",
+    "Mean",
+    "Median",
+    "Share",
+    "TrimmedMean",
+    "get",
+    "name_of",
+    "names",
+]
 
 Weighting = Literal["examples", "one"]
+
+Share: TypeAlias = Callable[[Sequence[Callable[[], None]]], None]
+"""Runs parts of a work, in any order or side by side."""
+
+_RANGES, _WORTH, _ALIGNED = 4, 1 << 20, 64
+"""Column ranges of a large sum; numbers from which on it is one; columns that a range is a multiple of, so that each
+is computed as if there were only one range."""
+
+
+def _in_turn(work: Sequence[Callable[[], None]]) -> None:
+    """Runs the parts one after the other."""
+    for part in work:
+        part()
+
 
 SPARSE: tuple[type[Payload], ...] = (Sparse, SeededSparse, MaskedDense)
 """Payloads that leave most coordinates out, which makes coordinate-wise rules worthless."""
@@ -130,6 +156,7 @@ class Inbox:
         rule: Aggregator,
         robust: tuple[str, ...] | None = None,
         ages: Tensor | None = None,
+        share: Share = _in_turn,
     ) -> None:
         """Makes an inbox.
 
@@ -141,10 +168,11 @@ class Inbox:
             rule: what ``mean`` does.
             robust: the names that it applies to; ``None``: all.
             ages: of what each sender heard, in server versions, ``[M]``; zero by default.
+            share: runs parts of a sum.
         """
         self.senders, self.examples, self.weights = senders, examples, weights
         self.ages = torch.zeros_like(senders) if ages is None else ages
-        self._parts, self._rule, self._robust = parts, rule, robust
+        self._parts, self._rule, self._robust, self._share = parts, rule, robust, share
 
     def mean(self, name: str, by: Weighting = "examples") -> Tensor:
         """Sum of coefficient times message ``[d]``, or what the configured rule makes of them."""
@@ -173,12 +201,18 @@ class Inbox:
         return concatenate([part[name] for part in self._named(name)])
 
     def _reduce(self, name: str, coefficients: Tensor) -> Tensor:
-        parts = self._named(name)
-        out = torch.zeros(parts[0][name].size, dtype=parts[0][name].dtype)
+        payloads = [part[name] for part in self._named(name)]
+        out = torch.zeros(payloads[0].size, dtype=payloads[0].dtype)
+        dense = [p.dense() for p in payloads if isinstance(p, Dense)]
+        if dense:
+            factors = coefficients.to(out.dtype).tolist()
+            ranges = _ranges(out.numel(), len(factors))
+            self._share([partial(_add_rows, dense, factors, out, columns) for columns in ranges])
+            return out
         first = 0
-        for part in parts:
-            last = first + part[name].rows
-            part[name].accumulate(out, coefficients[first:last])
+        for payload in payloads:
+            last = first + payload.rows
+            payload.accumulate(out, coefficients[first:last])
             first = last
         return out
 
@@ -186,6 +220,27 @@ class Inbox:
         if name not in self._parts[0]:
             raise ProtocolError(f"inbox: no message is named '{name}'; there are {', '.join(self._parts[0])}")
         return self._parts
+
+
+def _ranges(size: int, rows: int) -> list[slice]:
+    """Columns that are summed by themselves: few, and one range alone where a sum is no work."""
+    width = -(-size // _RANGES) if size * rows > _WORTH else size
+    width = -(-width // _ALIGNED) * _ALIGNED
+    return [slice(first, min(first + width, size)) for first in range(0, size, width or 1)]
+
+
+def _add_rows(batches: Sequence[Tensor], factors: Sequence[float], out: Tensor, columns: slice) -> None:
+    """Adds factor times row to ``out [d]``, for some columns, row by row: as :meth:`Payload.accumulate` does it.
+
+    One call for a batch ``[C, d]``, in which no other thread has to wait for the interpreter; on a processor it goes
+    through the list in order.
+    """
+    into, one, first = out[columns], out.new_ones(1), 0
+    for batch in batches:
+        rows = batch[:, columns].unbind(0)
+        last = first + len(rows)
+        torch._foreach_addcmul_([into] * len(rows), rows, [one] * len(rows), factors[first:last])
+        first = last
 
 
 def _choose(by: str, examples: Tensor, one: Tensor) -> Tensor:

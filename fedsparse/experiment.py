@@ -66,7 +66,9 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
             )
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
-        pool = workers.pool(config.engine, numbers, progress.note)
+        for line in parts.workload.notes:
+            progress.note(line)
+        pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
             return _Run(config, parts, folder, progress, pool).go()
         except BaseException:
@@ -199,14 +201,14 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.network import Deadline
-    from fedsparse.simulation import together
+    from fedsparse.simulation import for_driver
 
     made = {
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
     recipe, arrays = _workload(config)
-    workload = recipe(arrays)
+    workload = for_driver(recipe)(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
     rounds = config.rounds
     plan = Plan(
@@ -214,7 +216,8 @@ def _build(config: RunConfig) -> _Parts:
         seed=config.seed,
         rounds=rounds,
         cohort=min(config.cohort, workload.clients),
-        block=config.engine.options.get("block") or default_block(config.cohort, together(workload)),
+        block=config.engine.options.get("block")
+        or default_block(config.cohort, workload.client_bytes, config.device != "cpu"),
         sampler=made["sampler"],
         aggregator=made["aggregator"],
         downlink=made["downlink"] or Identity(),
@@ -233,9 +236,9 @@ def _workload(
     config: RunConfig,
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
-    from fedsparse.cohort.supervised import Examples
+    from fedsparse.cohort.examples import Examples
     from fedsparse.data.partition import partition
-    from fedsparse.simulation import AnalyticRecipe, SupervisedRecipe, shared_arrays
+    from fedsparse.simulation import AnalyticRecipe, supervised
 
     options = dict(config.data.options)
     if options.get("clients") == 0:
@@ -246,15 +249,17 @@ def _workload(
             raise ConfigError(
                 f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that"
             )
+        if config.device != "cpu":
+            raise ConfigError(
+                f"device={config.device}: data={config.data.name} is given by formulas, "
+                "which only the processor computes; use device=cpu"
+            )
         return AnalyticRecipe(found), {}
     held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
     model = models.build(
         config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
     )
-    examples = Examples(
-        found.x, found.y, found.x_test, found.y_test, held.indices, held.offsets, found.scale, found.shift
-    )
-    return SupervisedRecipe(model, config.batch, found.scale, found.shift), shared_arrays(examples)
+    return supervised(Examples.of(found, held), model, config.batch, config.device)
 
 
 def _path(text: str | None) -> Path | None:

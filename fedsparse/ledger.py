@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedsparse.errors import CheckpointError
+from fedsparse.perclient import PerClient
 
 __all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "ratio", "sent_bytes"]
 
@@ -50,11 +51,7 @@ class Ledger:
             lost: whose message did not arrive.
         """
         count = len(ids)
-        columns = [
-            np.broadcast_to(np.asarray(c, dtype=np.int64), (count,))
-            for c in (payload, header, dense, 1, lost)
-        ]
-        sums = [int(column.sum()) for column in columns]
+        sums = np.array([_total(column, count) for column in (payload, header, dense, 1, lost)])
         side = _DIRECTIONS.index(direction)
         self._round[side] += sums
         self._total[side] += sums
@@ -89,12 +86,12 @@ class CatchUp:
 
     Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, or for the
     dense value where that is shorter; a client never seen pays for the dense value. Keeps one number for each
-    client seen.
+    client.
     """
 
     def __init__(self) -> None:
         self._said = 0
-        self._heard: dict[int, int] = {}
+        self._heard = PerClient()
 
     def said(self, round_bytes: int) -> None:
         """A broadcast of so many bytes is made; comes before its :meth:`charge`."""
@@ -110,19 +107,17 @@ class CatchUp:
             dense_bytes: length of the replica itself, without compression.
             received: whose message arrives, ``[C]``; all of them unless given.
         """
-        never = self._said - dense_bytes
-        missed = [self._said - self._heard.get(int(client), never) for client in ids]
-        for position, client in enumerate(ids):
-            if received is None or received[position]:
-                self._heard[int(client)] = self._said
-        return np.minimum(np.array(missed, dtype=np.int64), dense_bytes)
+        clients = np.asarray(ids, dtype=np.int64)
+        heard = self._heard.get(clients)
+        missed = np.where(heard < 0, dense_bytes, self._said - heard)
+        self._heard.set(clients if received is None else clients[received], self._said)
+        return np.minimum(missed, dense_bytes)
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
-        rows = sorted(self._heard.items())
         return {
             "said": np.array([self._said], dtype=np.int64),
-            "heard": np.array(rows, dtype=np.int64).reshape(len(rows), 2),
+            "heard": np.stack(self._heard.items(), axis=1),
         }
 
     def restore(self, state: Mapping[str, _Ints]) -> None:
@@ -133,7 +128,8 @@ class CatchUp:
         """
         said = _array(state, "catch-up", "said", (1,))
         heard = _array(state, "catch-up", "heard", (-1, 2))
-        self._said, self._heard = int(said[0]), dict(heard.tolist())
+        self._said, self._heard = int(said[0]), PerClient()
+        self._heard.set(heard[:, 0], heard[:, 1])
 
 
 def sent_bytes(counters: Mapping[str, int], direction: Direction) -> int:
@@ -146,6 +142,13 @@ def ratio(counters: Mapping[str, int]) -> float:
     sent = sum(sent_bytes(counters, direction) for direction in _DIRECTIONS)
     dense = sum(counters.get(f"{direction}_dense_bytes", 0) for direction in _DIRECTIONS)
     return dense / sent if sent else math.nan
+
+
+def _total(column: ArrayLike, count: int) -> int:
+    """Sum of ``[count]`` numbers, or of one number for each."""
+    values = np.asarray(column)
+    spread = values if values.shape == (count,) else np.broadcast_to(values, (count,))
+    return int(spread.sum(dtype=np.int64))
 
 
 def _named(counters: _Ints) -> dict[str, int]:

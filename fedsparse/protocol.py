@@ -177,22 +177,41 @@ class Context:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of local training.
+    """The result of local training. What is ``[C, d]`` is made when it is first asked for: ask for what you need.
 
     Attributes:
-        x: final parameters ``[C, d]``.
-        steps: local steps that each client took, ``[C, 1]`` in the dtype of ``x``.
-        mean_grad: mean over the steps of the minibatch gradients of the loss, ``[C, d]``: without shift, momentum,
-            decay or prox. Equal to (x0 - x) / (steps lr) - shift where none of the latter three is used.
+        steps: local steps that each client took, ``[C, 1]`` in the dtype of the parameters.
         loss: mean minibatch loss over the steps, ``[C]``.
         buffers: final statistics ``[C, b]``.
+        make_x: gives :attr:`x`.
+        make_change: gives :attr:`change`.
+        make_mean_grad: gives :attr:`mean_grad`.
     """
 
-    x: Tensor
     steps: Tensor
-    mean_grad: Tensor
     loss: Tensor
     buffers: Tensor
+    make_x: Callable[[], Tensor] = field(repr=False)
+    make_change: Callable[[], Tensor] = field(repr=False)
+    make_mean_grad: Callable[[], Tensor] = field(repr=False)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Final parameters, ``[C, d]``."""
+        return self.make_x()
+
+    @cached_property
+    def change(self) -> Tensor:
+        """Final minus first parameters, ``[C, d]``: cheaper than the parameters, and with the digits they lose."""
+        return self.make_change()
+
+    @cached_property
+    def mean_grad(self) -> Tensor:
+        """Mean over the steps of the minibatch gradients of the loss, ``[C, d]``: without shift, momentum, decay, prox.
+
+        Equal to -change / (steps lr) - shift + control where none of the latter three is used.
+        """
+        return self.make_mean_grad()
 
 
 class Task(Protocol):
@@ -213,20 +232,22 @@ class Task(Protocol):
         steps: int | None = None,
         epochs: int | None = None,
         shift: Tensor | None = None,
+        control: Tensor | None = None,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         prox: float = 0.0,
         mask: Tensor | None = None,
         buffers: Tensor | None = None,
     ) -> Trained:
-        """Local training: ``y <- y - lr (m <- momentum m + g(y) + shift + weight_decay y + prox (y - x))``.
+        """Local training, ``y <- y - lr (m <- momentum m + g(y) + shift - control + weight_decay y + prox (y - x))``.
 
         Args:
             x: where it starts.
             lr: step size.
             steps: local steps of every client; give this or ``epochs``.
             epochs: passes over each client's own examples, hence unequal steps.
-            shift: added to every gradient, ``[C, d]`` or ``[1, d]``.
+            shift: added to every gradient, ``[C, d]`` or ``[1, d]``; one row for all costs next to nothing.
+            control: subtracted from every gradient, likewise: a client's control variate.
             momentum: heavy-ball weight, starting from zero.
             weight_decay: L2 penalty.
             prox: weight of the pull back to ``x``.

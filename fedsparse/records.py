@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,7 @@ def plain(thing: Any) -> dict[str, Any]:
 
     Fields keep their order; mappings in them are sorted by key, as nobody promises the order of free names.
     """
-    values: dict[str, Any] = _clean(asdict(thing), ordered=True)
-    return values
+    return {f.name: _clean(getattr(thing, f.name)) for f in fields(thing)}
 
 
 def without_wall(record: Record) -> dict[str, Any]:
@@ -103,10 +102,13 @@ def without_wall(record: Record) -> dict[str, Any]:
     return values
 
 
-def _clean(value: Any, *, ordered: bool = False) -> Any:
+def _clean(value: Any) -> Any:
+    if type(value) is int:
+        return value
     if isinstance(value, Mapping):
-        entries = value.items() if ordered else sorted(value.items())
-        return {str(key): _clean(entry) for key, entry in entries}
+        return {str(key): _clean(entry) for key, entry in sorted(value.items())}
+    if is_dataclass(value):
+        return plain(value)
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from fedsparse import rng
 from fedsparse.aggregate import Aggregator, Mean
 from fedsparse.cohort.analytic import AnalyticWorkload
-from fedsparse.cohort.supervised import Examples, SupervisedWorkload
+from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.compress import Compressor, Identity
+from fedsparse.data.holdings import Partition
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
 from fedsparse.engine.faults import Faults
@@ -31,7 +33,15 @@ from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
 from fedsparse.summary import Summary, summarise
 
-__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "shared_arrays", "simulate", "together"]
+__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simulate", "supervised"]
+
+_DATA = ("x", "y", "x_test", "y_test")
+_HELD = "held."
+"""What the names of a partition's arrays begin with."""
+
+
+Recipe = Callable[[Mapping[str, np.ndarray]], Workload]
+"""Makes a workload from the arrays that all workers share."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +62,32 @@ class SupervisedRecipe:
 
     module: nn.Module
     batch: int
+    held: Callable[..., Partition]
     scale: float = 1.0
     shift: float = 0.0
+    device: str = "cpu"
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
-        """The workload; ``arrays`` are those of :class:`~fedsparse.cohort.supervised.Examples`."""
-        return SupervisedWorkload(
-            Examples(**arrays, scale=self.scale, shift=self.shift), self.module, self.batch
-        )
+        """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
+        data = {name: arrays[name] for name in _DATA}
+        own = {name.removeprefix(_HELD): value for name, value in arrays.items() if name.startswith(_HELD)}
+        examples = Examples(**data, held=self.held(**own), scale=self.scale, shift=self.shift)
+        return SupervisedWorkload(examples, self.module, self.batch, self.device)
+
+
+def supervised(
+    examples: Examples, model: nn.Module, batch: int, device: str = "cpu"
+) -> tuple[SupervisedRecipe, dict[str, np.ndarray]]:
+    """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share."""
+    held, own = examples.held.parts()
+    arrays = {name: getattr(examples, name) for name in _DATA}
+    arrays |= {_HELD + name: value for name, value in own.items()}
+    return SupervisedRecipe(model, batch, held, examples.scale, examples.shift, device), arrays
+
+
+def for_driver(recipe: Recipe) -> Recipe:
+    """The recipe of the driver's own copy of a workload: it trains nobody, and needs no accelerator."""
+    return replace(recipe, device="cpu") if isinstance(recipe, SupervisedRecipe) else recipe
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,7 @@ class Result:
     Attributes:
         server: the server's final state, by name.
         buffers: final BatchNorm statistics ``[b]``.
-        ids: clients that have a state, ascending ``[n]``.
+        ids: clients that have a state, ascending ``[n]``; empty where states were not to be kept.
         clients: their final states ``[n, ...]``, by name.
         history: one record for each round.
         models: the evaluated parameters ``[d]`` after each round, where asked for.
@@ -111,10 +139,12 @@ def simulate(
     faults: Faults | None = None,
     block: int | None = None,
     workers: int = 1,
+    device: str = "cpu",
     pool: Pool | None = None,
     encode: bool = False,
     evaluate_every: int = 1,
     keep_models: bool = False,
+    keep_clients: bool = True,
     state_dir: str | Path | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -137,10 +167,12 @@ def simulate(
         faults: absent clients and lost messages.
         block: clients that a worker trains together.
         workers: threads of this process.
+        device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         pool: workers to use instead, e.g. Ray's; stays open.
         encode: really encode and decode every message.
         evaluate_every: rounds between two evaluations; the last round is always evaluated.
         keep_models: keep the parameters of every round in ``models``.
+        keep_clients: keep the clients' final states in ``clients``: they must fit into memory then, once more.
         state_dir: where clients' states lie; chosen by size unless given.
         note: is told of lost workers and the like.
 
@@ -150,13 +182,14 @@ def simulate(
     if (problem is None) == (examples is None) or (examples is None) != (model is None):
         raise ConfigError("simulate: give a problem, or examples and a model")
     arrays: dict[str, np.ndarray] = {}
-    recipe: Callable[[Mapping[str, np.ndarray]], Workload]
+    recipe: Recipe
     if problem is not None:
         recipe = AnalyticRecipe(problem)
     elif examples is not None and model is not None:
-        arrays = shared_arrays(examples)
-        recipe = SupervisedRecipe(model, batch, examples.scale, examples.shift)
-    workload = recipe(arrays)
+        recipe, arrays = supervised(examples, model, batch, device)
+    workload = for_driver(recipe)(arrays)
+    for line in workload.notes:
+        note(line)
     count = workload.clients if cohort is None else cohort
     if not 1 <= count <= workload.clients:
         raise ConfigError(
@@ -171,7 +204,7 @@ def simulate(
         seed=seed,
         rounds=rounds,
         cohort=count,
-        block=block or default_block(count, together(workload)),
+        block=block or default_block(count, workload.client_bytes, device != "cpu"),
         sampler=sampler or Uniform(),
         aggregator=aggregator or Mean(),
         downlink=downlink or Identity(),
@@ -194,7 +227,7 @@ def simulate(
             history.append(session.server.round(r))
             if keep_models:
                 models.append(session.server.model(r))
-        ids, rows = session.clients()
+        ids, rows = session.clients() if keep_clients else (np.zeros(0, dtype=np.int64), {})
         return Result(
             server=session.server.state,
             buffers=session.server.buffers,
@@ -203,15 +236,3 @@ def simulate(
             history=history,
             models=models,
         )
-
-
-def shared_arrays(examples: Examples) -> dict[str, np.ndarray]:
-    """The arrays that all workers share."""
-    names = ("x", "y", "x_test", "y_test", "indices", "offsets")
-    return {name: getattr(examples, name) for name in names}
-
-
-def together(workload: Workload) -> bool:
-    """Whether the clients of a block go through a step side by side."""
-    form = getattr(workload, "form", None)
-    return form is None or bool(form.together)

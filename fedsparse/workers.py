@@ -29,21 +29,22 @@ class Workers:
         self._pool: Pool | None = None
         self._made_for: tuple[object, ...] = ()
 
-    def pool(self, engine: Choice, numbers: int, note: Callable[[str], None]) -> Pool:
+    def pool(self, engine: Choice, device: str, numbers: int, note: Callable[[str], None]) -> Pool:
         """The pool for an engine: that of the last run where it will do, else a new one.
 
         Args:
             engine: the choice, with its options ``workers`` and ``address``.
+            device: what clients train on; each accelerator of this machine gets one worker under Ray.
             numbers: numbers that travel in a round when messages are dense: cohort times parameters.
             note: is told that workers are started.
         """
         address = engine.options.get("address")
-        workers = engine.options.get("workers") or (None if address else len(os.sched_getaffinity(0)))
+        workers = engine.options.get("workers") or (None if address else _usual(engine.name, device))
         store = max(_STORE, 5 * 4 * numbers) if engine.name == "ray" else 0
-        wanted = (engine.name, address, workers, store)
+        wanted = (engine.name, device, address, workers, store)
         if self._pool is None or wanted != self._made_for:
             self.close()
-            self._pool, self._made_for = _open(engine.name, workers, address, store, note), wanted
+            self._pool, self._made_for = _open(engine.name, device, workers, address, store, note), wanted
         if engine.name == "ray":
             _share_files()
         return self._pool
@@ -63,8 +64,25 @@ class Workers:
         self.close()
 
 
+def _usual(engine: str, device: str) -> int:
+    """Workers of this machine, where nobody said how many."""
+    if device == "cpu":
+        return len(os.sched_getaffinity(0))
+    from fedsparse.cohort.device import prepared
+
+    prepared(device)  # refuses one that is not there, before anything is started
+    import torch
+
+    return torch.cuda.device_count() if engine == "ray" and device == "cuda" else 1
+
+
 def _open(
-    engine: str, workers: int | None, address: str | None, store: int, note: Callable[[str], None]
+    engine: str,
+    device: str,
+    workers: int | None,
+    address: str | None,
+    store: int,
+    note: Callable[[str], None],
 ) -> Pool:
     if engine == "local":
         from fedsparse.engine.local import LocalPool
@@ -75,7 +93,7 @@ def _open(
     )
     from fedsparse.engine.ray_pool import RayPool
 
-    return RayPool(workers, address, store=store, preload=_PRELOAD)
+    return RayPool(workers, address, store=store, preload=_PRELOAD, accelerated=device != "cpu")
 
 
 def _share_files() -> None:

@@ -35,6 +35,6 @@ class FedEF(FedAvg):
         return {"x": start.x} if role == "server" else {"memory": torch.zeros_like(start.x)[None]}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = self.train(heard["x"], task).x - heard["x"]
+        change = self.train(heard["x"], task).change
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         return {"memory": memory}, {"dx": sent}

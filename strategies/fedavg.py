@@ -62,7 +62,7 @@ class FedAvg(Strategy):
         )
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = self.train(heard["x"], task).x - heard["x"]
+        change = self.train(heard["x"], task).change
         return {}, {"dx": self.uplink.compress(change, ctx, "uplink")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -52,10 +52,10 @@ class Scafcom(Strategy):
         return {"x": Dense(server["x"][None]), "c": Dense(server["c"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"] - client["c"])
-        v = (1 - self.beta) * client["v"] + self.beta * local.mean_grad
+        local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
+        v = torch.lerp(client["v"], local.mean_grad, self.beta)
         sent = self.uplink.compress(v - client["c"], ctx, "uplink")
-        return {"c": client["c"] + sent.dense(), "v": v}, {"dc": sent}
+        return {"c": sent.added_to(client["c"]), "v": v}, {"dc": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         direction = inbox.mean("dc", by="one") + server["c"]

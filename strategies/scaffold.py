@@ -51,9 +51,9 @@ class Scaffold(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         x, c = heard["x"], heard["c"]
-        local = task.sgd(x, lr=self.lr, steps=self.steps, shift=c - client["c"])
+        local = task.sgd(x, lr=self.lr, steps=self.steps, shift=c, control=client["c"])
         c_new = local.mean_grad if self.variant == 2 else task.full_grad(x)
-        sent, memory = self.uplink.with_memory(local.x - x, client["memory"], ctx, "uplink")
+        sent, memory = self.uplink.with_memory(local.change, client["memory"], ctx, "uplink")
         return {"c": c_new, "memory": memory}, {"dx": sent, "dc": Dense(c_new - client["c"])}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -51,11 +51,11 @@ class Scallion(Strategy):
         return {"x": Dense(server["x"][None]), "c": Dense(server["c"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"] - client["c"])
-        omega = self.uplink.omega(local.x.shape[-1]) or 0.0
+        local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
+        omega = self.uplink.omega(ctx.layout.size) or 0.0
         alpha = 1 / (1 + omega) if self.alpha is None else self.alpha
         sent = self.uplink.compress(alpha * (local.mean_grad - client["c"]), ctx, "uplink")
-        return {"c": client["c"] + sent.dense()}, {"dc": sent}
+        return {"c": sent.added_to(client["c"])}, {"dc": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         direction = inbox.mean("dc", by="one") + server["c"]

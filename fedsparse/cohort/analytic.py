@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedsparse import rng
-from fedsparse.cohort.task import ClientTask
+from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.data.problem import Problem
 from fedsparse.errors import ProtocolError
-from fedsparse.protocol import Layout, Predict, Start
+from fedsparse.protocol import Layout, Predict, Start, Trained
 
 __all__ = ["AnalyticTask", "AnalyticWorkload"]
 
@@ -32,16 +33,40 @@ class AnalyticTask(ClientTask):
         super().__init__(ids, sizes, layout, torch.zeros(1, 0))
         self._problem, self._name = problem, (seed, round)
 
-    def _gradient(
-        self, y: Tensor, stats: Tensor, rows: slice, step: int, running: Tensor, out: Tensor
-    ) -> Tensor:
+    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
         del stats
-        ids = self.ids[rows]
-        out.copy_(_checked(self._problem.gradient(ids, y, self._draw(ids, str(step))), y, "gradient"))
-        out[~running] = 0
-        self.gradient_calls[rows] += running
-        self.examples[rows] += self.sizes[rows] * running
-        return torch.where(running, self._losses(ids, y), 0)
+        return self._some(x, step, self._steps(1, None) > 0)
+
+    def _some(self, y: Tensor, step: int, running: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients and losses of those who take the step; zeros of the others."""
+        gradient = _checked(
+            self._problem.gradient(self.ids, y, self._draw(self.ids, str(step))), y, "gradient"
+        )
+        self.gradient_calls += running
+        self.examples += self.sizes * running
+        return torch.where(running[:, None], gradient, 0), torch.where(running, self._losses(self.ids, y), 0)
+
+    def _descend(self, asked: Descent) -> Trained:
+        shape = (len(self.ids), self.layout.size)
+        x, taken = asked.x.expand(shape), asked.steps.clamp(min=1).to(asked.x.dtype)
+        y = x.clone() if asked.mask is None else x * asked.mask
+        velocity = torch.zeros_like(y) if asked.rule.momentum else None
+        # Summed up, not found from x - y: that has lost the digits below those of x.
+        gradients, losses = torch.zeros_like(y), torch.zeros(len(y), dtype=y.dtype)
+        for step in range(int(asked.steps.max())):
+            running = asked.steps > step
+            gradient, loss = self._some(y, step, running)
+            losses += loss
+            gradients += gradient
+            asked.rule.move(y, gradient, velocity, running, x, asked.shifts, asked.mask)
+        return Trained(
+            asked.steps[:, None].to(y.dtype),
+            losses / taken,
+            asked.buffers,
+            lambda: y,
+            lambda: y - x,
+            lambda: gradients / taken[:, None],
+        )
 
     def _draw(self, ids: Tensor, step: str) -> rng.Streams:
         seed, round_ = self._name
@@ -90,10 +115,20 @@ class AnalyticWorkload:
         sizes = getattr(problem, "sizes", None)
         self._sizes = None if sizes is None else torch.as_tensor(sizes, dtype=torch.int64)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Examples of all clients together."""
         return self.clients if self._sizes is None else int(self._sizes.sum())
+
+    @property
+    def client_bytes(self) -> int:
+        """Memory that a client takes while it trains, about."""
+        return 4 * self.start.x.numel() * self.start.x.element_size()
+
+    @property
+    def notes(self) -> list[str]:
+        """Nothing to say."""
+        return []
 
     def sizes(self, ids: Tensor) -> Tensor:
         """Examples of the clients ``ids``, ``[C]``."""

@@ -3,45 +3,76 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.rule import Rule
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Layout, Trained
 
-__all__ = ["ClientTask"]
+__all__ = ["ClientTask", "Descent"]
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """One step of local training for some clients; optional tensors are ``[C, d]``."""
+class Descent:
+    """What local training was asked for.
 
-    lr: float
-    momentum: float
-    weight_decay: float
-    prox: float
-    centre: Tensor
+    Attributes:
+        rule: of the steps.
+        x: where it starts, ``[1, d]`` or ``[C, d]``.
+        steps: of each client, ``[C]`` int64.
+        longest: most steps that any client of the population may take; whom else a block has must not show in a bit.
+        shift: added to every gradient, ``[1, d]`` or ``[C, d]``.
+        control: subtracted from it, likewise.
+        mask: 0/1, likewise.
+        buffers: statistics at the start, ``[C, b]``; to be advanced in place.
+    """
+
+    rule: Rule
+    x: Tensor
+    steps: Tensor
+    longest: int
     shift: Tensor | None
+    control: Tensor | None
     mask: Tensor | None
+    buffers: Tensor
 
-    def move(self, y: Tensor, gradient: Tensor, velocity: Tensor, running: Tensor) -> None:
-        """Moves ``y`` in place where ``running [C]``; uses up ``gradient``, and advances ``velocity``."""
-        if self.shift is not None:
-            gradient.add_(self.shift)
-        if self.weight_decay:
-            gradient.add_(y, alpha=self.weight_decay)
-        if self.prox:
-            gradient.add_(y - self.centre, alpha=self.prox)
-        if self.momentum:
-            gradient = velocity.mul_(self.momentum).add_(gradient)
-        if not bool(running.all()):
-            gradient = torch.where(running[:, None], gradient, 0)
-        y.add_(gradient, alpha=-self.lr)
-        if self.mask is not None:
-            y.mul_(self.mask)
+    @property
+    def shifts(self) -> list[tuple[float, Tensor]]:
+        """Factors, and what they add to every gradient."""
+        return [(f, v) for f, v in ((1.0, self.shift), (-1.0, self.control)) if v is not None]
+
+    def on(self, device: torch.device) -> Descent:
+        """The same with its tensors on ``device``; the numbers of steps stay with the processor."""
+        if device.type == "cpu":
+            return self
+        moved = {
+            name: None if value is None else value.to(device)
+            for name in ("x", "shift", "control", "mask", "buffers")
+            for value in (getattr(self, name),)
+        }
+        return replace(self, **moved)  # type: ignore[arg-type]
+
+    def of(self, at: Tensor) -> Descent:
+        """The part of the clients at these places of the block."""
+
+        def rows(value: Tensor | None) -> Any:
+            return value if value is None or len(value) == 1 else value[at]
+
+        return Descent(
+            self.rule,
+            rows(self.x),
+            self.steps[at],
+            self.longest,
+            rows(self.shift),
+            rows(self.control),
+            rows(self.mask),
+            self.buffers[at],
+        )
 
 
 class ClientTask(ABC):
@@ -57,9 +88,6 @@ class ClientTask(ABC):
         train_loss: mean minibatch loss of the last ``sgd`` or ``grad``, ``[C]``; NaN before.
     """
 
-    together = True
-    """Whether all clients take a step side by side, or one goes all its steps after the other."""
-
     def __init__(self, ids: Tensor, sizes: Tensor, layout: Layout, buffers: Tensor) -> None:
         self.ids, self.sizes, self.layout = ids, sizes, layout
         self.buffers = buffers.expand(len(ids), -1)
@@ -68,21 +96,14 @@ class ClientTask(ABC):
         self.train_loss = torch.full((len(ids),), float("nan"))
 
     @abstractmethod
-    def _gradient(
-        self, y: Tensor, stats: Tensor, rows: slice, step: int, running: Tensor, out: Tensor
-    ) -> Tensor:
-        """Minibatch gradients of the clients ``rows``.
+    def _descend(self, asked: Descent) -> Trained:
+        """Local training."""
 
-        Args:
-            y: their points, ``[R, d]``.
-            stats: their statistics ``[R, b]``, advanced in place.
-            rows: which clients.
-            step: names the minibatch.
-            running: who takes the step, ``[R]`` bool; the others' gradient and loss are zero, and are not counted.
-            out: gets the gradients, ``[R, d]``.
+    @abstractmethod
+    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Minibatch gradients ``[C, d]`` at ``x [C, d]``, and the losses ``[C]``; advances ``stats [C, b]`` in place.
 
-        Returns:
-            their losses, ``[R]``.
+        Clients without examples have zeros, and are not counted.
         """
 
     @abstractmethod
@@ -97,6 +118,10 @@ class ClientTask(ABC):
     def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
         """Local steps of each client, ``[C]`` int64."""
 
+    def _longest(self, steps: int | None, epochs: int | None) -> int:
+        """Most local steps that any client of the population takes."""
+        return steps or epochs or 0
+
     def sgd(
         self,
         x: Tensor,
@@ -105,6 +130,7 @@ class ClientTask(ABC):
         steps: int | None = None,
         epochs: int | None = None,
         shift: Tensor | None = None,
+        control: Tensor | None = None,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         prox: float = 0.0,
@@ -114,50 +140,42 @@ class ClientTask(ABC):
         """Local training; see :class:`~fedsparse.protocol.Task`.
 
         Raises:
-            ProtocolError: not just one of ``steps`` and ``epochs`` is given, or it is negative.
+            ProtocolError: not just one of ``steps`` and ``epochs`` is given, it is negative, or a tensor has a shape
+                that does not fit.
         """
         if (steps is None) == (epochs is None) or (steps or 0) < 0 or (epochs or 0) < 0:
             raise ProtocolError(
                 f"task.sgd: give steps or epochs, one of them, at least 0 (steps={steps}, epochs={epochs})"
             )
-        shape = (len(self.ids), x.shape[-1])
-        x = x.expand(shape)
-        y = x.clone() if mask is None else x * mask
-        stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1).clone()
-        count = self._steps(steps, epochs)
-        gradients, losses = torch.zeros_like(y), torch.zeros(len(y), dtype=y.dtype)
-        for rows in self._groups():
-            rule = _Rule(
-                lr, momentum, weight_decay, prox, x[rows], _part(shift, shape, rows), _part(mask, shape, rows)
+        given = {"x": x, "shift": shift, "control": control, "mask": mask}
+        shaped = {name: self._fitting(name, value) for name, value in given.items() if value is not None}
+        asked = Descent(
+            Rule(lr, momentum, weight_decay, prox),
+            shaped["x"],
+            self._steps(steps, epochs),
+            self._longest(steps, epochs),
+            shaped.get("shift"),
+            shaped.get("control"),
+            shaped.get("mask"),
+            (self.buffers if buffers is None else buffers).expand(len(self.ids), -1).clone(),
+        )
+        trained = self._descend(asked)
+        self.buffers, self.train_loss = trained.buffers, trained.loss
+        return trained
+
+    def _fitting(self, name: str, value: Tensor) -> Tensor:
+        size = self.layout.size
+        value = value.expand(1, -1) if value.dim() == 1 else value
+        if value.dim() != 2 or value.shape[1] != size or len(value) not in (1, len(self.ids)):
+            raise ProtocolError(
+                f"task.sgd: {name} has shape {tuple(value.shape)}; it must be [1, {size}], or a row for each client, "
+                f"[{len(self.ids)}, {size}]"
             )
-            gradient = torch.empty_like(y[rows])
-            velocity = torch.zeros_like(gradient) if momentum else gradient
-            for step in range(int(count[rows].max())):
-                running = count[rows] > step
-                losses[rows] += self._gradient(y[rows], stats[rows], rows, step, running, gradient)
-                # Summed up, not found from x - y: that has lost the digits below those of x.
-                gradients[rows] += gradient
-                rule.move(y[rows], gradient, velocity, running)
-        taken = count.clamp(min=1).to(y.dtype)
-        self.buffers, self.train_loss = stats, losses / taken
-        return Trained(y, count[:, None].to(y.dtype), gradients / taken[:, None], self.train_loss, stats)
+        return value
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
         """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
-        clients = len(self.ids)
-        x = x.expand(clients, -1)
-        stats, losses = self.buffers.clone(), torch.empty(clients, dtype=x.dtype)
-        out, running = torch.empty(x.shape, dtype=x.dtype), self._steps(1, None) > 0
-        for rows in self._groups():
-            losses[rows] = self._gradient(x[rows], stats[rows], rows, step, running[rows], out[rows])
+        stats = self.buffers.clone()
+        out, losses = self._gradient(x.expand(len(self.ids), -1), stats, step)
         self.buffers, self.train_loss = stats, losses
         return out if slices is None else torch.cat([out[:, part] for part in slices], dim=1)
-
-    def _groups(self) -> Iterator[slice]:
-        clients = len(self.ids)
-        width = clients if self.together else 1
-        return (slice(i, i + width) for i in range(0, clients, max(width, 1)))
-
-
-def _part(values: Tensor | None, shape: tuple[int, int], rows: slice) -> Tensor | None:
-    return None if values is None else values.expand(shape)[rows]

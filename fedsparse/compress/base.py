@@ -67,4 +67,4 @@ class Compressor(ABC):
         """
         owed = memory + x
         payload = self.compress(owed, ctx, stream)
-        return payload, owed - payload.dense()
+        return payload, payload.left_of(owed)

@@ -80,7 +80,7 @@ GROUPS: dict[str, Group] = {
     "partition": Functions(
         "partition",
         _files("fedsparse.data.partitions"),
-        function="fedsparse.data.partitions.{}:owners",
+        function="fedsparse.data.partitions.{}:divide",
         given=frozenset({"dataset", "clients", "seed"}),
         caller="fedsparse.data.partition:partition",
         trial=try_partition,

@@ -35,7 +35,7 @@ class Local:
         None, "clients trained together; null: by the model and the cohort", at_least=1
     )
     state_dir: str | None = option(
-        None, "folder of the clients' states; null: shared memory, or the run's where that is short"
+        None, "folder of the clients' states; null: memory, or the run's folder where that is short"
     )
     patience: float = option(
         60.0,
@@ -71,6 +71,7 @@ class RunConfig:
     sampler: Choice = option(Choice("uniform"), "who takes part in a round")
     network: Choice = option(Choice("constant"), "bandwidth, delay and speed of the clients")
     engine: Choice = option(Choice("ray"), "what the clients are trained on")
+    device: str = option("cpu", "what clients train on: cpu, cuda, or cuda:0 and so on")
     faults: Mapping[str, Any] = option({}, "absent clients and lost messages")
 
     clients: int = option(100, "registered clients N", at_least=1, at_most=10_000_000)
@@ -109,6 +110,8 @@ class RunConfig:
                 f"cohort={self.cohort}: must be at most the number of clients, clients={self.clients}; "
                 "lower cohort or raise clients"
             )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"device={self.device}: must be cpu, cuda, or cuda:0 and so on")
         if self.name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", self.name):
             raise ConfigError(
                 f"name={self.name}: must be the name of one folder; where it lies is said by runs"

@@ -14,11 +14,11 @@ from fedsparse.errors import ConfigError, FedSparseError
 __all__ = ["try_model", "try_partition"]
 
 
-def try_partition(owners: Callable[..., Any], options: dict[str, Any]) -> None:
+def try_partition(divide: Callable[..., Any], options: dict[str, Any]) -> None:
     """Divides a hundred examples of two classes and four groups between two clients.
 
     Args:
-        owners: the function of a partition.
+        divide: the function of a partition.
         options: its options.
 
     Raises:
@@ -30,7 +30,7 @@ def try_partition(owners: Callable[..., Any], options: dict[str, Any]) -> None:
 
     x, y = np.zeros((100, 1), dtype=np.float32), np.arange(100) % 2
     small = Dataset("trial", x, y, x, y, classes=2, groups=np.arange(100) % 4)
-    _only_config_errors(lambda: owners(small, 2, 0, **options))
+    _only_config_errors(lambda: divide(small, 2, 0, **options))
 
 
 def try_model(build: Callable[..., Any], options: dict[str, Any]) -> None:

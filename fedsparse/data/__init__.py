@@ -14,11 +14,12 @@ import os
 
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import data_root
+from fedsparse.data.holdings import Partition
 from fedsparse.data.members import Members
 from fedsparse.data.problem import Problem
 from fedsparse.errors import DataError
 
-__all__ = ["SETS", "Dataset", "Problem", "load", "names", "options"]
+__all__ = ["SETS", "Dataset", "Partition", "Problem", "load", "names", "options"]
 
 SETS = Members(package="fedsparse.data.sets", function="load", kind="data set", given=("data_dir", "seed"))
 """The data sets: the modules of ``fedsparse.data.sets``, each with ``load(data_dir, seed, **options)``."""

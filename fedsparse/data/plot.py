@@ -14,20 +14,23 @@ __all__ = ["draw_holdings"]
 MOST_BARS = 200
 
 
-def draw_holdings(path: str | os.PathLike[str], counts: NDArray[np.int64], unit: str = "examples") -> None:
+def draw_holdings(
+    path: str | os.PathLike[str], counts: NDArray[np.int64], unit: str = "examples", clients: int = 0
+) -> None:
     """A stacked bar for each client. Above 200 clients, 200 of them, evenly spaced from largest to smallest.
 
     Args:
         path: the picture; its suffix is the format.
         counts: ``[clients, classes]``, how many examples of each class a client holds.
         unit: what is counted.
+        clients: how many there are, where only some of them were counted.
     """
-    clients, classes = counts.shape
+    rows, classes = counts.shape
     xlabel = "client"
-    if clients > MOST_BARS:
+    if rows > MOST_BARS:
         order = np.argsort(-counts.sum(axis=1), kind="stable")
-        counts = counts[order[np.linspace(0, clients - 1, MOST_BARS).astype(int)]]
-        xlabel = f"{MOST_BARS} of {clients:,} clients, largest first"
+        counts = counts[order[np.linspace(0, rows - 1, MOST_BARS).astype(int)]]
+        xlabel = f"{MOST_BARS} of {max(clients, rows):,} clients, largest first"
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
     colors = colormaps["tab10" if classes <= 10 else "turbo"](np.linspace(0, 1, max(classes, 2)))

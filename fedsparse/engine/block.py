@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fedsparse.engine.calls import EvaluateCall, Rows, Slots, TrainCall, TrainReply, as_array, as_tensor
-from fedsparse.engine.checks import check_message, check_rows, numbers, shape_of
-from fedsparse.engine.slab import SlabView, StateSpec
+from fedsparse.engine.checks import check_message, check_rows, finite_rows, numbers, shape_of
+from fedsparse.engine.slab import Door, SlabView, StateSpec
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Predict, Start, State, Strategy
@@ -54,6 +53,14 @@ class Workload(Protocol):
     def chunks(self) -> int:
         """Pieces of one evaluation."""
 
+    @property
+    def client_bytes(self) -> int:
+        """Memory that a client takes while it trains, about."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know about how clients are trained, a line each."""
+
     def sizes(self, ids: Tensor) -> Tensor:
         """Examples of the clients ``ids``, ``[C]``."""
 
@@ -78,7 +85,7 @@ class BlockJob:
         rounds: of the run.
         run: 64-bit number of the run, for envelopes.
         encode: really encode every message.
-        states: folder, specs and first rows of the clients' states.
+        states: door, specs and first rows of the clients' states.
         helds: the same of what each client holds, where each holds its own.
         buffers: what happens to BatchNorm statistics.
     """
@@ -89,8 +96,8 @@ class BlockJob:
     rounds: int
     run: int
     encode: bool
-    states: tuple[Path, tuple[StateSpec, ...], Rows]
-    helds: tuple[Path, tuple[StateSpec, ...], Rows]
+    states: tuple[Door, tuple[StateSpec, ...], Rows]
+    helds: tuple[Door, tuple[StateSpec, ...], Rows]
     buffers: str
 
     def build(self, arrays: Mapping[str, np.ndarray], near: bool) -> BlockRunner:
@@ -101,9 +108,9 @@ class BlockJob:
 class _Store:
     """One kind of rows: those of the slots, where the worker shares their memory, or those that came with the call."""
 
-    def __init__(self, folder: Path, specs: tuple[StateSpec, ...], first: Rows, near: bool) -> None:
+    def __init__(self, door: Door, specs: tuple[StateSpec, ...], first: Rows, near: bool) -> None:
         self.first = {name: as_tensor(row)[None] for name, row in first.items()}
-        self._view = SlabView(folder, specs, first) if near else None
+        self._view = SlabView(door, specs, first) if near else None
 
     def read(self, slots: Slots) -> dict[str, Tensor]:
         rows = slots.rows if self._view is None else self._view.gather(slots.old)
@@ -197,6 +204,7 @@ class BlockRunner:
             shapes=shape_of(message),
             packed={} if job.encode else pack(message),
             encoded=self._encode(call, message) if job.encode else None,
+            finite=None if job.encode else as_array(finite_rows(message)),
             payload_bytes=as_array(payload_bytes),
             header_bytes=as_array(header_bytes),
             dense_bytes=np.full(count, dense_nbytes(message), dtype=np.int64),

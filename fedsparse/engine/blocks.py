@@ -50,7 +50,7 @@ class Blocks:
         if not len(at):
             return []
         ctx, ids = exchange.ctx, exchange.ids
-        pieces = [at[first : first + self._size] for first in range(0, len(at), self._size)]
+        pieces = np.array_split(at, -(-len(at) // self._size))  # of nearly equal lengths
         calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in pieces]
         final: dict[int, TrainCall] = {}
 

@@ -95,6 +95,7 @@ class TrainReply:
         shapes: kind of the messages, by name.
         packed: messages as arrays, by name (``wire=count``).
         encoded: messages as bytes, one for each client (``wire=encode``).
+        finite: whether all numbers of ``packed`` are, ``[C]`` bool; the bytes of ``encoded`` say it themselves.
         payload_bytes: of each message ``[C]``.
         header_bytes: of each message ``[C]``.
         dense_bytes: what the same values take uncompressed, ``[C]``.
@@ -109,6 +110,7 @@ class TrainReply:
     shapes: MessageShape
     packed: Mapping[str, Any]
     encoded: list[bytes] | None
+    finite: np.ndarray | None
     payload_bytes: Ids
     header_bytes: Ids
     dense_bytes: Ids

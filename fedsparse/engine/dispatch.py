@@ -27,7 +27,8 @@ PATIENCE = 0.5
 """Seconds between two looks at the clocks while nothing happens."""
 
 IN_FLIGHT = 2
-"""Calls that a worker has at most: one that runs, and one that waits there so that the worker never does."""
+"""Calls that a worker has at most: one that runs, and one that waits there so that the worker never does.
+Where they wait in one queue for all, there is no limit."""
 
 
 @dataclass(eq=False)
@@ -139,12 +140,17 @@ class Dispatcher:
         self._deadline = max(self._least, self._factor * self._slowest)
         return batch.results
 
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Parts of the driver's own work, while no call is in flight; see :meth:`Pool.share`."""
+        self._pool.share(work)
+
     def _hand_out(self, batch: _Batch, handle: Any, prepare: Callable[[Any, int, bool], Any]) -> None:
         while batch.todo:
             ready = [desk for desk in self._desks.values() if desk.worker]
             desk = min(ready, key=lambda desk: (len(desk.flights), desk.seat), default=None)
             # The last calls go only to the idle: none shall wait behind a slow one.
-            depth = IN_FLIGHT if len(batch.todo) > len(self._desks) else 1
+            few = IN_FLIGHT if len(batch.todo) > len(self._desks) else 1
+            depth = len(batch.calls) if self._pool.common else few
             if desk is None or desk.worker is None or len(desk.flights) >= depth:
                 return
             call = batch.todo.popleft()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedsparse.engine.calls import MessageShape, TrainReply
-from fedsparse.engine.checks import NOT_FINITE, shape_of
+from fedsparse.engine.checks import NOT_FINITE, finite_rows, shape_of
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
@@ -68,10 +68,13 @@ class Gates:
         self._same(reply.shapes)
         passed = arrived.copy()
         if reply.encoded is None:
-            message = _select(unpack(reply.packed), passed)
+            message, finite = _select(unpack(reply.packed), passed), reply.finite
         else:
-            message = self._decode(reply.encoded, ids, passed)
-        return (self._validate(message, ids, passed) if passed.any() else {}), passed
+            message, finite = self._decode(reply.encoded, ids, passed), None
+        if not passed.any():
+            return {}, passed
+        known = finite_rows(message).numpy() if finite is None else finite[passed]
+        return self._validate(message, ids, passed, known), passed
 
     def decode_one(self, data: bytes, sender: int) -> dict[str, Payload]:
         """One sender's payloads.
@@ -113,8 +116,9 @@ class Gates:
                 "classes, sizes and dtypes are fixed for each phase"
             )
 
-    def _validate(self, message: dict[str, Payload], ids: Ids, passed: np.ndarray) -> dict[str, Payload]:
-        finite = torch.stack([p.finite() for p in message.values()]).all(0).numpy()
+    def _validate(
+        self, message: dict[str, Payload], ids: Ids, passed: np.ndarray, finite: np.ndarray
+    ) -> dict[str, Payload]:
         short = np.ones_like(finite)
         if self._max_norm is not None:
             norms = torch.stack([p.norm() for p in message.values()]).amax(0).numpy()

@@ -7,16 +7,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedsparse.engine.arrays import FileArray
+from fedsparse.engine.letters import post
+from fedsparse.engine.memory import keep_memory
 from fedsparse.engine.pool import Arrays, Failure, Job, Runner, attempt
+from fedsparse.engine.shelves import Parcel, Reader, Shelves
 from fedsparse.errors import FedSparseError
 from fedsparse.process import start_time
 
-__all__ = ["Hello", "Host"]
+__all__ = ["Hello", "Host", "OnShelf"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,14 @@ class Hello:
     pid: int
     start: int | None
     threads: int
+
+
+@dataclass(frozen=True)
+class OnShelf:
+    """Named arrays, where they lie."""
+
+    names: tuple[str, ...]
+    parcel: Parcel
 
 
 class Host:
@@ -41,18 +53,37 @@ class Host:
         import torch  # a Ray worker imports this module before its threads are pinned
 
         torch.set_num_threads(1)
+        keep_memory()
         sys.path.extend(entry for entry in path if entry not in sys.path)
         for module in preload:
             import_module(module)
         self._runner: Runner | None = None
+        self._reader = Reader()
+        self._shelves: Shelves | None = None
+        self._jobs = 0
 
     def setup(
-        self, job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool
+        self,
+        job: Job,
+        arrays: Mapping[str, FileArray | np.ndarray[Any, Any]],
+        near: bool,
+        shelves: Path | None = None,
     ) -> Hello | Failure:
-        """Map the arrays and build the runner; answering is the sign of life before the first call."""
+        """Map the arrays and build the runner; answering is the sign of life before the first call.
+
+        Args:
+            job: recipe of the runner.
+            arrays: the data set.
+            near: this is the driver's machine.
+            shelves: a folder in shared memory for large results; they go through Ray where there is none.
+        """
         import ray
         import torch
 
+        if self._shelves is not None:
+            self._shelves.close()
+        self._jobs += 1
+        self._shelves = None if shelves is None else Shelves(shelves, f"{os.getpid()}-{self._jobs}")
         self._runner = None
         built = attempt(_build, job, arrays, near)
         if isinstance(built, Failure):
@@ -61,10 +92,22 @@ class Host:
         node: str = ray.get_runtime_context().get_node_id()
         return Hello(node, os.getpid(), start_time(os.getpid()), torch.get_num_threads())
 
-    def run(self, shared: Arrays, sent: Any) -> Any | Failure:
-        """One call; an exception is returned, not raised, so that it looks as it does from a thread."""
+    def run(self, shared: Arrays | OnShelf, sent: Any, done: Sequence[int] = ()) -> Any | Failure:
+        """One call; an exception is returned, not raised, so that it looks as it does from a thread.
+
+        Args:
+            shared: what all calls of the phase read.
+            sent: the call.
+            done: shelves whose arrays the driver does not need any more.
+        """
+        if isinstance(shared, OnShelf):
+            shared = dict(zip(shared.names, self._reader.open(shared.parcel), strict=True))
+        if self._shelves is not None:
+            self._shelves.free(done)
         result = attempt(_run, self._runner, shared, sent)
-        return _portable(result) if isinstance(result, Failure) else result
+        if isinstance(result, Failure):
+            return _portable(result)
+        return result if self._shelves is None else post(result, self._shelves)
 
 
 def _build(job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool) -> Runner:

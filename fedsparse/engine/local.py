@@ -1,17 +1,15 @@
-"""Workers as threads of this process: they start at once, and the kernels of torch run without Python's lock.
-
-With one worker there is no thread: calls run in ``wait``, on the caller's stack, where a debugger finds them.
-"""
+"""Workers as threads of this process."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
+from fedsparse.engine.memory import give_back_memory, keep_memory
 from fedsparse.engine.pool import Arrays, Done, Event, Failure, Job, Raised, Ready, Runner, attempt
 from fedsparse.errors import ConfigError, WorkerLost
 
@@ -21,61 +19,91 @@ GRACE = 60.0
 """Seconds that ``close`` waits for the blocks that are being computed; a thread cannot be killed."""
 
 
-class LocalPool:
-    """Threads in this process, one runner each. A :class:`~fedsparse.engine.pool.Pool`.
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """A job, of which each worker makes its own runner when it takes its first call."""
 
-    torch computes with one thread per worker while the pool is open: the bits depend on it.
+    job: Job
+    arrays: Arrays
+
+
+_Task: TypeAlias = Callable[[int], None]
+"""What a worker takes from the queue; it is told its seat."""
+
+
+class LocalPool:
+    """The calling thread and others beside it, one runner each. A :class:`~fedsparse.engine.pool.Pool`.
+
+    The calling thread computes while it waits, so that one worker needs no thread. All take their calls from one
+    queue. torch computes with one thread per worker while the pool is open: the bits depend on it.
 
     Args:
-        workers: number of threads; 1 computes in the calling thread.
+        workers: number of threads that compute.
 
     Raises:
         ConfigError: fewer than one worker.
     """
+
+    common = True
+    threads = True
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
             raise ConfigError(f"{workers} workers; at least 1 is needed")
         import torch  # whoever only wants --help does not pay for torch
 
+        keep_memory()
         self.size = workers
         self._torch_threads: int | None = torch.get_num_threads()
         torch.set_num_threads(1)
-        self._runners: dict[int, Runner] = {}
-        self._inboxes: list[SimpleQueue[Callable[[], Event] | None]] = [SimpleQueue() for _ in range(workers)]
+        self._setup: _Setup | None = None
+        self._runners: dict[int, tuple[_Setup, Runner]] = {}
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._events: SimpleQueue[Event] = SimpleQueue()
         # Daemons: a process that forgot to close its pool, or is interrupted twice, must be able to end.
-        names = [f"fedsparse-worker-{seat}" for seat in range(workers)] if workers > 1 else []
         self._threads = [
-            threading.Thread(target=self._work, args=(seat,), name=name, daemon=True)
-            for seat, name in enumerate(names)
+            threading.Thread(target=self._work, args=(seat,), name=f"fedsparse-worker-{seat}", daemon=True)
+            for seat in range(1, workers)
         ]
         for thread in self._threads:
             thread.start()
 
     def setup(self, job: Job, arrays: Arrays) -> None:
-        """Have each thread build its runner; calls that have not begun are forgotten."""
-        for seat, inbox in enumerate(self._inboxes):
-            _drain(inbox)
-            inbox.put(partial(self._build, seat, job, arrays))
+        """Begin a job; calls that have not begun are forgotten."""
+        _drain(self._tasks)
+        self._setup = _Setup(job, arrays)
+        for seat in range(self.size):
+            self._events.put(Ready(seat, ("thread", seat), near=True, name=f"thread {seat}"))
 
     def publish(self, shared: Arrays) -> Arrays:
         """The arrays themselves: threads see them."""
         return shared
 
-    def submit(self, seat: int, ticket: Hashable, handle: Arrays, sent: Any) -> None:
-        """Queue a call for a thread."""
-        self._inboxes[seat].put(partial(self._run, seat, ticket, handle, sent))
+    def submit(self, seat: int, ticket: Hashable, handle: Arrays, sent: Any) -> None:  # noqa: ARG002 - any will do
+        """Queue a call for whoever is free."""
+        if self._setup is not None:
+            self._tasks.put(partial(self._answer, self._setup, ticket, handle, sent))
 
     def wait(self, timeout: float) -> Sequence[Event]:
-        """What happened; with one worker, what happens now: the next call is computed here."""
-        if not self._threads:
-            return [task() for task in _drain(self._inboxes[0], limit=1) if task]
-        try:
-            first = self._events.get(timeout=timeout)
-        except Empty:
-            return []
-        return [first, *_drain(self._events)]
+        """What happened; while nothing has, computes a call here, and waits only when there is none."""
+        if not self._events.empty() or not self._help():
+            return self._next(timeout)
+        return _drain(self._events)
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Run parts of the driver's own work on all workers; calls must not be in flight."""
+        if not self._threads or len(work) == 1:
+            for part in work:
+                part()
+            return
+        finished: SimpleQueue[Any] = SimpleQueue()
+        for part in work:
+            self._tasks.put(partial(_do, part, finished))
+        while self._help():
+            pass
+        for result in [finished.get() for _ in work]:
+            if isinstance(result, Failure) and result.cause is not None:
+                raise result.cause
 
     def kill(self, seat: int) -> None:
         """Give up: a thread cannot be killed.
@@ -93,44 +121,70 @@ class LocalPool:
         return False
 
     def close(self) -> None:
-        """Cancel what is queued, let the blocks being computed finish, and give torch its threads back."""
+        """Cancel what is queued, let the blocks being computed finish, and give back torch's threads and memory."""
         if self._torch_threads is None:
             return
-        for inbox in self._inboxes:
-            _drain(inbox)
-            inbox.put(None)
+        _drain(self._tasks)
+        for _ in self._threads:
+            self._tasks.put(None)
         for thread in self._threads:
             thread.join(GRACE)
         import torch
 
         torch.set_num_threads(self._torch_threads)
         self._torch_threads = None
+        self._setup, self._runners = None, {}
+        give_back_memory()
+
+    def _help(self) -> bool:
+        """The calling thread's part of the work; False: nothing is to do."""
+        try:
+            task = self._tasks.get_nowait()
+        except Empty:
+            return False
+        if task is not None:
+            task(0)
+        return True
+
+    def _next(self, timeout: float) -> list[Event]:
+        try:
+            first = self._events.get(timeout=timeout)
+        except Empty:
+            return []
+        return [first, *_drain(self._events)]
 
     def _work(self, seat: int) -> None:
         import torch
 
         torch.set_num_threads(1)  # some back ends keep it per thread
-        while task := self._inboxes[seat].get():
-            self._events.put(task())
+        while task := self._tasks.get():
+            task(seat)
+            del task  # and what it holds: that is the server's alone now
 
-    def _build(self, seat: int, job: Job, arrays: Arrays) -> Event:
-        built = attempt(job.build, arrays, True)
-        if isinstance(built, Failure):
-            return Raised(None, built)
-        self._runners[seat] = built
-        return Ready(seat, ("thread", seat), near=True, name=f"thread {seat}")
+    def _answer(self, setup: _Setup, ticket: Hashable, shared: Arrays, sent: Any, seat: int) -> None:
+        self._events.put(self._compute(setup, ticket, shared, sent, seat))
 
-    def _run(self, seat: int, ticket: Hashable, shared: Arrays, sent: Any) -> Event:
-        result = attempt(self._runners[seat], shared, sent)
+    def _compute(self, setup: _Setup, ticket: Hashable, shared: Arrays, sent: Any, seat: int) -> Event:
+        known = self._runners.get(seat)
+        if known is None or known[0] is not setup:
+            built = attempt(setup.job.build, setup.arrays, True)
+            if isinstance(built, Failure):
+                return Raised(None, built)
+            known = self._runners[seat] = setup, built
+        result = attempt(known[1], shared, sent)
         return Raised(ticket, result) if isinstance(result, Failure) else Done(ticket, result)
 
 
-def _drain(queue: SimpleQueue[Any], limit: int | None = None) -> deque[Any]:
-    """Take what is in the queue now, ``limit`` things at most."""
-    taken: deque[Any] = deque()
-    while limit is None or len(taken) < limit:
+def _do(part: Callable[[], None], finished: SimpleQueue[Any], seat: int) -> None:
+    del seat
+    finished.put(attempt(part))
+
+
+def _drain(queue: SimpleQueue[Any]) -> list[Any]:
+    """Take what is in the queue now."""
+    taken: list[Any] = []
+    while True:
         try:
             taken.append(queue.get_nowait())
         except Empty:
-            break
-    return taken
+            return taken

@@ -1,4 +1,4 @@
-"""Where the slabs lie: in memory while there is plenty, otherwise on the run folder's disk."""
+"""Where client states lie: in memory while there is plenty, otherwise on the run folder's disk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedsparse.engine.slab import StateSpec
+from fedsparse.engine.rows import StateSpec
 from fedsparse.files import free_bytes, make_folder, no_room
 from fedsparse.process import alive, namespace, start_time
 
-__all__ = ["choose_folder", "expected_bytes", "remove_stale"]
+__all__ = ["choose_folder", "expected_bytes", "fits_memory", "remove_stale"]
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it, with a random name
 _NAME = re.compile(r"fedsparse-state-(\d+)-(\d+)-(\d+)-.+")
@@ -23,6 +23,11 @@ def expected_bytes(specs: Iterable[StateSpec], population: int, cohort: int, rou
     """Bytes that a run's client states will use: a row for each client that takes part, and fresh ones."""
     slots = min(population, rounds * cohort) + 2 * cohort
     return slots * sum(spec.row_bytes for spec in specs)
+
+
+def fits_memory(expected: int) -> bool:
+    """Whether ``expected`` bytes of client states are under half of the memory that is available."""
+    return expected < _available_memory() / 2
 
 
 def choose_folder(requested: Path | None, expected: int, run_folder: Path) -> Path:
@@ -40,7 +45,7 @@ def choose_folder(requested: Path | None, expected: int, run_folder: Path) -> Pa
     Raises:
         ResourceError: it cannot be made.
     """
-    base = requested or (_SHARED_MEMORY if _fits_memory(expected) else run_folder)
+    base = requested or (_SHARED_MEMORY if _fits_shared(expected) else run_folder)
     make_folder(base)
     for place in {base, run_folder, _SHARED_MEMORY}:
         remove_stale(place)
@@ -63,9 +68,9 @@ def remove_stale(base: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fits_memory(expected: int) -> bool:
+def _fits_shared(expected: int) -> bool:
     room = free_bytes(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else 0
-    return room > 1.5 * expected and expected < _available_memory() / 2
+    return room > 1.5 * expected and fits_memory(expected)
 
 
 def _available_memory() -> int:

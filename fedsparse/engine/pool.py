@@ -109,6 +109,14 @@ class Pool(Protocol):
     def size(self) -> int:
         """Number of seats."""
 
+    @property
+    def common(self) -> bool:
+        """Whether whoever is free takes the next call, whatever seat it was submitted to: none waits in vain."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether workers are threads of this process, which see all of its memory."""
+
     def setup(self, job: Job, arrays: Arrays) -> None:
         """Send a job to all workers; calls of an earlier job are forgotten. Does not wait."""
 
@@ -120,6 +128,9 @@ class Pool(Protocol):
 
     def wait(self, timeout: float) -> Sequence[Event]:
         """All that happened; waits up to ``timeout`` seconds for the first event."""
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Do parts of the driver's own work: side by side where workers are threads, else one after the other."""
 
     def kill(self, seat: int) -> None:
         """End the worker in ``seat`` for good. Nothing is heard of it again but ``Buried``."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Hashable, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedsparse.engine.arrays import ArrayFiles
-from fedsparse.engine.host import Hello, Host
+from fedsparse.engine.host import Hello, Host, OnShelf
+from fedsparse.engine.letters import Letters
+from fedsparse.engine.memory import give_back_memory, keep_memory
+from fedsparse.engine.place import choose_folder
 from fedsparse.engine.pool import Arrays, Buried, Died, Done, Event, Failure, Job, Raised, Ready
 from fedsparse.engine.ray_session import RaySession
+from fedsparse.engine.shelves import Shelves
 from fedsparse.errors import ResourceError
 from fedsparse.process import alive
 
@@ -40,6 +47,7 @@ class _Seat:
     place: str | None
     actor: Any = None
     hello: Hello | None = None  # None until it has answered
+    letters: Letters = field(default_factory=Letters)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,25 @@ class _Job:
     recipe: Any
     near: Any
     far: Any
+
+
+class _Published:
+    """What all calls of a phase read: on a shelf for workers of this machine, in Ray's store for others."""
+
+    def __init__(self, shared: Arrays, shelves: Shelves | None, store: Callable[[Any], Any]) -> None:
+        self._shared, self._store, self._reference = dict(shared), store, None
+        parcel = shelves.put(list(shared.values())) if shelves is not None else None
+        self._shelf = None if parcel is None else OnShelf(tuple(shared), parcel)
+        if shelves is not None and parcel is not None:
+            weakref.finalize(self, shelves.free, [parcel.shelf]).atexit = False
+
+    def reaching(self, near: bool) -> Any:
+        """The argument of a call."""
+        if near and self._shelf is not None:
+            return self._shelf
+        if self._reference is None:
+            self._reference = self._store(self._shared)
+        return self._reference
 
 
 class RayPool:
@@ -69,6 +96,9 @@ class RayPool:
         ResourceError: Ray cannot be started, does not answer, or has too few free CPUs.
     """
 
+    common = False
+    threads = False
+
     def __init__(
         self,
         workers: int | None = None,
@@ -76,14 +106,20 @@ class RayPool:
         *,
         store: int = 256 << 20,
         preload: Sequence[str] = (),
+        accelerated: bool = False,
     ) -> None:
-        self._session = RaySession(workers, address, store)
+        self._session = RaySession(workers, address, store, "GPU" if accelerated else "CPU")
         import ray  # after its settings are in the environment
 
+        keep_memory()
         self._ray: Any = ray
-        self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Host)
+        self._actor: Any = ray.remote(
+            num_cpus=1, num_gpus=int(accelerated), max_restarts=0, max_task_retries=0
+        )(Host)
         self._greeting = (tuple(preload), [str(Path(entry).absolute()) for entry in sys.path])
         self._files = ArrayFiles()
+        self._folder = _folder_in_memory(store)
+        self._shelves = None if self._folder is None else Shelves(self._folder, "published")
         self._job: _Job | None = None
         self._seats = [_Seat(place) for place in self._session.places]
         self._open: dict[
@@ -115,16 +151,18 @@ class RayPool:
                 self._events.append(Died(number, "its machine is gone"))
 
     def publish(self, shared: Arrays) -> Any:
-        """A reference; the arrays are written once, and workers of a machine read the same memory.
-
-        Raises:
-            ResourceError: they do not fit into Ray's store.
-        """
-        return self._put(dict(shared))
+        """A handle; the arrays are written once, and workers of a machine read the same memory."""
+        return _Published(shared, self._shelves, self._put)
 
     def submit(self, seat: int, ticket: Hashable, handle: Any, sent: Any) -> None:
-        """Queue a call at an actor."""
-        self._open[self._seats[seat].actor.run.remote(handle, sent)] = seat, ticket
+        """Queue a call at an actor.
+
+        Raises:
+            ResourceError: what is published does not fit into Ray's store.
+        """
+        worker = self._seats[seat]
+        shared = handle.reaching(self._here(worker))
+        self._open[worker.actor.run.remote(shared, sent, worker.letters.done())] = seat, ticket
 
     def wait(self, timeout: float) -> Sequence[Event]:
         """What happened, in the order in which it was asked for."""
@@ -139,6 +177,11 @@ class RayPool:
             done, _ = self._ray.wait(list(self._open), num_returns=len(self._open), timeout=0)
         # A worker that died takes its later calls with it: they are no longer open when their turn comes.
         return events + [self._event(reference) for reference in done if reference in self._open]
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """One after the other: actors have no part in the driver's memory."""
+        for part in work:
+            part()
 
     def kill(self, seat: int) -> None:
         """Kill an actor, and its process, which may live on for seconds after Ray believes it dead."""
@@ -177,6 +220,12 @@ class RayPool:
         self._session.close()
         _await_end(left)
         self._files.close()
+        for seat in self._seats:
+            seat.letters.close()
+        if self._shelves and self._folder:
+            self._shelves.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        give_back_memory()
 
     def _create(self, seat: _Seat) -> None:
         options: dict[str, Any] = {}
@@ -189,8 +238,11 @@ class RayPool:
 
     def _send_job(self, number: int, job: _Job) -> None:
         seat = self._seats[number]
-        near = seat.place in {None, self._session.node}
-        reference = seat.actor.setup.remote(job.recipe, job.near if near else job.far, near)
+        near = self._here(seat)
+        seat.letters.close()
+        seat.letters = Letters()
+        shelves = self._folder if near else None
+        reference = seat.actor.setup.remote(job.recipe, job.near if near else job.far, near, shelves)
         self._open[reference] = number, None
 
     def _event(self, reference: Any) -> Event:
@@ -206,13 +258,19 @@ class RayPool:
             return Died(seat, self._reason(error, seat))
         if isinstance(value, Failure):
             return Raised(ticket, value)
-        return self._ready(seat, value) if ticket is None else Done(ticket, value)
+        if ticket is None:
+            return self._ready(seat, value)
+        return Done(ticket, self._seats[seat].letters.open(value))
 
     def _ready(self, seat: int, hello: Hello) -> Ready:
         self._seats[seat].hello = hello
         near = hello.node == self._session.node
         where = "" if near else f" on node {hello.node[:8]}"
         return Ready(seat, hello, near, f"worker {seat} (pid {hello.pid}{where})")
+
+    def _here(self, seat: _Seat) -> bool:
+        """Whether its worker is, or will be, on this machine."""
+        return seat.place in {None, self._session.node}
 
     def _forget(self, seat: int) -> None:
         self._open = {reference: owner for reference, owner in self._open.items() if owner[0] != seat}
@@ -245,6 +303,15 @@ class RayPool:
         if "connection error code 2" in text:
             return "killed without a last word, as by SIGKILL or by the system when memory is short"
         return text.strip().splitlines()[-1]
+
+
+def _folder_in_memory(expected: int) -> Path | None:
+    """A new folder in shared memory, if there is room for so many bytes."""
+    folder = choose_folder(None, expected, Path(tempfile.gettempdir()))
+    if folder.is_relative_to(Path("/", "dev", "shm")):
+        return folder
+    folder.rmdir()
+    return None
 
 
 def _alive(hello: Hello) -> bool:

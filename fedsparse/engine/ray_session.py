@@ -60,8 +60,9 @@ class RaySession:
         ResourceError: Ray cannot be started, or its CPUs are taken.
     """
 
-    def __init__(self, workers: int | None, address: str | None, store: int) -> None:
+    def __init__(self, workers: int | None, address: str | None, store: int, unit: str = "CPU") -> None:
         _check(workers, address)
+        self._unit = unit
         self.places: list[str | None] = []
         self._before = dict(os.environ)
         self._changed: set[str] = set()
@@ -153,12 +154,12 @@ class RaySession:
                 "machines; leave the address out to start a Ray on this one"
             ) from error
         self._ray = ray
-        cpus = [node["NodeID"] for node in self._nodes() for _ in range(int(node["Resources"].get("CPU", 0)))]
-        if not cpus or (workers or 0) > len(cpus):
+        units = [n["NodeID"] for n in self._nodes() for _ in range(int(n["Resources"].get(self._unit, 0)))]
+        if not units or (workers or 0) > len(units):
             raise ConfigError(
-                f"{workers or 'all'} workers asked for; the Ray cluster at {address!r} has {len(cpus)} CPUs"
+                f"{workers or 'all'} workers asked for; the Ray cluster at {address!r} has {len(units)} {self._unit}s"
             )
-        self.places = list(cpus[:workers])
+        self.places = list(units[:workers])
         self._await_cpus(address)
 
     def _own_node(self) -> str:

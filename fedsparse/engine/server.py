@@ -58,6 +58,7 @@ class Server:
         self.plan, self.workload = plan, workload
         self._states, self._helds = states, helds
         self._blocks = Blocks(dispatcher, states, helds, plan.block)
+        self._share = dispatcher.share
         self._traffic = Traffic(plan)
         strategy, start = plan.strategy, workload.start
         self._who = type(strategy).__name__
@@ -249,7 +250,7 @@ class Server:
             weights = torch.ones_like(weights)  # nobody has an example: they all have nothing to say
         weights = weights / weights.sum()
         strategy = exchange.strategy
-        inbox = Inbox(ids, sizes, weights, parts, plan.aggregator, strategy.robust)
+        inbox = Inbox(ids, sizes, weights, parts, plan.aggregator, strategy.robust, share=self._share)
         new = dict(strategy.aggregate(self.state, inbox, exchange.ctx))
         check_same(self._who, "server state", new, self.state)
         check_finite(self._who, new, exchange.ctx.round)

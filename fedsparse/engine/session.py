@@ -20,7 +20,7 @@ from fedsparse.compress import Compressor
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
-from fedsparse.engine.place import choose_folder, expected_bytes
+from fedsparse.engine.place import choose_folder, expected_bytes, fits_memory
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
@@ -32,9 +32,11 @@ from fedsparse.protocol import Context, State
 
 __all__ = ["Place", "Session", "check_compressors", "default_block"]
 
-_SMALL, _LARGE, _LEAST = 25, 5, 5
-"""Clients of a block, at most and at least: batched dense layers gain from company, and fewer are not worth a call;
-everything else is trained one by one anyway."""
+_MOST, _LEAST = 25, 5
+"""Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
+
+_PROCESSOR, _ACCELERATOR = 64 << 20, 8 << 30
+"""Bytes of a block: what is still partly in cache; what any accelerator has."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,21 @@ PATIENCE, _FIRST = 60.0, 300.0
 """Seconds before a silent worker is given up, and those in the first phase."""
 
 
-def default_block(cohort: int, together: bool) -> int:
-    """Clients that a worker trains together: a fixed rule of model and cohort, never of the number of workers."""
+def default_block(cohort: int, client_bytes: int, accelerator: bool = False) -> int:
+    """Clients that a worker trains together: a fixed rule of model and cohort, never of the number of workers.
+
+    Args:
+        cohort: clients of a round.
+        client_bytes: memory that one of them takes while it trains.
+        accelerator: they train on one, which wants much to do at once.
+    """
+    fitting = max(1, (_ACCELERATOR if accelerator else _PROCESSOR) // max(1, client_bytes))
+    if accelerator:
+        return min(cohort, fitting)
     quarter = -(-cohort // 4)
-    return max(_LEAST, min(_SMALL, quarter)) if together else max(1, min(_LARGE, quarter))
+    # Clients that are soon done are not worth a call each.
+    least = _LEAST if fitting >= _MOST else 1
+    return min(fitting, _MOST, max(quarter, least))
 
 
 class Session:
@@ -93,11 +106,13 @@ class Session:
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
         hint = min(self.workload.clients, plan.rounds * plan.cohort) + 2 * plan.cohort
         with ExitStack() as stack:
-            folder = choose_folder(place.requested, expected, place.fallback)
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            self._states = SlotStore(folder / "clients", specs, hint, states)
+            folder = None
+            if place.requested is not None or not (pool.threads and fits_memory(expected)):
+                folder = choose_folder(place.requested, expected, place.fallback)
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._states = SlotStore(folder and folder / "clients", specs, hint, states)
             stack.callback(self._states.close)
-            self._helds = SlotStore(folder / "held", held_specs, hint, helds)
+            self._helds = SlotStore(folder and folder / "held", held_specs, hint, helds)
             stack.callback(self._helds.close)
             job = BlockJob(
                 strategy=plan.strategy,
@@ -106,8 +121,8 @@ class Session:
                 rounds=plan.rounds,
                 run=plan.run,
                 encode=plan.encode,
-                states=(self._states.folder, specs, states),
-                helds=(self._helds.folder, held_specs, helds),
+                states=(self._states.door, specs, states),
+                helds=(self._helds.door, held_specs, helds),
                 buffers=plan.strategy.buffers,
             )
             pool.setup(job, arrays)

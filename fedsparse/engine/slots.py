@@ -20,24 +20,28 @@ from typing import Any
 
 import numpy as np
 
-from fedsparse.engine.slab import Array, Ids, Slab, SlabView, StateSpec
+from fedsparse.engine.rows import ADVICE, Array, Ids, Slab, StateSpec
+from fedsparse.engine.slab import Door, SlabView
+from fedsparse.engine.slab_file import FileSlab
+from fedsparse.engine.slab_memory import MemorySlab
 from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder, no_room
+from fedsparse.perclient import PerClient
 
 __all__ = ["RowStream", "SlotStore"]
 
 _FIRST_FILE = 1 << 30
 _PIECE = 8 << 20
-_ADVICE = "Set engine.state_dir to a folder on a larger disk, or take fewer or smaller clients."
 
 
 class SlotStore:
     """The states of all clients, as the driver keeps them. For one thread.
 
-    Memory grows with the clients that have taken part, not with those that are registered.
+    Memory for rows grows with the clients that have taken part, not with those that are registered.
 
     Args:
-        folder: a folder of its own for the slabs; removed by :meth:`close` and at the end of the process.
+        folder: a folder of its own for the slabs; removed by :meth:`close` and at the end of the process. None keeps
+            the rows in the memory of this process, where only its threads can work on them.
         specs: what a client's rows are; may be empty.
         capacity_hint: slots that will be used, about; the files grow beyond it.
         first: the row of a client that never took part, by name, shaped as its spec.
@@ -48,49 +52,57 @@ class SlotStore:
     """
 
     def __init__(
-        self, folder: Path, specs: Sequence[StateSpec], capacity_hint: int, first: Mapping[str, Array]
+        self, folder: Path | None, specs: Sequence[StateSpec], capacity_hint: int, first: Mapping[str, Array]
     ) -> None:
         self.folder = folder
         self.specs = tuple(specs)
-        self._index: dict[int, int] = {}
+        self._index = PerClient()
         self._free: list[int] = []
         self._reserved: set[int] = set()
         self._replaced: list[int] = []
         self._quarantine: dict[Hashable, list[int]] = {}
         self._used = 0
         self._capacity = 0
-        make_folder(folder)
-        self._slabs: list[Slab] = []
-        self._remove = weakref.finalize(self, _remove, folder, self._slabs, os.getpid())
-        try:
-            self._slabs.extend(Slab(folder, spec, create=True) for spec in specs)
-        except OSError as error:
-            raise no_room(folder, 0, error, _ADVICE) from error
+        self._slabs: tuple[Slab, ...] = ()
+        if folder is None:
+            self._slabs = tuple(MemorySlab(spec) for spec in specs)
+        else:
+            make_folder(folder)
+            files: list[FileSlab] = []
+            self._remove = weakref.finalize(self, _remove, folder, files, os.getpid())
+            try:
+                files.extend(FileSlab(folder, spec, create=True) for spec in specs)
+            except OSError as error:
+                raise no_room(folder, 0, error, ADVICE) from error
+            self._slabs = tuple(files)
         largest = max((spec.row_bytes for spec in specs), default=0)
         # Length costs nothing in a sparse file, but address space in every process.
         self._grow(max(1, min(capacity_hint, _FIRST_FILE // max(1, largest))))
-        self._view = SlabView(folder, specs, first)
+        self._view = SlabView(self.door, specs, first)
+
+    @property
+    def door(self) -> Door:
+        """Where a worker's :class:`SlabView` finds the rows."""
+        return self._slabs if self.folder is None else self.folder
 
     # ---- who has what
 
     def slots_of(self, ids: Ids) -> Ids:
         """The slot of each client ``[C]``, -1 for those that were never written."""
-        index = self._index
-        return np.fromiter((index.get(i, -1) for i in ids.tolist()), np.int64, len(ids))
+        return self._index.get(ids)
 
     def seen(self, ids: Ids) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Whether each client has a committed row, ``[C]`` bool."""
-        index = self._index
-        return np.fromiter((i in index for i in ids.tolist()), np.bool_, len(ids))
+        return self._index.get(ids) >= 0
 
     def known(self) -> Ids:
         """The clients that have a committed row, ascending."""
-        return np.sort(np.fromiter(self._index, np.int64, len(self._index)))
+        return self._index.items()[0]
 
     # ---- the life of a slot
 
     def reserve(self, count: int) -> Ids:
-        """``[count]`` slots to write to, with room for their rows made sure of.
+        """``[count]`` slots to write to.
 
         Raises:
             ResourceError: there is no room; nothing has changed then.
@@ -107,14 +119,12 @@ class SlotStore:
         Raises:
             ValueError: a client comes twice, or a slot was not reserved; nothing has changed then.
         """
-        clients = ids.tolist()
-        if len(set(clients)) != len(clients) or len(clients) != len(new_slots):
-            raise ValueError(f"{len(clients)} clients, some twice, cannot get {len(new_slots)} slots")
-        for client, slot in zip(clients, self._take_back(new_slots), strict=True):
-            old = self._index.get(client)
-            if old is not None:
-                self._replaced.append(old)
-            self._index[client] = slot
+        if len(set(ids.tolist())) != len(ids) or len(ids) != len(new_slots):
+            raise ValueError(f"{len(ids)} clients, some twice, cannot get {len(new_slots)} slots")
+        self._take_back(new_slots)
+        old = self._index.get(ids)
+        self._replaced.extend(old[old >= 0].tolist())
+        self._index.set(ids, new_slots)
 
     def release(self, slots: Ids) -> None:
         """Free reserved slots whose writer has finished and whose rows are not wanted.
@@ -177,9 +187,12 @@ class SlotStore:
         self._view.scatter(slots, rows)
 
     def close(self) -> None:
-        """Delete the files; twice does no harm. Also happens when the process ends."""
+        """Delete the rows, and their files; twice does no harm. Also happens when the process ends."""
         self._view.close()
-        self._remove()
+        for slab in self._slabs:
+            slab.close()
+        if self.folder is not None:
+            self._remove()
 
     def _take_back(self, slots: Ids) -> list[int]:
         taken: list[int] = slots.tolist()
@@ -212,7 +225,12 @@ class SlotStore:
         self._capacity = slots
 
     def _no_room(self, slab: Slab, count: int, error: OSError) -> ResourceError:
-        return no_room(slab.path, count * slab.spec.row_bytes, error, _ADVICE)
+        needed = count * slab.spec.row_bytes
+        if isinstance(slab, FileSlab):
+            return no_room(slab.path, needed, error, ADVICE)
+        return ResourceError(
+            f"client state {slab.spec.name!r}: no memory for {needed} bytes more: {error.strerror}. {ADVICE}"
+        )
 
 
 @dataclass(frozen=True)
@@ -240,7 +258,7 @@ class RowStream:
             yield self.view.gather_one(self.spec.name, self.slots[start : start + step])
 
 
-def _remove(folder: Path, slabs: Sequence[Slab], owner: int) -> None:
+def _remove(folder: Path, slabs: Sequence[FileSlab], owner: int) -> None:
     # A forked child inherits the finalizer, but not the files.
     if os.getpid() != owner:
         return

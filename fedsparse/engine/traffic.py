@@ -115,6 +115,10 @@ class Traffic:
 
     def book(self, direction: Direction, ids: Ids, cost: Cost, sent: Delivery) -> None:
         """Charges every attempt."""
+        if (sent.attempts == 1).all():
+            lost = ~sent.arrived
+            self.ledger.send(direction, ids, cost.payload, header=cost.header, dense=cost.dense, lost=lost)
+            return
         for attempt in range(1, int(sent.attempts.max(initial=0)) + 1):
             now = sent.attempts >= attempt
             arrives = sent.arrived & (sent.attempts == attempt)
@@ -144,8 +148,11 @@ class Traffic:
             whose message arrives in time, ``[C]`` bool.
         """
         plan = self._plan
-        links = plan.network.links(plan.seed, ids, exchange.ctx.round)
-        times = np.where(arrived, finish_times(links, down_bytes, examples, up_bytes), NEVER)
+        needed = np.zeros(len(ids), dtype=np.int64)
+        if plan.network.profile != "none":
+            links = plan.network.links(plan.seed, ids, exchange.ctx.round)
+            needed = finish_times(links, down_bytes, examples, up_bytes)
+        times = np.where(arrived, needed, NEVER)
         if exchange.complete:
             self.now_ns += int(times.max(initial=0))
             return arrived

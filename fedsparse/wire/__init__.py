@@ -14,7 +14,9 @@ from fedsparse.wire.envelope import (
     Envelope,
     check_envelope,
     decode_message,
+    decode_messages,
     encode_message,
+    encode_messages,
     message_nbytes,
 )
 from fedsparse.wire.exponents import Exponents
@@ -49,8 +51,10 @@ __all__ = [
     "check_envelope",
     "concatenate",
     "decode_message",
+    "decode_messages",
     "decode_payload",
     "encode_message",
+    "encode_messages",
     "from_arrays",
     "k_subset",
     "message_nbytes",

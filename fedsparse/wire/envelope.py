@@ -8,7 +8,8 @@ length of the payload (varint), payload.
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Mapping
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits
-from fedsparse.wire.payload import Payload, decode_row
-from fedsparse.wire.reader import Limits, Reader
+from fedsparse.wire.payload import Payload, decode_rows
+from fedsparse.wire.reader import Limits, Reader, attempt, settled
 
 __all__ = [
     "ENVELOPE_BYTES",
@@ -26,7 +27,9 @@ __all__ = [
     "Envelope",
     "check_envelope",
     "decode_message",
+    "decode_messages",
     "encode_message",
+    "encode_messages",
     "message_nbytes",
     "seal",
 ]
@@ -82,6 +85,20 @@ def encode_message(message: Mapping[str, Payload], row: int, envelope: Envelope)
     return seal(envelope, b"".join(parts))
 
 
+def encode_messages(message: Mapping[str, Payload], envelopes: Sequence[Envelope]) -> list[bytes]:
+    """:func:`encode_message` for every sender: row i of each payload goes into ``envelopes[i]``.
+
+    Raises:
+        ProtocolError: for a name that is empty or longer than 255 bytes of UTF-8.
+    """
+    bodies: list[list[bytes]] = [[] for _ in envelopes]
+    for name in sorted(message):
+        field = _name_field(name)
+        for body, payload in zip(bodies, message[name].encode_rows(), strict=True):
+            body += [field, bits.varint(len(payload)), payload]
+    return [seal(envelope, b"".join(body)) for envelope, body in zip(envelopes, bodies, strict=True)]
+
+
 def seal(envelope: Envelope, body: bytes) -> bytes:
     """Put a body into an envelope."""
     header = _HEADER.pack(
@@ -123,9 +140,47 @@ def decode_message(
         DecodeError: when the bytes are not what :func:`encode_message` gives; nothing else. The text names
             the field.
     """
+    return settled(decode_messages([data], limits)[0])
+
+
+def decode_messages(
+    data: Sequence[bytes | bytearray | memoryview], limits: Limits
+) -> list[tuple[Envelope, dict[str, Payload]] | DecodeError]:
+    """:func:`decode_message` for each of several messages, payloads of a name together.
+
+    Returns:
+        Envelope and payloads of each; in place of a message that cannot be read what :func:`decode_message` would
+        raise.
+    """
+    found: list[tuple[Envelope, dict[str, Payload]] | DecodeError] = []
+    alike: dict[str, list[tuple[int, Reader]]] = defaultdict(list)
+    for at, one in enumerate(data):
+        taken = attempt(_take_parts, one, limits)
+        if isinstance(taken, DecodeError):
+            found.append(taken)
+            continue
+        envelope, parts = taken
+        found.append((envelope, {}))
+        for name, part in parts.items():
+            alike[name].append((at, part))
+    for name in sorted(alike):
+        rows = decode_rows([part for _, part in alike[name]])
+        for (at, _), row in zip(alike[name], rows, strict=True):
+            so_far = found[at]
+            if isinstance(so_far, DecodeError):
+                continue
+            if isinstance(row, DecodeError):
+                found[at] = _of(name, row)
+            else:
+                so_far[1][name] = row
+    return found
+
+
+def _take_parts(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[Envelope, dict[str, Reader]]:
+    """The envelope of a message, and its payloads, not yet read."""
     reader = Reader(data, limits)
     envelope = _take_envelope(reader)
-    message: dict[str, Payload] = {}
+    parts: dict[str, Reader] = {}
     previous = ""
     while reader.left:
         name = _take_name(reader)
@@ -133,10 +188,16 @@ def decode_message(
             raise DecodeError(f"name: {name!r} after {previous!r}; names are not empty, and ascending")
         previous = name
         try:
-            message[name] = decode_row(reader.part("payload"))
+            parts[name] = reader.part("payload")
         except DecodeError as error:
-            raise DecodeError(f"{name}: {error}") from error
-    return envelope, message
+            raise _of(name, error) from error
+    return envelope, parts
+
+
+def _of(name: str, error: DecodeError) -> DecodeError:
+    named = DecodeError(f"{name}: {error}")
+    named.__cause__ = error
+    return named
 
 
 def check_envelope(

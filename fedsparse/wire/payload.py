@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.errors import DecodeError, ProtocolError
-from fedsparse.wire.reader import Limits, Reader
+from fedsparse.wire.reader import Limits, Reader, attempt, settled
 from fedsparse.wire.values import KINDS, native_kind
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "concatenate",
     "decode_payload",
     "decode_row",
+    "decode_rows",
     "head",
     "row_norms",
 ]
@@ -84,6 +86,18 @@ class Payload(ABC):
     def dense(self) -> Tensor:
         """What a receiver decodes, ``[C, d]``."""
 
+    def added_to(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` plus :meth:`dense`, to the bit; of a sparse payload at the cost of copying ``x``."""
+        return x + self.dense()
+
+    def left_of(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` less :meth:`dense`, to the bit. May take the memory of ``x``, which is then lost."""
+        return x - self.dense()
+
+    def _fits(self, x: Tensor) -> bool:
+        """Whether ``x`` has the shape and dtype of :meth:`dense`."""
+        return x.dtype == self.dtype and x.shape == (self.rows, self.size)
+
     @abstractmethod
     def nbytes(self) -> Tensor:
         """The exact length of each encoded row, ``[C]`` int64, computed without encoding."""
@@ -91,6 +105,10 @@ class Payload(ABC):
     @abstractmethod
     def encode(self, row: int) -> bytes:
         """The bytes of one row, ``nbytes()[row]`` of them."""
+
+    def encode_rows(self) -> list[bytes]:
+        """:meth:`encode` for every row."""
+        return [self.encode(row) for row in range(self.rows)]
 
     @classmethod
     @abstractmethod
@@ -100,6 +118,13 @@ class Payload(ABC):
         Raises:
             DecodeError: when the bytes are not what :meth:`encode` writes.
         """
+
+    @classmethod
+    def decode_rows(
+        cls, readers: Sequence[Reader], dtype: torch.dtype, kind: str
+    ) -> list[Self | DecodeError]:
+        """:meth:`decode` for each reader; in place of a row that cannot be read stands what it would raise."""
+        return [attempt(cls.decode, reader, dtype, kind) for reader in readers]
 
     def select(self, rows: Tensor | slice) -> Self:
         """Some of the rows, by index (``[n]`` int64), mask (``[C]`` bool) or slice."""
@@ -212,6 +237,30 @@ def decode_payload(data: bytes | bytearray | memoryview, limits: Limits) -> Payl
 
 def decode_row(reader: Reader) -> Payload:
     """Read the row that is the rest of the reader's bytes; see :func:`decode_payload`."""
+    return settled(decode_rows([reader])[0])
+
+
+def decode_rows(readers: Sequence[Reader]) -> list[Payload | DecodeError]:
+    """:func:`decode_row` for each reader, rows of a kind together.
+
+    Returns:
+        A payload of one row for each; in place of one that cannot be read what :func:`decode_row` would raise.
+    """
+    found: dict[int, Payload | DecodeError] = {}
+    alike: dict[tuple[type[Payload], torch.dtype, str], list[int]] = defaultdict(list)
+    for at, reader in enumerate(readers):
+        taken = attempt(_take_head, reader)
+        if isinstance(taken, DecodeError):
+            found[at] = taken
+        else:
+            alike[taken].append(at)
+    for (cls, dtype, kind), places in alike.items():
+        found.update(zip(places, cls.decode_rows([readers[at] for at in places], dtype, kind), strict=True))
+    return [found[at] for at in range(len(readers))]
+
+
+def _take_head(reader: Reader) -> tuple[type[Payload], torch.dtype, str]:
+    """Class, dtype and kind of the row that follows."""
     reader.count_row()
     first = reader.byte("class")
     if first >> 4 != VERSION:
@@ -222,5 +271,4 @@ def decode_row(reader: Reader) -> Payload:
     second = reader.byte("kind")
     if second >= 2 * _WIDE or second % _WIDE >= len(_KIND_NAMES) or second == _FP64_IN_FLOAT32:
         raise DecodeError(f"kind: {second:#x} is none of {', '.join(_KIND_NAMES)} in float32 or float64")
-    dtype = torch.float64 if second & _WIDE else torch.float32
-    return cls.decode(reader, dtype, _KIND_NAMES[second % _WIDE])
+    return cls, torch.float64 if second & _WIDE else torch.float32, _KIND_NAMES[second % _WIDE]

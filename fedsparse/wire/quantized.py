@@ -13,7 +13,7 @@ from torch import Tensor
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits, support
 from fedsparse.wire.payload import HEAD_BYTES, Payload, check_native, head
-from fedsparse.wire.reader import Reader
+from fedsparse.wire.reader import Reader, settled
 from fedsparse.wire.sparse import starts_of
 from fedsparse.wire.values import native_kind, pack_values, take_values
 
@@ -118,9 +118,11 @@ class Quantized(Payload, code=4):
     def _encode_nonzero(self, codes: NDArray[np.int64]) -> tuple[int, bytes]:
         indices = np.flatnonzero(codes)
         chosen = codes[indices]
-        coding, where = support.encode(indices, self.size)
+        ends = np.array((0, len(indices)))
+        codings, _ = support.choose(indices, ends, self.size)
+        (where,) = support.encode(indices, ends, codings, self.size)
         packed = bits.pack(chosen + self.levels - (chosen > 0), self._nonzero_width)
-        return coding, bits.varint(len(indices)) + packed + where
+        return int(codings[0]), bits.varint(len(indices)) + packed + where
 
     @classmethod
     def decode(cls, reader: Reader, dtype: torch.dtype, kind: str) -> Self:
@@ -152,7 +154,7 @@ class Quantized(Payload, code=4):
         numbers = reader.packed(count, self._nonzero_width, "codes")
         if count and numbers.max() >= 2 * self.levels:
             raise DecodeError(f"codes: {numbers.max() - self.levels + 1} is above the {self.levels} levels")
-        indices = support.decode(reader, coding, count, size)
+        indices = settled(support.decode([reader], coding, count, size)[0])
         codes = np.zeros(size, dtype=np.int32)
         codes[indices] = numbers - self.levels + (numbers >= self.levels)
         return codes

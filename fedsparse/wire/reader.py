@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,10 @@ from numpy.typing import NDArray
 from fedsparse.errors import DecodeError
 from fedsparse.wire import bits
 
-__all__ = ["Limits", "Reader"]
+__all__ = ["Limits", "Reader", "attempt", "settled"]
+
+T = TypeVar("T")
+Params = ParamSpec("Params")
 
 
 @dataclass(frozen=True)
@@ -101,15 +106,16 @@ class Reader:
         return self.varint(field, self.limits.max_size)
 
     def packed(self, count: int, width: int, field: str) -> NDArray[np.int64]:
-        """``count`` unsigned numbers of ``width`` bits; the bits that fill up the last byte must be zero."""
-        return bits.unpack(self._filled(count * width, field), count, width)
+        """``count`` unsigned numbers of ``width`` bits; see :meth:`filled`."""
+        return bits.unpack(self.filled(count * width, field), count, width)
 
     def flags(self, count: int, field: str) -> NDArray[np.bool_]:
-        """``count`` single bits, with the same rule."""
-        data = np.frombuffer(self._filled(count, field), dtype=np.uint8)
+        """``count`` single bits; see :meth:`filled`."""
+        data = np.frombuffer(self.filled(count, field), dtype=np.uint8)
         return np.unpackbits(data, count=count, bitorder="little").view(np.bool_)
 
-    def _filled(self, count: int, field: str) -> memoryview:
+    def filled(self, count: int, field: str) -> memoryview:
+        """The bytes of ``count`` bits; those that fill up the last byte must be zero."""
         data = self.take((count + 7) // 8, field)
         spare = -count % 8
         if spare and data[-1] >> (8 - spare):
@@ -128,3 +134,18 @@ class Reader:
         """Check that nothing is left."""
         if self.left:
             raise DecodeError(f"end: {self.left} bytes after the end of the payload")
+
+
+def attempt(read: Callable[Params, T], *given: Params.args, **named: Params.kwargs) -> T | DecodeError:
+    """What ``read`` gives, or the error that it raises."""
+    try:
+        return read(*given, **named)
+    except DecodeError as error:
+        return error
+
+
+def settled(found: T | DecodeError) -> T:
+    """What was read; raises the error that was found instead."""
+    if isinstance(found, DecodeError):
+        raise found
+    return found

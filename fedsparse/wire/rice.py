@@ -1,13 +1,15 @@
 """Golomb-Rice code of the gaps between indices.
 
 A gap is ``quotient * 2**b + remainder``. The remainders go first, b bits each; then the quotients, each as
-that many zeros and a one. In two streams instead of one, both directions are whole-array operations. The last
-one ends the bytes.
+that many zeros and a one. In two streams instead of one, both directions are whole-array operations, for many rows
+at once. The last one ends the bytes.
 
 Reference: R. F. Rice, "Some practical universal noiseless coding techniques", JPL 79-22, 1979.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,66 +30,88 @@ def gaps_of(indices: Ints, offsets: Ints) -> Ints:
     """How many coordinates are skipped before each index, ``[nnz]``; rows start at ``offsets[:-1]``."""
     gaps = np.empty_like(indices)
     np.subtract(indices[1:], indices[:-1], out=gaps[1:])
-    starts = offsets[:-1][np.diff(offsets) > 0]
-    gaps[starts] = indices[starts] + 1
-    return gaps - 1
+    gaps -= 1
+    starts = offsets[:-1][offsets[1:] > offsets[:-1]]
+    gaps[starts] = indices[starts]
+    return gaps
 
 
-def first_parameter(counts: Ints, size: int) -> Ints:
-    """The smallest of the parameters worth trying, ``[C]``.
+def first_parameter(count: int, size: int) -> int:
+    """The smallest of the parameters worth trying for ``count`` indices of ``size`` coordinates.
 
     The best one is about log2(0.69 size / count) for a uniform support, which lies between half a bit under
     floor(log2(size / count)) and the same above. Whole numbers only: all machines choose the same.
     """
-    ratio = np.maximum(size // np.maximum(counts, 1), 1)
-    floor_log2: Ints = np.frexp(ratio.astype(np.float64))[1].astype(np.int64) - 1
-    return np.maximum(floor_log2 - 1, 0)
+    return max(max(size // max(count, 1), 1).bit_length() - 2, 0)
 
 
 def nbytes(gaps: Ints, counts: Ints, first: Ints) -> Ints:
     """Bytes of each row with each of the parameters ``first``, ``first + 1``, ..., ``[CANDIDATES, C]``."""
-    out = np.empty((CANDIDATES, len(counts)), dtype=np.int64)
-    quotients = gaps >> np.repeat(first, counts)
+    zeros = np.zeros((CANDIDATES, len(counts)), dtype=np.int64)
     filled = counts > 0
-    starts = (np.cumsum(counts) - counts)[filled]
-    zeros = np.zeros(len(counts), dtype=np.int64)
-    for step in range(CANDIDATES):
-        if starts.size:
-            zeros[filled] = np.add.reduceat(quotients, starts)
-        out[step] = (counts * (first + step) + 7) // 8 + (counts + zeros + 7) // 8
-        quotients >>= 1
-    return out
+    if gaps.size:
+        starts = (np.cumsum(counts) - counts)[filled]
+        alike = (first == first[0]).all()
+        quotients = gaps >> (first[0] if alike else np.repeat(first, counts))
+        for step in range(CANDIDATES):
+            zeros[step, filled] = np.add.reduceat(quotients, starts)
+            quotients >>= 1
+    remainders = counts * (first + np.arange(CANDIDATES)[:, None])
+    return (remainders + 7 >> 3) + (counts + zeros + 7 >> 3)
 
 
-def encode(gaps: Ints, b: int) -> bytes:
-    """The bytes of one row."""
-    ends = np.cumsum((gaps >> b) + 1)
-    unary = np.zeros(ends[-1] if ends.size else 0, dtype=np.uint8)
-    unary[ends - 1] = 1
-    return bits.pack(gaps & ((1 << b) - 1), b) + np.packbits(unary, bitorder="little").tobytes()
+def encode(gaps: Ints, b: int) -> list[bytes]:
+    """The bytes of each row of ``gaps [R, k]``."""
+    rows, count = gaps.shape
+    remainders = bits.pack_rows(gaps & ((1 << b) - 1), b)
+    ends = gaps >> b
+    ends += 1
+    np.cumsum(ends, axis=1, out=ends)
+    lengths = (ends[:, -1] + 7) // 8 if count else np.zeros(rows, dtype=np.int64)
+    width = int(lengths.max(initial=0))
+    unary = np.zeros((rows, width * 8), dtype=np.uint8)
+    ends += np.arange(-1, unary.size - 1, width * 8)[:, None] if width else 0
+    unary.reshape(-1)[ends] = 1
+    quotients = np.packbits(unary, axis=1, bitorder="little")
+    return [
+        remainder.tobytes() + quotient[:length].tobytes()
+        for remainder, quotient, length in zip(remainders, quotients, lengths.tolist(), strict=True)
+    ]
 
 
-def decode(reader: Reader, b: int, count: int, size: int) -> Ints:
-    """Read the ``count`` indices that are the rest of the bytes.
+def decode(readers: Sequence[Reader], b: int, count: int, size: int) -> Ints:
+    """Read the ``count`` gaps that are the rest of the bytes of each reader, ``[R, count]``.
 
     Raises:
         DecodeError: when they are cut, too long, or coded as no sender would.
     """
-    first = int(first_parameter(np.array([count]), size)[0])
+    first = first_parameter(count, size)
     if not first <= b < first + CANDIDATES:
         raise DecodeError(
             f"index coding: Rice parameter {b}; for {count} of {size} it is {first} to {first + 2}"
         )
-    remainders = reader.packed(count, b, "remainders")
-    stream = reader.rest()
-    longest = (count + (size >> b) + 7) // 8
-    if len(stream) > longest:
-        raise DecodeError(f"quotients: {len(stream)} bytes; at most {longest} are possible")
-    unary = np.unpackbits(np.frombuffer(stream, dtype=np.uint8), bitorder="little")
-    ends = np.flatnonzero(unary)
-    if len(ends) != count or len(stream) != (ends[-1] // 8 + 1 if count else 0):
+    rows = len(readers)
+    packed = b"".join([reader.filled(count * b, "remainders") for reader in readers])
+    streams = [bytes(reader.rest()) for reader in readers]
+    lengths = np.array([len(stream) for stream in streams])
+    width, longest = int(lengths.max()), (count + (size >> b) + 7) // 8
+    if width > longest:
+        raise DecodeError(f"quotients: {width} bytes; at most {longest} are possible")
+    padded = np.frombuffer(b"".join([stream.ljust(width, b"\0") for stream in streams]), dtype=np.uint8)
+    ends = np.flatnonzero(np.unpackbits(padded, bitorder="little").view(np.bool_))
+    whole = len(ends) == rows * count
+    if whole:
+        ends = ends.reshape(rows, count) - np.arange(rows)[:, None] * (8 * width)
+        last = ends[:, -1] if count else np.full(rows, -8)
+        whole = bool((last // 8 + 1 == lengths).all() and ends.min(initial=0) >= 0)
+    if not whole:
         raise DecodeError(
-            f"quotients: {len(ends)} of {count} in {len(stream)} bytes, which do not end with the last one"
+            f"quotients: {ends.size} of {rows * count} in {len(padded)} bytes, which do not end with the last one"
         )
-    quotients = np.diff(ends, prepend=-1) - 1
-    return np.cumsum((quotients << b) + remainders + 1) - 1
+    if count and last.max() - count + 1 > size >> b:
+        raise DecodeError(f"quotients: an index is outside the {size} coordinates")
+    gaps = bits.unpack_rows(np.frombuffer(packed, dtype=np.uint8).reshape(rows, -1), count, b)
+    ends <<= b
+    gaps += ends
+    gaps[:, 1:] -= ends[:, :-1] + (1 << b)
+    return gaps

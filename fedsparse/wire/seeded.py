@@ -16,7 +16,7 @@ from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits
 from fedsparse.wire.payload import HEAD_BYTES, Payload, head, row_norms
 from fedsparse.wire.reader import Reader
-from fedsparse.wire.sparse import add_at
+from fedsparse.wire.sparse import add_at, added_at, left_at
 from fedsparse.wire.values import pack_values, resolve_kind, take_values, values_nbytes
 
 __all__ = ["LARGEST_SIZE", "SeededSparse", "k_subset"]
@@ -124,6 +124,23 @@ class SeededSparse(Payload, code=3):
     def dense(self) -> Tensor:
         """The full vectors, ``[C, d]``."""
         return self.values.new_zeros(self.rows, self.size).scatter_(1, self.indices, self.values)
+
+    def added_to(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` plus the full vectors; see :meth:`Payload.added_to`."""
+        if not self._fits(x):
+            return super().added_to(x)
+        return added_at(x, self._places, self.values.reshape(-1))
+
+    def left_of(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` less the full vectors; see :meth:`Payload.left_of`."""
+        if not self._fits(x):
+            return super().left_of(x)
+        return left_at(x, self._places, self.values.reshape(-1))
+
+    @property
+    def _places(self) -> Tensor:
+        """Where the values go in the flat dense vectors, ``[C k]`` int64."""
+        return (self.indices + torch.arange(self.rows)[:, None] * self.size).reshape(-1)
 
     def accumulate(self, out: Tensor, coefficients: Tensor) -> None:
         """Add ``coefficients[i]`` times row i to ``out`` ``[d]``; see :meth:`Payload.accumulate`."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fedsparse.errors import ProtocolError
+from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits, support
 from fedsparse.wire.payload import HEAD_BYTES, Payload, head
-from fedsparse.wire.reader import Reader
-from fedsparse.wire.values import KINDS, pack_values, resolve_kind, take_values, values_nbytes
+from fedsparse.wire.reader import Reader, settled
+from fedsparse.wire.values import KINDS, pack_rows, resolve_kind, take_values, values_nbytes
 
-__all__ = ["Sparse", "add_at", "pick_rows", "starts_of"]
+__all__ = ["Sparse", "add_at", "added_at", "left_at", "pick_rows", "starts_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +73,25 @@ class Sparse(Payload, code=2):
         """How many coordinates each row has, ``[C]`` int64."""
         return self.offsets.diff()
 
+    @cached_property
+    def _places(self) -> Tensor:
+        """Where the values go in the flat dense vectors, ``[nnz]`` int64."""
+        starts = np.repeat(np.arange(self.rows) * self.size, self.counts.numpy())
+        return self.indices + torch.from_numpy(starts)
+
     def dense(self) -> Tensor:
         """The full vectors, ``[C, d]``."""
         out = self.values.new_zeros(self.rows, self.size)
-        starts = torch.arange(self.rows).repeat_interleave(self.counts) * self.size
-        out.view(-1)[starts + self.indices] = self.values
+        out.view(-1).index_copy_(0, self._places, self.values)
         return out
+
+    def added_to(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` plus the full vectors; see :meth:`Payload.added_to`."""
+        return added_at(x, self._places, self.values) if self._fits(x) else super().added_to(x)
+
+    def left_of(self, x: Tensor) -> Tensor:
+        """``x [C, d]`` less the full vectors; see :meth:`Payload.left_of`."""
+        return left_at(x, self._places, self.values) if self._fits(x) else super().left_of(x)
 
     def select(self, rows: Tensor | slice) -> Sparse:
         """Some of the rows, by index (``[n]`` int64), mask (``[C]`` bool) or slice."""
@@ -92,45 +107,82 @@ class Sparse(Payload, code=2):
 
     def finite(self) -> Tensor:
         """Which rows have neither NaN nor infinity, ``[C]`` bool."""
-        bad = starts_of(~self.values.isfinite())
+        good = self.values.isfinite()
+        if bool(good.all()):
+            return torch.ones(self.rows, dtype=torch.bool)
+        bad = starts_of(~good)
         return bad[self.offsets[1:]] == bad[self.offsets[:-1]]
 
     def norm(self) -> Tensor:
         """Euclidean norms of the rows, ``[C]`` float64."""
         return _norms(self.values, self.counts)
 
+    @cached_property
+    def _coded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Index coding of each row, and its bytes, both ``[C]``."""
+        return support.choose(self.indices.numpy(), self.offsets.numpy(), self.size)
+
     def nbytes(self) -> Tensor:
         """The exact length of each encoded row, ``[C]`` int64."""
         numbers = bits.varint_nbytes(self.counts) + self.counts * KINDS[self.kind][0]
         fixed = HEAD_BYTES + len(bits.varint(self.size)) + 1 + values_nbytes(self.kind, self.dtype, 0)
-        _, lengths = support.choose(self.indices.numpy(), self.offsets.numpy(), self.size)
-        return fixed + numbers + torch.from_numpy(lengths)
+        return fixed + numbers + torch.from_numpy(self._coded[1])
 
     def encode(self, row: int) -> bytes:
         """Head, size, number of coordinates, index coding, values, indices."""
-        start, end = int(self.offsets[row]), int(self.offsets[row + 1])
-        scale = None if self.scale is None else self.scale[row]
-        coding, indices = support.encode(self.indices[start:end].numpy(), self.size)
-        return b"".join(
-            (
-                head(self.code, self.dtype, self.kind),
-                bits.varint(self.size),
-                bits.varint(end - start),
-                bytes((coding,)),
-                pack_values(self.values[start:end], self.kind, scale),
-                indices,
+        return self._encode(row, 1)[0]
+
+    def encode_rows(self) -> list[bytes]:
+        """The bytes of every row; see :meth:`Payload.encode_rows`."""
+        return self._encode(0, self.rows)
+
+    def _encode(self, first: int, count: int) -> list[bytes]:
+        offsets = self.offsets[first : first + count + 1].numpy()
+        codings = self._coded[0][first : first + count]
+        scale = None if self.scale is None else self.scale[first : first + count]
+        start = head(self.code, self.dtype, self.kind) + bits.varint(self.size)
+        return [
+            b"".join((start, bits.varint(length), bytes((coding,)), values, indices))
+            for length, coding, values, indices in zip(
+                np.diff(offsets).tolist(),
+                codings.tolist(),
+                pack_rows(self.values, self.kind, scale, offsets.tolist()),
+                support.encode(self.indices.numpy(), offsets, codings, self.size),
+                strict=True,
             )
-        )
+        ]
 
     @classmethod
     def decode(cls, reader: Reader, dtype: torch.dtype, kind: str) -> Sparse:
         """Read one row after its head; see :meth:`Payload.decode`."""
-        size = reader.size()
-        k = reader.varint("count", size)
-        coding = reader.byte("index coding")
-        values, scale = take_values(reader, k, kind, dtype)
-        indices = support.decode(reader, coding, k, size)
-        return cls.of(torch.from_numpy(indices)[None], values, size, kind, scale)
+        return settled(cls.decode_rows([reader], dtype, kind)[0])
+
+    @classmethod
+    def decode_rows(
+        cls, readers: Sequence[Reader], dtype: torch.dtype, kind: str
+    ) -> list[Sparse | DecodeError]:
+        """Read rows after their heads, those of a shape together; see :meth:`Payload.decode_rows`."""
+        found: dict[int, Sparse | DecodeError] = {}
+        alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+        values: dict[int, tuple[Tensor, Tensor | None]] = {}
+        for at, reader in enumerate(readers):
+            try:
+                size = reader.size()
+                key = size, reader.varint("count", size), reader.byte("index coding")
+                values[at] = take_values(reader, key[1], kind, dtype)
+            except DecodeError as error:
+                found[at] = error
+            else:
+                alike[key].append(at)
+        for (size, count, coding), places in alike.items():
+            supports = support.decode([readers[at] for at in places], coding, count, size)
+            for at, indices in zip(places, supports, strict=True):
+                if isinstance(indices, DecodeError):
+                    found[at] = indices
+                else:
+                    entries, scale = values[at]
+                    found[at] = cls.of(torch.from_numpy(indices)[None], entries, size, kind, scale)
+        return [found[at] for at in range(len(readers))]
 
     @classmethod
     def concatenate(cls, parts: Sequence[Sparse]) -> Sparse:
@@ -153,6 +205,22 @@ def pick_rows(offsets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     picked = starts_of(counts)
     shift = (offsets[:-1][chosen] - picked[:-1]).repeat_interleave(counts)
     return picked, torch.arange(int(picked[-1])) + shift
+
+
+def added_at(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """A new tensor: ``x``, and in its flat form ``values`` added at distinct ``places``, both ``[n]``."""
+    out = (x + 0.0).contiguous()  # As with a dense vector, -0.0 becomes 0.0 where nothing is added.
+    out.view(-1).index_copy_(0, places, x.reshape(-1).index_select(0, places) + values)
+    return out
+
+
+def left_at(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """``x``, and in its flat form ``values`` taken off at distinct ``places``; in place, unless memory is shared."""
+    shared = x.untyped_storage().data_ptr() == values.untyped_storage().data_ptr()
+    out = x.clone(memory_format=torch.contiguous_format) if shared or not x.is_contiguous() else x
+    flat = out.view(-1)
+    flat.index_copy_(0, places, flat.index_select(0, places) - values)
+    return out
 
 
 def add_at(out: Tensor, indices: Tensor, values: Tensor) -> None:

@@ -6,6 +6,8 @@ that travels; so what the sender remembers is, bit for bit, what the receiver wo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,16 @@ from torch import Tensor
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire.reader import Reader
 
-__all__ = ["KINDS", "native_kind", "pack_values", "resolve_kind", "round_to", "take_values", "values_nbytes"]
+__all__ = [
+    "KINDS",
+    "native_kind",
+    "pack_rows",
+    "pack_values",
+    "resolve_kind",
+    "round_to",
+    "take_values",
+    "values_nbytes",
+]
 
 KINDS: dict[str, tuple[int, torch.dtype]] = {
     "fp64": (8, torch.float64),
@@ -130,9 +141,23 @@ def pack_values(values: Tensor, kind: str, scale: Tensor | None) -> bytes:
     if scale is not None:
         number = np.array(scale.item(), dtype=array.dtype.newbyteorder("<"))
         return number.tobytes() + _int8_codes(array, float(scale)).tobytes()
+    return _stored(array, kind).tobytes()
+
+
+def pack_rows(values: Tensor, kind: str, scale: Tensor | None, offsets: Sequence[int]) -> list[bytes]:
+    """:func:`pack_values` for rows that lie one after another in ``values [nnz]``."""
+    spans = list(pairwise(offsets))
+    if scale is not None:
+        return [pack_values(values[a:b], kind, one) for (a, b), one in zip(spans, scale, strict=True)]
+    stored = _stored(values.numpy(), kind)
+    return [stored[a:b].tobytes() for a, b in spans]
+
+
+def _stored(array: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Rounded values as they lie on the wire."""
     if kind == "bf16":
-        return (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
-    return array.astype(_STORED[kind], copy=False).tobytes()
+        return (array.astype("<f4", copy=False).view("<u4") >> 16).astype("<u2")
+    return array.astype(_STORED[kind], copy=False)
 
 
 def _int8_codes(array: NDArray[np.floating], scale: float) -> NDArray[np.int8]:

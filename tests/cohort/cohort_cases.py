@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedsparse.cohort.batches import Batches
-from fedsparse.cohort.supervised import Examples, SupervisedTask, SupervisedWorkload
+from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.supervised import SupervisedTask, SupervisedWorkload
+from fedsparse.data.holdings import Stored
 
 SIZES = [7, 20, 1, 0, 13]
 SEED, ROUND, BATCH = 3, 2, 4
@@ -22,7 +24,7 @@ def examples(shape: tuple[int, ...] = (6,), sizes: list[int] = SIZES, seed: int 
     x = generator.standard_normal((count, *shape)).astype(np.float32)
     y = generator.integers(0, 3, count)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return Examples(x, y, x[:9], y[:9], generator.permutation(count), offsets)
+    return Examples(x, y, x[:9], y[:9], Stored(generator.permutation(count), offsets))
 
 
 def mlp() -> nn.Module:
@@ -60,7 +62,7 @@ def task_of(work: SupervisedWorkload, ids: list[int] | None = None, round_: int 
 def batch_of(work: SupervisedWorkload, client: int, step: int, round_: int = ROUND) -> tuple[Tensor, Tensor]:
     """A client's minibatch, unpadded."""
     held = work.examples
-    own = held.indices[held.offsets[client] : held.offsets[client + 1]]
+    own = held.own(client)
     at = own[Batches(SEED, round_, [client], np.array([len(own)]), work.batch).of(0, step)]
     return torch.from_numpy(held.x[at]), torch.from_numpy(held.y[at])
 

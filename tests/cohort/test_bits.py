@@ -1,60 +1,140 @@
-"""A client's gradient has the same bits alone and at any place of a block, whatever the shapes."""
+"""A client's gradient and its local training have the same bits alone and at any place of any block.
+
+Models, amounts of data, minibatches and the options of local training are drawn at random.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cohort_cases import ROUND, SEED
 from torch import Tensor, nn
 
-from fedsparse.cohort.looped import Looped, layouts
-from fedsparse.cohort.stacked import Stacked, chain
+from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.supervised import SupervisedTask, SupervisedWorkload
+from fedsparse.data.holdings import Stored
+from fedsparse.protocol import Trained
 
-AWKWARD = (1, 2, 3, 5, 7, 13, 16, 43, 60, 64, 100, 257)
+AWKWARD = (1, 2, 3, 5, 7, 13, 16, 43, 60, 64, 100)
+Made = tuple[nn.Module, tuple[int, ...]]
 
 
-def chain_of(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
-    n, hidden = rng.choice(AWKWARD), int(rng.integers(1, 130))
+def entrywise(rng: np.random.Generator) -> nn.Module:
+    kinds: list[Callable[[], nn.Module]] = [nn.ReLU, nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.GELU]
+    return kinds[rng.integers(len(kinds))]()
+
+
+def dense(rng: np.random.Generator) -> Made:
+    """Linear layers; some are wide enough to keep the changes of many steps as they are."""
+    widths = rng.choice(AWKWARD, int(rng.integers(1, 4))).tolist()
+    layers: list[nn.Module] = [nn.Flatten()]
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out, bias=bool(rng.integers(2))), entrywise(rng)]
+        if rng.integers(4) == 0:
+            layers.append(nn.Dropout(0.3))
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 5)), (widths[0],)
+
+
+def convolutions(rng: np.random.Generator) -> Made:
+    channels, width, side = (int(rng.integers(*between)) for between in ((1, 4), (1, 9), (6, 12)))
+    norms = [nn.GroupNorm(1, width), nn.BatchNorm2d(width), nn.InstanceNorm2d(width, affine=True), nn.Identity()]
     layers = nn.Sequential(
-        nn.Flatten(), nn.Linear(n, hidden, bias=bool(rng.integers(2))), nn.ReLU(), nn.Linear(hidden, 5)
-    )
-    return layers, (int(n),)
-
-
-def convolutions(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
-    width, side = int(rng.integers(1, 9)), int(rng.integers(5, 12))
-    norm = nn.GroupNorm(1, width) if rng.integers(2) else nn.BatchNorm2d(width)
-    layers = nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1), norm, nn.MaxPool2d(2), nn.SiLU(), nn.Flatten(),
-        nn.Linear(width * (side // 2) ** 2, 5),
+        nn.Conv2d(channels, width, 3, padding=1), norms[rng.integers(4)], entrywise(rng), nn.MaxPool2d(2),
+        nn.Conv2d(width, 2 * width, 3, bias=False), entrywise(rng), nn.Flatten(),
+        nn.Linear(2 * width * (side // 2 - 2) ** 2, 5),
     )  # fmt: skip
-    return layers, (1, side, side)
+    return layers, (channels, side, side)
 
 
-def gradients(
-    module: nn.Module, y: Tensor, stats: Tensor, x: Tensor, targets: Tensor, counts: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    layout, buffers = layouts(module)
-    layers = chain(module)
-    form = Stacked(layers, layout) if layers else Looped(module, layout, buffers)
-    out, stats = torch.empty_like(y), stats.clone()
-    loss = form.gradient(y, stats, x, targets, counts, out, [0] * len(y))
-    return out, loss, stats
+class Sentences(nn.Module):
+    """An embedding, a recurrent layer or attention, a linear layer on every position."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__()
+        width = 2 * int(rng.integers(1, 9))
+        self.embedding, self.norm = nn.Embedding(11, width), nn.LayerNorm(width)
+        kinds: list[Callable[..., nn.Module]] = [nn.GRU, nn.LSTM, nn.RNN]
+        self.cell = kinds[rng.integers(3)](width, int(rng.integers(1, 30)), batch_first=True)
+        self.mix = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.head = nn.Linear(self.cell.hidden_size, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        x = self.norm(x + self.mix(x, x, x, need_weights=False)[0])
+        return self.head(self.cell(x)[0])
 
 
-@pytest.mark.parametrize("make", [chain_of, convolutions])
-@pytest.mark.parametrize("case", range(60))
-def test_a_client_has_the_same_bits_alone_and_in_a_block(make, case: int) -> None:
+def sentences(rng: np.random.Generator) -> Made:
+    return Sentences(rng), (int(rng.integers(1, 8)),)
+
+
+def workload(make: Callable[[np.random.Generator], Made], rng: np.random.Generator, seed: int) -> SupervisedWorkload:
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(seed)
+        module, shape = make(rng)
+    # Even numbers: BatchNorm has no use for a minibatch of one example.
+    batch, sizes = 2 * int(rng.integers(0, 9)), 2 * rng.integers(0, 25, int(rng.integers(3, 9)))
+    sizes[0], sizes[-1] = 2 * int(rng.integers(1, 5)), 0
+    count, tokens = int(sizes.sum()), make is sentences
+    x = rng.integers(0, 11, (count, *shape)) if tokens else rng.standard_normal((count, *shape)).astype(np.float32)
+    y = rng.integers(0, 5, (count, *(shape if tokens else ())))
+    held = Stored(rng.permutation(count), np.concatenate([[0], np.cumsum(sizes)]))
+    return SupervisedWorkload(Examples(x, y, x, y, held), module, batch)
+
+
+class Play:
+    """The same work for any clients: a gradient, then local training."""
+
+    def __init__(self, work: SupervisedWorkload, rng: np.random.Generator) -> None:
+        self._work = work
+        self._given = {name: self._rows(rng) for name in ("x", "shift", "control", "mask")}
+        self._given["x"] = work.start.x + self._given["x"]
+        self._given["mask"] = (self._given["mask"] > 0).float()
+        for name in ("shift", "control", "mask"):
+            if rng.integers(3):
+                del self._given[name]
+        self._options: dict[str, Any] = {"lr": 0.05}
+        for name, value in (("momentum", 0.9), ("weight_decay", 0.1), ("prox", 0.3)):
+            if rng.integers(2):
+                self._options[name] = value
+        self._options |= {"epochs": int(rng.integers(1, 3))} if rng.integers(2) else {"steps": int(rng.integers(1, 20))}
+
+    def _rows(self, rng: np.random.Generator) -> Tensor:
+        """One row for all clients, or each its own."""
+        rows = self._work.clients if rng.integers(2) else 1
+        return torch.from_numpy(0.1 * rng.standard_normal((rows, self._work.start.x.numel())).astype(np.float32))
+
+    def _task(self, ids: list[int]) -> SupervisedTask:
+        return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None])
+
+    def gradient(self, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        x, task = self._given["x"], self._task(ids)
+        return task.grad(x if len(x) == 1 else x[ids], 2), task.train_loss, task.buffers
+
+    def training(self, ids: list[int]) -> Trained:
+        given = {name: value if len(value) == 1 else value[ids] for name, value in self._given.items()}
+        return self._task(ids).sgd(**given, **self._options)
+
+
+@pytest.mark.parametrize("case", range(50))
+@pytest.mark.parametrize("make", [dense, convolutions, sentences])
+def test_a_client_has_the_same_bits_alone_and_in_any_block(make: Callable[[np.random.Generator], Made], case: int):
     rng = np.random.default_rng(case)
-    module, shape = make(rng)
-    layout, buffers = layouts(module)
-    clients, batch = int(rng.integers(2, 12)), int(rng.integers(2, 40))
-    y = torch.from_numpy(rng.standard_normal((clients, layout.size)).astype(np.float32))
-    stats = torch.from_numpy(rng.random((clients, buffers.size)).astype(np.float32))
-    x = torch.from_numpy(rng.standard_normal((clients, batch, *shape)).astype(np.float32))
-    targets = torch.from_numpy(rng.integers(0, 5, (clients, batch)))
-    counts = torch.from_numpy(rng.integers(2, batch + 1, clients))
-    block = gradients(module, y, stats, x, targets, counts)
-    for i in range(clients):
-        part = slice(i, i + 1)
-        own = [t[part].clone() for t in (y, stats, x, targets, counts)]
-        for of_block, alone in zip(block, gradients(module, *own), strict=True):
-            assert torch.equal(of_block[part], alone)
+    work = workload(make, rng, case)
+    play, everyone = Play(work, rng), list(range(work.clients))
+    assert work.notes == []
+    gradient, trained = play.gradient(everyone), play.training(everyone)
+    for ids in ([i] for i in everyone):
+        assert_same(play, ids, gradient, trained)
+    assert_same(play, everyone[::-1], gradient, trained)
+    assert_same(play, rng.choice(work.clients, 2, replace=False).tolist(), gradient, trained)
+
+
+def assert_same(play: Play, ids: list[int], gradient: tuple[Tensor, ...], trained: Trained) -> None:
+    for part, of_all in zip(play.gradient(ids), gradient, strict=True):
+        assert part.equal(of_all[ids])
+    found = play.training(ids)
+    for name in ("steps", "loss", "buffers", "x", "change", "mean_grad"):
+        assert getattr(found, name).equal(getattr(trained, name)[ids]), name

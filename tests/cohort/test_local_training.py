@@ -5,8 +5,6 @@ import torch
 from cohort_cases import BATCH, MODELS, SIZES, batch_of, plain_gradient, plain_sgd, task_of, workload
 from torch import Tensor
 
-from fedsparse.cohort.looped import Looped
-from fedsparse.cohort.stacked import Stacked
 from fedsparse.errors import ProtocolError
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -27,11 +25,6 @@ def passes(size: int) -> int:
 
 def wave(size: int, rows: int = 1) -> Tensor:
     return torch.sin(torch.arange(rows * size, dtype=torch.float32)).reshape(rows, size)
-
-
-def test_a_chain_of_dense_layers_is_stacked_and_everything_else_looped():
-    assert isinstance(workload("mlp").form, Stacked)
-    assert isinstance(workload("cnn").form, Looped)
 
 
 @pytest.mark.parametrize("model", MODELS)

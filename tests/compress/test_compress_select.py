@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -9,21 +13,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsparse.compress.select import SMALL, STRIDE, largest
+from fedsparse.compress import select
+from fedsparse.compress.select import RUN, SMALL, STRIDE, TOGETHER, largest
 from fedsparse.errors import ProtocolError
 
-LONG = 3 * SMALL + 5
+LONG = SMALL + 5
 DTYPES = (torch.float32, torch.float64)
 
 
-def naive(row: np.ndarray, k: int) -> list[int]:
+def naive(row: np.ndarray, k: int) -> np.ndarray:
     """Sort by (NaN first, magnitude descending, index ascending); take k; ascending."""
     order = np.lexsort((np.arange(len(row)), -np.abs(row), ~np.isnan(row)))
-    return sorted(order[:k].tolist())
+    return np.sort(order[:k])
 
 
 def same(x: Tensor, k: int) -> bool:
-    return largest(x, k).tolist() == [naive(row, k) for row in x.numpy()]
+    return np.array_equal(largest(x, k).numpy(), [naive(row, k) for row in x.numpy()])
+
+
+@contextmanager
+def tiny() -> Iterator[None]:
+    """The way of long rows for short ones, with rows of several pieces and several to a piece."""
+    with mock.patch.multiple(select, SMALL=16, RUN=3, STRIDE=6, TOGETHER=256):
+        yield
 
 
 few_values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 1e-40, np.inf, -np.inf, np.nan])
@@ -38,30 +50,70 @@ def test_short_rows_equal_a_stable_sort(data: st.DataObject) -> None:
     assert same(x, data.draw(st.integers(0, size)))
 
 
-@given(st.integers(0, 2**32), st.integers(1, LONG), st.sampled_from(DTYPES), st.sampled_from([2, 30, 10**6]))
-@settings(max_examples=60, deadline=None)
-def test_long_rows_equal_a_stable_sort(seed: int, k: int, dtype: torch.dtype, distinct: int) -> None:
-    numbers = np.random.default_rng(seed).integers(-distinct, distinct + 1, size=(2, LONG))
-    assert same(torch.from_numpy(numbers).to(dtype), k)
+Kind = Callable[[np.random.Generator, int], np.ndarray]
+
+KINDS: dict[str, Kind] = {
+    "gaussian": lambda rng, n: rng.standard_normal(n),
+    "heavy tails": lambda rng, n: rng.standard_cauchy(n),
+    "ties": lambda rng, n: rng.integers(-3, 4, n).astype(float),
+    "constant": lambda rng, n: np.full(n, rng.choice([-2.0, 1.0, np.inf, np.nan])),
+    "zero": lambda rng, n: rng.choice([0.0, -0.0], n),
+    "nearly zero": lambda rng, n: (rng.random(n) < 0.02) * rng.standard_normal(n),
+    "subnormal": lambda rng, n: rng.integers(-9, 10, n) * (2.0**-149 if rng.random() < 0.5 else 5e-324),
+    "ascending": lambda rng, n: np.arange(n) - rng.integers(0, n),
+    "damaged": lambda rng, n: np.where(rng.random(n) < 0.1, rng.choice([np.nan, np.inf, -np.inf], n), 1.0),
+    "loud block": lambda rng, n: rng.standard_normal(n) * np.where(np.arange(n) < n // 9, 100, 1),
+    "periodic": lambda rng, n: np.where(np.arange(n) % rng.integers(1, 50) == 0, 9.0, rng.random(n)),
+}
 
 
-@pytest.mark.parametrize("k", [1, 7, SMALL // 50, LONG - 1])
+def mixture(rng: np.random.Generator, kinds: list[str], size: int, dtype: torch.dtype) -> Tensor:
+    with np.errstate(over="ignore", under="ignore"):
+        return torch.from_numpy(np.stack([KINDS[kind](rng, size) for kind in kinds])).to(dtype)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=6),
+    st.integers(17, 700),
+    st.sampled_from(DTYPES),
+    st.floats(0, 1),
+)
+@settings(max_examples=800, deadline=None)
+def test_rows_of_all_kinds_together_equal_a_stable_sort(
+    seed: int, kinds: list[str], size: int, dtype: torch.dtype, share: float
+) -> None:
+    x = mixture(np.random.default_rng(seed), kinds, size, dtype)
+    with tiny():
+        # Small k are where the sample is used; 1 and d - 1 are the ends.
+        assert all(same(x, k) for k in {1, 1 + int(share * size / 12), 1 + int(share * (size - 2)), size - 1})
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_long_gaussian_rows_equal_a_stable_sort(k: int, dtype: torch.dtype) -> None:
-    assert same(torch.from_numpy(np.random.default_rng(k).standard_normal((3, LONG))).to(dtype), k)
+def test_long_rows_of_each_kind_equal_a_stable_sort(kind: str, dtype: torch.dtype) -> None:
+    x = mixture(np.random.default_rng(5), ["gaussian", kind, kind], LONG, dtype)
+    assert all(same(x, k) for k in (1, LONG // 100, LONG // 3, LONG - 1))
 
 
+def test_a_row_of_several_pieces_equals_a_stable_sort() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 2 * TOGETHER + 13), dtype=np.float32))
+    assert same(x, x.shape[1] // 100)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20), st.sampled_from(sorted(KINDS)))
+@settings(max_examples=100, deadline=None)
+def test_a_row_alone_and_in_a_batch_has_the_same_result(seed: int, k: int, kind: str) -> None:
+    x = mixture(np.random.default_rng(seed), ["gaussian", kind, "zero", "heavy tails"], 90, torch.float32)
+    with tiny():
+        assert torch.equal(largest(x, k), torch.cat([largest(row[None], k) for row in x]))
+
+
+@pytest.mark.parametrize("shift", [10.0, -10.0])
 @pytest.mark.parametrize("k", [1, 100, LONG // 40, LONG // 2])
-def test_a_sample_that_sees_only_large_entries_does_not_mislead(k: int) -> None:
-    x = torch.rand(1, LONG, generator=torch.Generator().manual_seed(0))
-    x[:, ::STRIDE] += 10
-    assert same(x, k)
-
-
-@pytest.mark.parametrize("k", [1, 100, LONG // 40, LONG // 2])
-def test_a_sample_that_sees_only_small_entries_does_not_mislead(k: int) -> None:
+def test_a_sample_that_sees_only_large_or_only_small_entries_does_not_mislead(k: int, shift: float) -> None:
     x = torch.rand(1, LONG, generator=torch.Generator().manual_seed(0)) + 10
-    x[:, ::STRIDE] -= 10
+    x[:, : LONG // STRIDE * STRIDE].view(1, -1, STRIDE)[:, :, :RUN] += shift
     assert same(x, k)
 
 
@@ -84,7 +136,7 @@ def test_nan_is_larger_than_infinity_whatever_its_sign_and_payload(size: int) ->
 def test_many_nans_in_a_long_row_go_by_lowest_index() -> None:
     x = torch.zeros(1, LONG)
     x[0, 100:] = torch.nan
-    x.view(torch.int32)[0, ::STRIDE] += 5
+    x.view(torch.int32)[0, ::61] += 5
     x[0, :100] = 0
     assert largest(x, 50).tolist() == [list(range(100, 150))]
 
@@ -98,9 +150,17 @@ def test_none_is_a_valid_choice() -> None:
     assert largest(torch.zeros(2, 5), 0).shape == (2, 0)
 
 
-def test_rows_of_a_strided_view_are_read_right() -> None:
+@pytest.mark.parametrize("size", [5, LONG])
+def test_no_rows_are_a_valid_batch(size: int) -> None:
+    assert largest(torch.zeros(0, size), 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("columns", [slice(0, LONG), slice(3, LONG + 3), slice(None, None, 2)])
+def test_rows_of_a_strided_view_are_read_right(columns: slice) -> None:
     wide = torch.from_numpy(np.random.default_rng(3).standard_normal((4, 2 * LONG)))
-    assert torch.equal(largest(wide[::2, ::2], 99), largest(wide[::2, ::2].contiguous(), 99))
+    view = wide[::2, columns]
+    assert not view.is_contiguous()
+    assert same(view, 99)
 
 
 def test_the_input_is_left_as_it_was() -> None:

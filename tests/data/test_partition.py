@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsparse.data import Dataset, load
-from fedsparse.data.partition import Partition, names, options, partition
+from fedsparse.data.holdings import Stored
+from fedsparse.data.overview import histogram
+from fedsparse.data.partition import names, options, partition
 from fedsparse.data.partitions._common import level_up
 from fedsparse.errors import ConfigError, DataError
 
@@ -24,12 +27,12 @@ def _grouped(groups: list[int]) -> Dataset:
     return Dataset("grouped", x, y, x, y, classes=1, groups=np.array(groups))
 
 
-def _everything_once(held: Partition, n: int) -> bool:
+def _everything_once(held: Stored, n: int) -> bool:
     return np.array_equal(np.sort(held.indices), np.arange(n))
 
 
 def test_these_partitions_exist() -> None:
-    assert set(names()) == {*DRAWN, "natural"}
+    assert set(names()) == {*DRAWN, "natural", "bootstrap"}
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -50,11 +53,34 @@ def test_the_seed_decides(name: str) -> None:
     assert not np.array_equal(one, other)
 
 
-def test_indices_and_offsets_are_rows_of_int64() -> None:
+def test_what_a_client_holds_is_in_ascending_order() -> None:
     held = partition("iid", DIGITS, 5, 0)
-    assert held.indices.dtype == held.offsets.dtype == np.int64
     assert held.offsets[0] == 0
     assert all((np.diff(held.examples(i)) > 0).all() for i in range(5))
+    assert held.examples(0).dtype == np.int64
+
+
+def test_a_stored_partition_takes_4_bytes_an_example_and_8_a_client() -> None:
+    n = 200_000
+    data = _grouped(list(range(n)))
+    for name in ("iid", "natural", "quantity", "dirichlet"):
+        _, arrays = partition(name, data, n, 0).parts()
+        assert sum(array.nbytes for array in arrays.values()) == 4 * n + 8 * (n + 1)
+
+
+def test_a_partition_is_made_again_from_its_parts() -> None:
+    held = partition("natural", _grouped([2, 0, 1, 0, 2, 2]), 2, 0, fewer="drop")
+    make, arrays = held.parts()
+    again = pickle.loads(pickle.dumps(make))(**arrays)  # noqa: S301 - our own bytes
+    assert [again.examples(i).tolist() for i in range(2)] == [held.examples(i).tolist() for i in range(2)]
+    assert (again.clients, again.total, again.left_out) == (2, held.total, held.left_out)
+
+
+def test_sizes_can_be_asked_for_some_clients() -> None:
+    held = partition("quantity", DIGITS, 10, 0)
+    assert held.sizes(np.array([7, 2])).tolist() == held.sizes()[[7, 2]].tolist()
+    assert held.largest == held.sizes().max()
+    assert held.total == 1437
 
 
 def test_iid_sizes_differ_by_at_most_one() -> None:
@@ -112,7 +138,7 @@ def test_levelling_takes_from_the_largest() -> None:
 
 
 def test_two_shards_show_a_client_few_labels() -> None:
-    counts = partition("shards", DIGITS, 50, 0).histogram(DIGITS.y, 10)
+    counts = histogram(partition("shards", DIGITS, 50, 0), DIGITS.y, 10)
     assert (counts > 0).sum(axis=1).max() <= 4
     assert (counts > 0).sum(axis=1).mean() < 3
 
@@ -185,13 +211,17 @@ def test_label_partitions_refuse_targets_without_one_label(name: str) -> None:
         partition(name, Dataset("tokens", x, x, x, x, classes=2), 2, 0)
 
 
-def test_an_own_partition_is_a_function_that_names_owners(monkeypatch) -> None:
+def test_an_own_partition_is_a_function_that_names_owners_or_gives_a_partition(monkeypatch) -> None:
     module = types.ModuleType("own_partition")
     module.odd = lambda dataset, *_: np.where(np.arange(len(dataset.x)) % 2, 0, -1)
     module.bad = lambda dataset, clients, _: np.full(len(dataset.x), clients)
     module.short = lambda *_: np.zeros(3)
+    module.shared = lambda dataset, clients, _: Stored(np.array([0, 1, 1, 2]), np.array([0, 2, 4]))
     monkeypatch.setitem(sys.modules, "own_partition", module)
     assert partition("own_partition:odd", DIGITS, 2, 0).left_out == 719
+    assert partition("own_partition:shared", DIGITS, 2, 0).examples(1).tolist() == [1, 2]
+    with pytest.raises(DataError, match="is for 2 clients, and 3 are wanted"):
+        partition("own_partition:shared", DIGITS, 3, 0)
     with pytest.raises(DataError, match="clients are 0 to 1"):
         partition("own_partition:bad", DIGITS, 2, 0)
     with pytest.raises(DataError, match="of shape \\(3,\\)"):
@@ -199,7 +229,7 @@ def test_an_own_partition_is_a_function_that_names_owners(monkeypatch) -> None:
 
 
 def test_a_summary_counts_labels() -> None:
-    held = Partition(np.array([0, 1, 2, 3]), np.array([0, 2, 4]), left_out=1)
+    held = Stored(np.array([0, 1, 2, 3]), np.array([0, 2, 4]), left_out=1)
     numbers = held.summary(np.array([0, 0, 1, 1, 1]), 2)
     assert numbers["clients"] == 2
     assert numbers["left out"] == 1
@@ -208,7 +238,7 @@ def test_a_summary_counts_labels() -> None:
 
 
 def test_a_summary_of_numbers_has_no_labels() -> None:
-    held = Partition(np.array([0, 1]), np.array([0, 2]), left_out=0)
+    held = Stored(np.array([0, 1]), np.array([0, 2]), left_out=0)
     assert "skew" not in held.summary(np.zeros(2, np.float32), 1)
     assert "left out" in held.table(np.zeros(2, np.float32), 1)
 
@@ -227,6 +257,8 @@ def test_a_million_clients_take_seconds() -> None:
     )
     assert partition("dirichlet", data, n, 0).sizes().max() == 1
     assert partition("natural", data, 0, 0).clients == n
+    assert partition("natural", data, n // 2, 0).largest == 2
+    assert partition("iid", data, n, 0).largest == 1
 
 
 def test_options_have_defaults() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedsparse import Result, data, models, simulate
-from fedsparse.cohort.supervised import Examples
+from fedsparse.cohort.examples import Examples
 from fedsparse.compress import TopK
 from fedsparse.data.partition import partition
 from fedsparse.engine.faults import Faults
@@ -32,9 +32,7 @@ def examples() -> Examples:
     found = data.load("digits")
     assert isinstance(found, data.Dataset)
     held = partition("dirichlet", found, CLIENTS, seed=3, alpha=0.3)
-    return Examples(
-        found.x, found.y, found.x_test, found.y_test, held.indices, held.offsets, found.scale, found.shift
-    )
+    return Examples.of(found, held)
 
 
 def run(model: str, **options: Any) -> Result:

@@ -26,6 +26,8 @@ class FakePool:
     DIE, or HANG; False where there is no machine for it any more.
     """
 
+    common = False
+
     def __init__(self, size, act=lambda number, attempt, seat: 1.0, births=lambda seat, n: 0.0):
         self.size, self.now = size, 0.0
         self._act, self._births = act, births
@@ -64,6 +66,10 @@ class FakePool:
             worker.since = self.now
         worker.calls.append((ticket, *sent))
         self.log.append((seat, *sent))
+
+    def share(self, work):
+        for part in work:
+            part()
 
     def kill(self, seat):
         worker = self._workers.pop(seat, None)

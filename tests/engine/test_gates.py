@@ -1,17 +1,18 @@
 """The gates: bytes that are damaged, foreign, late or of another kind are dropped and counted; the round goes on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from fedsparse.engine.calls import TrainReply
-from fedsparse.engine.checks import shape_of
+from fedsparse.engine.checks import finite_rows, shape_of
 from fedsparse.engine.gates import Gates
 from fedsparse.errors import DecodeError, ProtocolError
-from fedsparse.message import Dense, Payload
-from fedsparse.wire import Envelope, encode_message
+from fedsparse.message import Dense, Payload, Sparse
+from fedsparse.wire import Envelope, encode_message, pack
 
 IDS = np.array([3, 5, 8])
 ALL = np.ones(3, dtype=bool)
@@ -33,6 +34,7 @@ def reply(*encoded: bytes, message: dict[str, Payload] = MESSAGE) -> TrainReply:
         shapes=shape_of(message),
         packed={},
         encoded=list(encoded),
+        finite=None,
         payload_bytes=nothing,
         header_bytes=nothing,
         dense_bytes=nothing,
@@ -115,6 +117,29 @@ def test_a_nan_is_told_as_such_and_not_as_a_norm():
     encoded = [encode_message(message, row, cover(sender)) for row, sender in enumerate(IDS.tolist())]
     (gate := gates(1.0)).open(reply(*encoded), IDS, ALL)
     assert set(gate.refused.values()) == {"not finite"}
+
+
+LARGEST = torch.finfo(torch.float32).max
+ROWS = torch.tensor(
+    [[1, 2], [torch.nan, 1], [LARGEST, LARGEST], [torch.inf, -torch.inf], [-torch.inf, 3], [0, 0]]
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_senders_of_finite_numbers_are_found_also_where_their_sum_is_not(dtype: torch.dtype):
+    found = finite_rows({"g": Dense(ROWS.to(dtype)), "h": Dense(torch.zeros(6, 3))})
+    assert found.tolist() == [True, False, True, False, False, True]
+    kept = torch.tensor([[0, 1]] * 6)
+    assert finite_rows({"g": Sparse.of(kept, ROWS.to(dtype), 9)}).equal(found)
+
+
+def test_what_the_worker_found_is_for_each_sender_also_where_messages_are_missing():
+    answer = replace(reply(), encoded=None, packed=pack(MESSAGE), finite=np.array([True, True, False]))
+    gate = gates()
+    message, passed = gate.open(answer, IDS, np.array([False, True, True]))
+    assert passed.tolist() == [False, True, False]
+    assert gate.refused == {8: "not finite"}
+    assert message["g"].dense().tolist() == [[4, 5, 6, 7]]
 
 
 def test_a_message_of_another_kind_by_our_own_worker_is_the_strategys_mistake():

@@ -8,6 +8,7 @@ from server_cases import Pieces, Pulls
 from fedsparse.aggregate import Inbox, Mean, Median, TrimmedMean, get, names
 from fedsparse.compress import QSGD, BlockTopK, Identity, RandK, Sign, TopK
 from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
 from fedsparse.engine.sampling import Full, Weighted
 from fedsparse.errors import ConfigError
 from fedsparse.message import Dense, Payload, Sparse
@@ -82,6 +83,30 @@ def test_clients_without_examples_have_no_weight():
 def test_a_cohort_without_any_example_is_not_divided_by_zero():
     result = simulate(Pieces(lr=1.0), Pulls(sizes=[0] * 6), rounds=1)
     assert result.x.tolist() == pytest.approx([3.5] * 4)
+
+
+def test_a_large_sum_has_the_same_bits_in_one_piece_and_cut_over_clients_columns_and_threads():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(
+        rng.standard_normal((30, 50_021), dtype=np.float32) * 10.0 ** rng.integers(-6, 6, (30, 1))
+    )
+    rows, weights = rows.float(), torch.from_numpy(rng.random(30))
+    expected = torch.zeros(50_021)
+    for row, weight in zip(rows, weights, strict=True):
+        expected += row * weight.float()
+
+    def summed(cuts: list[int], share) -> torch.Tensor:
+        parts = [{"g": Dense(part)} for part in rows.split(cuts)]
+        return Inbox(torch.arange(30), torch.ones(30), weights, parts, Mean(), share=share).mean("g")
+
+    pool, shares = LocalPool(3), []
+    for cuts in ([30], [1] * 30, [7, 23]):
+        assert summed(cuts, lambda work: [part() for part in shares.append(len(work)) or work]).equal(
+            expected
+        )
+        assert summed(cuts, pool.share).equal(expected)
+    pool.close()
+    assert min(shares) > 1
 
 
 # ---- robust rules

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_one_worker_needs_no_thread():
     pool.close()
 
 
+def test_the_calling_thread_is_one_of_the_workers():
+    pool = LocalPool(2)
+    pool.setup(Toy(), {"data": DATA})
+    names = set(run(pool, [("thread", 0.02)] * 20))
+    assert names == {threading.current_thread().name, "fedsparse-worker-1"}
+    pool.close()
+
+
+def test_no_call_waits_behind_a_slow_one():
+    pool = LocalPool(2)
+    pool.setup(Toy(), {"data": DATA})
+    began = time.monotonic()
+    run(pool, [("sleep", 0.5), *[("sleep", 0.05)] * 10])
+    assert time.monotonic() - began < 0.9
+    pool.close()
+
+
 def test_threads_share_the_arrays_and_do_not_copy_them(pool):
     pool.setup(Identity(), {"data": DATA})
     assert run(pool, [0] * 4) == [id(DATA)] * 4
@@ -111,7 +129,7 @@ def test_a_silent_thread_ends_the_run_with_advice():
     pool = LocalPool(2)
     pool.setup(Toy(), {"data": DATA})
     with pytest.raises(WorkerLost, match=r"thread \d is silent past its deadline"):
-        run(pool, [("sleep", 1.0), ("total", 1)], first_deadline=0.2)
+        run(pool, [("sleep_elsewhere", 1.0)] * 8, first_deadline=0.2)
     pool.close()
 
 
@@ -146,7 +164,28 @@ except KeyboardInterrupt:
 def test_an_interrupt_ends_the_run_after_the_running_blocks():
     arguments = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent)]
     done = subprocess.run(arguments, timeout=30, capture_output=True, text=True, check=True)
-    assert done.stdout == "closed 2 False\n"
+    assert done.stdout == "closed 1 False\n"
+
+
+def test_parts_of_the_drivers_work_are_all_done(pool):
+    done = []
+    pool.share([partial(done.append, number) for number in range(20)])
+    assert sorted(done) == list(range(20))
+
+
+def test_parts_of_the_drivers_work_run_side_by_side():
+    pool, barrier = LocalPool(2), threading.Barrier(2)
+    pool.share([partial(barrier.wait, 5)] * 2)
+    pool.close()
+
+
+def test_an_exception_in_a_part_of_the_drivers_work_is_the_drivers(pool):
+    def bad():
+        raise ValueError("columns")
+
+    with pytest.raises(ValueError, match="columns"):
+        pool.share([lambda: None, bad, lambda: None])
+    pool.share([lambda: None] * 3)
 
 
 def test_a_second_close_does_nothing(pool):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from fedsparse import data, models, simulate
-from fedsparse.cohort.supervised import Examples, SupervisedWorkload
+from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data.partition import partition
 from fedsparse.protocol import Context, Forward, State
 from fedsparse.strategies.fedavg import FedAvg
@@ -16,9 +17,7 @@ def digits() -> Examples:
     found = data.load("digits")
     assert isinstance(found, data.Dataset)
     held = partition("iid", found, 5, seed=0)
-    return Examples(
-        found.x, found.y, found.x_test, found.y_test, held.indices, held.offsets, found.scale, found.shift
-    )
+    return Examples.of(found, held)
 
 
 @dataclass(frozen=True)

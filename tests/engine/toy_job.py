@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,13 @@ class Toiler:
     def sleep(self, shared, seconds):
         time.sleep(seconds)
         return seconds
+
+    def sleep_elsewhere(self, shared, seconds):
+        time.sleep(0.05 if threading.current_thread() is threading.main_thread() else seconds)
+
+    def thread(self, shared, seconds):
+        time.sleep(seconds)
+        return threading.current_thread().name
 
     def die_once(self, shared, block):
         if self._first(f"die-{block}"):

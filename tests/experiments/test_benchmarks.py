@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(name: str) -> str:
+def run(name: str, argument: str = "1") -> str:
     script = ROOT / "experiments" / "benchmarks" / name
     done = subprocess.run(
-        [sys.executable, script, "1"], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, script, argument], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -22,6 +22,14 @@ def run(name: str) -> str:
 def test_the_codec_benchmark_shows_every_step() -> None:
     shown = run("codec.py")
     assert all(step in shown for step in ("top-k selection", "encode", "decode", "longest message 50,"))
+    shapes = ("single, d=1e5", "block of 100, d=1e5", "single, d=1e6", "block of 10, d=1e6", "single, d=1e7")
+    assert all(shape in shown for shape in shapes)
+    assert "encode and decode, of top-k" in shown
+
+
+@pytest.mark.slow
+def test_the_codec_benchmark_says_what_a_pass_of_abs_is() -> None:
+    assert "np.abs(row, out=buffer)" in run("codec.py", "--help")
 
 
 @pytest.mark.ray

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fedsparse.archive import read, write
-from fedsparse.engine import slab as slab_module
+from fedsparse.engine import slab_file, slab_memory
 from fedsparse.engine.slab import SlabView, StateSpec
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ProtocolError, ResourceError
@@ -24,8 +24,16 @@ SPECS = (StateSpec("c", (3,), "float32"), StateSpec("n", (), "int64"))
 FIRST = {"c": np.zeros(3, "float32"), "n": np.array(0)}
 
 
+@pytest.fixture(params=["files", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SlotStore]:
+    made = SlotStore(tmp_path / "state" if request.param == "files" else None, SPECS, 4, FIRST)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SlotStore]:
+def filed(tmp_path: Path) -> Iterator[SlotStore]:
+    """A store whose rows are in files."""
     made = SlotStore(tmp_path / "state", SPECS, 4, FIRST)
     yield made
     made.close()
@@ -44,19 +52,19 @@ def test_a_client_that_never_took_part_has_no_slot(store: SlotStore) -> None:
     assert store.seen(ids(3)).tolist() == [False]
 
 
-def test_a_committed_row_is_the_clients_row(store: SlotStore, tmp_path: Path) -> None:
+def test_a_committed_row_is_the_clients_row(store: SlotStore) -> None:
     new = store.reserve(2)
-    SlabView(tmp_path / "state", SPECS, FIRST).scatter(new, rows_of(7, 8))
+    SlabView(store.door, SPECS, FIRST).scatter(new, rows_of(7, 8))
     store.commit(ids(30, 10), new)
     assert store.rows(ids(10, 20, 30))["n"].tolist() == [8, 0, 7]
     assert store.seen(ids(10, 20)).tolist() == [True, False]
     assert store.known().tolist() == [10, 30]
 
 
-def test_an_uncommitted_row_is_not_seen(store: SlotStore, tmp_path: Path) -> None:
+def test_an_uncommitted_row_is_not_seen(store: SlotStore) -> None:
     store.write(ids(1), rows_of(5))
     new = store.reserve(1)
-    SlabView(tmp_path / "state", SPECS, FIRST).scatter(new, rows_of(6))
+    SlabView(store.door, SPECS, FIRST).scatter(new, rows_of(6))
     assert store.rows(ids(1))["n"].tolist() == [5]
 
 
@@ -176,32 +184,47 @@ def no_space(*_: object) -> None:
 
 
 def test_no_room_for_rows_is_said_by_the_driver_with_path_need_and_room(
-    store: SlotStore, monkeypatch: pytest.MonkeyPatch
+    filed: SlotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(slab_module.os, "posix_fallocate", no_space)
+        patch.setattr(slab_file.os, "posix_fallocate", no_space)
         with pytest.raises(
             ResourceError, match=r"c\.slab: cannot write: No space .* 24 bytes needed, \d+ bytes free"
         ):
+            filed.reserve(2)
+    assert filed.reserve(2).tolist() == [0, 1]
+
+
+def test_free_slots_need_no_room(filed: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    filed.release(filed.reserve(2))
+    monkeypatch.setattr(slab_file.os, "posix_fallocate", no_space)
+    assert len(filed.reserve(2)) == 2
+
+
+def test_no_room_to_grow_is_a_resource_error(filed: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slab_file.os, "ftruncate", no_space)
+    with pytest.raises(ResourceError, match="cannot write: No space"):
+        filed.reserve(5)
+
+
+def test_slots_that_were_handed_out_have_their_space(filed: SlotStore) -> None:
+    filed.reserve(3)
+    assert all(file.stat().st_blocks > 0 for file in filed.folder.iterdir())
+
+
+def test_no_memory_for_rows_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    store = SlotStore(None, SPECS, 4, FIRST)
+    with monkeypatch.context() as patch:
+        patch.setattr(slab_memory.mmap, "mmap", no_memory)
+        with pytest.raises(
+            ResourceError, match=r"'c': no memory for 24 bytes more: Cannot allocate .*state_dir"
+        ):
             store.reserve(2)
     assert store.reserve(2).tolist() == [0, 1]
-
-
-def test_free_slots_need_no_room(store: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.release(store.reserve(2))
-    monkeypatch.setattr(slab_module.os, "posix_fallocate", no_space)
-    assert len(store.reserve(2)) == 2
-
-
-def test_no_room_to_grow_is_a_resource_error(store: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slab_module.os, "ftruncate", no_space)
-    with pytest.raises(ResourceError, match="cannot write: No space"):
-        store.reserve(5)
-
-
-def test_slots_that_were_handed_out_have_their_space(store: SlotStore) -> None:
-    store.reserve(3)
-    assert all(file.stat().st_blocks > 0 for file in store.folder.iterdir())
+    store.close()
 
 
 def test_files_that_cannot_be_made_are_a_resource_error(tmp_path: Path) -> None:
@@ -213,10 +236,10 @@ def test_files_that_cannot_be_made_are_a_resource_error(tmp_path: Path) -> None:
 # ---- the end
 
 
-def test_close_removes_everything_and_twice_does_no_harm(store: SlotStore) -> None:
-    store.close()
-    store.close()
-    assert not store.folder.exists()
+def test_close_removes_everything_and_twice_does_no_harm(filed: SlotStore) -> None:
+    filed.close()
+    filed.close()
+    assert not filed.folder.exists()
 
 
 def test_a_forgotten_store_removes_its_files(tmp_path: Path) -> None:
@@ -238,14 +261,14 @@ raise SystemExit(3)
     assert not (tmp_path / "state").exists()
 
 
-def test_a_forked_child_does_not_remove_the_files(store: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_does_not_remove_the_files(filed: SlotStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("fedsparse.engine.slots.os.getpid", lambda: -1)
-        store.close()
-    assert store.folder.exists()
-    for file in store.folder.iterdir():
+        filed.close()
+    assert filed.folder.exists()
+    for file in filed.folder.iterdir():
         file.unlink()
-    store.folder.rmdir()
+    filed.folder.rmdir()
 
 
 # ---- any history
@@ -254,15 +277,15 @@ def test_a_forked_child_does_not_remove_the_files(store: SlotStore, monkeypatch:
 class Lives(RuleBasedStateMachine):
     """Every used slot is in one place, and a client's row is the last one that was committed."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(in_files=st.booleans())
+    def start(self, in_files: bool) -> None:
         import tempfile
 
         self.base = tempfile.TemporaryDirectory()
-        self.store = SlotStore(Path(self.base.name) / "state", SPECS, 1, FIRST)
+        self.store = SlotStore(Path(self.base.name) / "state" if in_files else None, SPECS, 1, FIRST)
         self.model: dict[int, int] = {}
         self.open: list[int] = []
-        self.worker = SlabView(self.store.folder, SPECS, FIRST)
+        self.worker = SlabView(self.store.door, SPECS, FIRST)
         self.stamp = 0
 
     @rule(count=st.integers(0, 4))
@@ -307,7 +330,13 @@ class Lives(RuleBasedStateMachine):
     def every_slot_is_in_one_place(self) -> None:
         store = self.store
         set_aside = [slot for slots in store._quarantine.values() for slot in slots]
-        places = [*store._index.values(), *store._free, *store._reserved, *store._replaced, *set_aside]
+        places = [
+            *store._index.items()[1].tolist(),
+            *store._free,
+            *store._reserved,
+            *store._replaced,
+            *set_aside,
+        ]
         assert sorted(places) == list(range(store._used))
 
     def teardown(self) -> None:

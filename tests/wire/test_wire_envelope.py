@@ -19,7 +19,9 @@ from fedsparse.wire import (
     Limits,
     check_envelope,
     decode_message,
+    decode_messages,
     encode_message,
+    encode_messages,
     message_nbytes,
 )
 from fedsparse.wire.envelope import seal
@@ -170,3 +172,31 @@ def test_names_must_have_1_to_255_bytes(name):
 def test_lengths_need_payloads_with_equally_many_rows(payloads):
     with pytest.raises(ProtocolError, match="rows"):
         message_nbytes(payloads)
+
+
+ENVELOPES = [dataclasses.replace(HERE, sender=sender) for sender in (5, 7)]
+
+
+def test_messages_are_the_same_bytes_together_and_one_by_one():
+    alone = [encode_message(message(), row, envelope) for row, envelope in enumerate(ENVELOPES)]
+    assert encode_messages(message(), ENVELOPES) == alone
+
+
+def test_as_many_envelopes_as_rows_are_needed():
+    with pytest.raises(ValueError, match="zip"):
+        encode_messages(message(), ENVELOPES[:1])
+
+
+def test_messages_of_several_kinds_are_decoded_together_as_one_by_one():
+    many = [encode_message({name: COLLECTION[name]}, row, HERE) for name in COLLECTION for row in (0, 1)]
+    many += [encode_message(message(), 0, HERE), seal(HERE, b"")]
+    for data, found in zip(many, decode_messages(many, LIMITS), strict=True):
+        envelope, decoded = decode_message(data, LIMITS)
+        assert isinstance(found, tuple)
+        assert found[0] == envelope
+        assert list(found[1]) == list(decoded)
+        assert all(same_bits(found[1][name], decoded[name]) for name in decoded)
+
+
+def test_no_messages_are_decoded_to_none():
+    assert decode_messages([], LIMITS) == []

@@ -12,13 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire_cases import COLLECTION, LIMITS
+from wire_cases import COLLECTION, LIMITS, Maker
 
 from fedsparse.errors import DecodeError
 from fedsparse.message import Payload, Sparse
-from fedsparse.wire import Limits, bits, decode_message, decode_payload
+from fedsparse.wire import Limits, bits, decode_message, decode_messages, decode_payload, encode_messages
 from fedsparse.wire.envelope import Envelope, encode_message, seal
 from fedsparse.wire.payload import head
+from fedsparse.wire.reader import attempt
 
 TIGHT = Limits(max_size=100_000, max_bytes=1 << 20)
 F32, F64 = torch.float32, torch.float64
@@ -100,6 +101,53 @@ def test_mutated_messages_with_a_checksum_that_fits_raise_at_most_decode_error()
         except DecodeError:
             continue
         assert all(isinstance(payload, Payload) for payload in message.values())
+
+
+def outcome(found: object) -> object:
+    """What a decoder found, to compare: the bytes of what it read, or what was wrong with them."""
+    return str(found) if isinstance(found, DecodeError) else [(n, p.encode(0)) for n, p in found[1].items()]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_messages_among_others_have_the_outcome_that_they_have_alone(seed):
+    rng = np.random.default_rng(seed)
+    payload = Maker(rng, F32).sparse(5000, [40] * 60)
+    many = [
+        seal(Envelope(1, 2, 3, 4), body[40:] if rng.random() < 0.7 else mutate(rng, body[40:]))
+        for body in encode_messages({"a": payload}, [Envelope(1, 2, 3, 4)] * payload.rows)
+    ]
+    together = decode_messages(many, TIGHT)
+    assert 0 < sum(isinstance(found, DecodeError) for found in together) < len(many)
+    for data, found in zip(many, together, strict=True):
+        assert outcome(found) == outcome(attempt(decode_message, data, TIGHT))
+
+
+def test_one_message_with_wrong_quotients_spoils_no_other_of_its_shape():
+    rows = [
+        bytearray(row) for row in Maker(np.random.default_rng(0), F32).sparse(5000, [40] * 9).encode_rows()
+    ]
+    rows[3][-1] = 0
+    rows[5][-2] ^= 0xFF
+    messages = [seal(Envelope(1, 2, 3, 4), b"\x01a" + bits.varint(len(row)) + row) for row in rows]
+    found = decode_messages(messages, TIGHT)
+    assert [at for at, one in enumerate(found) if isinstance(one, DecodeError)] == [3, 5]
+    assert str(found[3]).startswith("a: quotients: ")
+
+
+def test_an_index_too_many_in_one_message_does_not_make_up_for_one_too_few_in_the_next():
+    rows = Maker(np.random.default_rng(0), F32).sparse(5000, [40] * 9).encode_rows()
+    more, less = map(bytearray, [row for row in rows if row[-1] < 0x80 and row[-3]][:2])
+    more[-1] |= 0x80
+    less[-3] &= less[-3] - 1
+    messages = [seal(Envelope(1, 2, 3, 4), b"\x01a" + bits.varint(len(row)) + row) for row in (more, less)]
+    assert all(isinstance(one, DecodeError) for one in decode_messages(messages, TIGHT))
+
+
+def test_a_quotient_that_leads_beyond_the_size_is_refused_however_large_that_is():
+    size = 2**62
+    data = head(2, F32) + numbers(size, 1) + bytes((2 + 62,)) + ONE + bytes(8) + b"\x10"
+    with pytest.raises(DecodeError, match="outside the 4611686018427387904 coordinates"):
+        decode_payload(data, Limits(size, 100))
 
 
 def numbers(*values: int) -> bytes:

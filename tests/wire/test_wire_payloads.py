@@ -208,3 +208,59 @@ def test_what_does_not_fit_together_is_refused_with_its_name(make, text):
 def test_a_class_number_is_given_once_and_lies_within_four_bits(code):
     with pytest.raises(ProtocolError, match="free are"):
         type("Mine", (Payload,), {}, code=code)
+
+
+def bits_of(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous().view(torch.int32 if x.dtype == F32 else torch.int64)
+
+
+def draw_x(payload: Payload, random, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+    shape = payload.dense().shape
+    entries = random.choices([0.0, -0.0, 1.5, -2e-30, 1e30, torch.inf, torch.nan], k=shape.numel())
+    return torch.tensor(entries, dtype=dtype or payload.dtype).reshape(shape)
+
+
+@settings(max_examples=300, deadline=None)
+@given(payloads(), st.randoms(use_true_random=False))
+def test_adding_and_taking_off_are_those_of_the_dense_rows_to_the_bit(payload, random):
+    x = draw_x(payload, random)
+    before = x.clone()
+    assert torch.equal(bits_of(payload.added_to(x)), bits_of(x + payload.dense()))
+    assert torch.equal(bits_of(x), bits_of(before))
+    assert torch.equal(bits_of(payload.left_of(x.clone())), bits_of(before - payload.dense()))
+
+
+ZEROS = torch.tensor([[0.0, -0.0, 0.0, -0.0, -0.0, 0.0]])
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0])
+def test_signed_zeros_are_added_as_ever(value):
+    payload = Sparse.of(torch.tensor([[0, 1, 4]]), torch.full((1, 3), value), 6)
+    assert torch.equal(bits_of(payload.added_to(ZEROS)), bits_of(ZEROS + payload.dense()))
+    assert torch.equal(bits_of(payload.left_of(ZEROS.clone())), bits_of(ZEROS - payload.dense()))
+
+
+@pytest.mark.parametrize("name", ["sparse fp32 torch.float32", "seeded fp32 torch.float32"])
+def test_rows_of_another_dtype_or_shape_or_order_are_added_as_ever(name):
+    payload = COLLECTION[name]
+    for x in (
+        torch.ones(2, payload.size, dtype=torch.float64),
+        torch.ones(1, payload.size),
+        torch.arange(2.0 * payload.size).reshape(payload.size, 2).T,
+    ):
+        assert torch.equal(payload.added_to(x), x + payload.dense())
+        assert torch.equal(payload.left_of(x.clone()), x - payload.dense())
+
+
+@pytest.mark.parametrize("make", [Dense, lambda v: Sparse.of(torch.arange(4).expand(2, 4), v, 4)])
+def test_taking_off_a_payload_that_shares_the_memory_leaves_the_payload_alone(make):
+    x = torch.arange(8.0).reshape(2, 4)
+    payload = make(x)
+    assert payload.left_of(x).count_nonzero() == 0
+    assert torch.equal(payload.dense(), torch.arange(8.0).reshape(2, 4))
+
+
+def test_taking_off_a_sparse_payload_takes_no_memory():
+    payload = Sparse.of(torch.tensor([[1]]), torch.ones(1, 1), 4)
+    x = torch.ones(1, 4)
+    assert payload.left_of(x).data_ptr() == x.data_ptr()

@@ -8,8 +8,20 @@ import torch
 from hypothesis import given, settings
 from wire_cases import COLLECTION, DTYPES, LIMITS, Maker, payloads, same_bits
 
-from fedsparse.message import Dense, Exponents, Payload, PerEdge, Quantized, SeededSparse, Sparse, round_to
-from fedsparse.wire import decode_payload
+from fedsparse.message import (
+    Dense,
+    Exponents,
+    Payload,
+    PerEdge,
+    Quantized,
+    SeededSparse,
+    Sparse,
+    concatenate,
+    round_to,
+)
+from fedsparse.wire import decode_payload, support
+from fedsparse.wire.payload import decode_rows
+from fedsparse.wire.reader import Reader
 
 
 def decode_all(payload: Payload) -> list[Payload]:
@@ -119,3 +131,27 @@ def test_quantized_takes_the_shorter_of_both_codings():
 def test_a_seed_takes_the_place_of_the_indices():
     payload = SeededSparse(torch.tensor([-5]), torch.ones(1, 100), 10_000)
     assert payload.nbytes().item() == 2 + 2 + 1 + 8 + 400
+
+
+@settings(max_examples=300, deadline=None)
+@given(payloads())
+def test_rows_are_the_same_bytes_together_and_one_by_one(payload):
+    assert payload.encode_rows() == [payload.encode(row) for row in range(payload.rows)]
+
+
+def test_rows_of_many_lengths_and_codings_are_the_same_bytes_together_and_one_by_one():
+    counts = [0, 1, 5, 5, 40, 40, 40, 1000, 1, 900, 0, 5]
+    payload = Maker(np.random.default_rng(3), torch.float32).sparse(1000, counts)
+    rows = payload.encode_rows()
+    assert len({data[5] for data in rows if data[4] != 0}) > 2  # several codings
+    assert rows == [payload.select(slice(row, row + 1)).encode(0) for row in range(len(counts))]
+    assert [len(data) for data in rows] == payload.nbytes().tolist()
+
+
+def test_rows_are_coded_in_pieces_without_a_difference(monkeypatch):
+    payload = Maker(np.random.default_rng(3), torch.float32).sparse(3000, [40] * 9 + [7] * 4)
+    rows = payload.encode_rows()
+    monkeypatch.setattr(support, "TOGETHER", 100)
+    assert payload.encode_rows() == rows
+    decoded = decode_rows([Reader(row, LIMITS) for row in rows])
+    assert same_bits(concatenate(decoded), payload)

@@ -34,8 +34,15 @@ def require_clients(dataset: Dataset, clients: int, each: int = 1) -> None:
         )
 
 
-def labels_of(dataset: Dataset, partition: str) -> NDArray[np.int64]:
+def labels_of(
+    dataset: Dataset, partition: str, instead: str = "use iid, quantity or natural"
+) -> NDArray[np.int64]:
     """One label for each example.
+
+    Args:
+        dataset: what is divided.
+        partition: who asks.
+        instead: what to do where there are none.
 
     Raises:
         DataError: the targets are numbers, or one for every token.
@@ -44,7 +51,7 @@ def labels_of(dataset: Dataset, partition: str) -> NDArray[np.int64]:
     if y.ndim != 1 or y.dtype != np.int64:
         raise DataError(
             f"partition {partition!r} needs one label for each example, and data set {dataset.name!r} "
-            f"has targets {y.dtype} of shape {y.shape}; use iid, quantity or natural"
+            f"has targets {y.dtype} of shape {y.shape}; {instead}"
         )
     return y.astype(np.int64)
 

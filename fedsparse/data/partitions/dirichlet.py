@@ -4,7 +4,8 @@ For each class the shares of the clients are drawn from Dir(alpha, ..., alpha): 
 few clients, a large one to all alike. Clients differ in their labels and in how much they hold.
 
 Source: M. Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", ICML 2019. (T.
-Hsu et al., arXiv:1909.06335, draw labels per client instead and give all clients equally many examples.)
+Hsu et al., arXiv:1909.06335, draw labels per client instead and give all clients equally many examples: see
+``bootstrap``.)
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from fedsparse.data.dataset import Dataset
 from fedsparse.data.partitions._common import labels_of, level_up, require_clients, rng_of
 from fedsparse.data.split import apportion
 
-__all__ = ["owners"]
+__all__ = ["divide"]
 
 
-def owners(
+def divide(
     dataset: Dataset, clients: int, seed: int, *, alpha: float = 0.3, minimum: int = 1
 ) -> NDArray[np.int64]:
     """Divide each class by its own draw of shares.

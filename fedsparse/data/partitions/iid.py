@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.partitions._common import require_clients, rng_of
 
-__all__ = ["owners"]
+__all__ = ["divide"]
 
 
-def owners(dataset: Dataset, clients: int, seed: int) -> NDArray[np.int64]:
+def divide(dataset: Dataset, clients: int, seed: int) -> NDArray[np.int64]:
     """Deal the shuffled examples to the clients in turn."""
     require_clients(dataset, clients)
     owner = np.empty(len(dataset.x), dtype=np.int64)

@@ -10,10 +10,10 @@ from fedsparse.data.dataset import Dataset
 from fedsparse.data.partitions._common import rng_of
 from fedsparse.errors import DataError
 
-__all__ = ["owners"]
+__all__ = ["divide"]
 
 
-def owners(dataset: Dataset, clients: int, seed: int, *, fewer: str = "merge") -> NDArray[np.int64]:
+def divide(dataset: Dataset, clients: int, seed: int, *, fewer: str = "merge") -> NDArray[np.int64]:
     """Give each natural client's examples to a client.
 
     Args:

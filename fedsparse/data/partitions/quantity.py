@@ -14,10 +14,10 @@ from fedsparse.data.dataset import Dataset
 from fedsparse.data.partitions._common import level_up, require_clients, rng_of
 from fedsparse.data.split import apportion
 
-__all__ = ["owners"]
+__all__ = ["divide"]
 
 
-def owners(
+def divide(
     dataset: Dataset, clients: int, seed: int, *, alpha: float = 0.5, minimum: int = 1
 ) -> NDArray[np.int64]:
     """Sizes in proportion to one draw from Dir(alpha, ..., alpha).

@@ -13,10 +13,10 @@ from fedsparse.data.checks import whole
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.partitions._common import labels_of, require_clients, rng_of
 
-__all__ = ["owners"]
+__all__ = ["divide"]
 
 
-def owners(dataset: Dataset, clients: int, seed: int, *, per_client: int = 2) -> NDArray[np.int64]:
+def divide(dataset: Dataset, clients: int, seed: int, *, per_client: int = 2) -> NDArray[np.int64]:
     """Sort by label, cut into ``clients * per_client`` shards, equal but for one example, and deal them.
 
     Args:

@@ -1,0 +1,217 @@
+"""Where a round's wall time goes: milliseconds a round and part, and the thread that spends them.
+
+    python experiments/benchmarks/profile_round.py [workload] [workers] [rounds] [engine]
+
+Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w4 (SCAFCOM, top-k 1 %, on w1's model),
+tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic). Engines: local, ray.
+
+Each part is a function of fedsparse with a clock around it, less the parts that it calls: the rows of a thread add up
+to the time it was busy. Medians over rounds, after some that warm up. With Ray only the driver is seen.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedsparse import models
+from fedsparse.cohort.examples import Examples
+from fedsparse.data.holdings import Stored
+from fedsparse.engine.pool import Pool
+from fedsparse.protocol import Strategy
+from fedsparse.simulation import simulate
+from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.scafcom import Scafcom
+
+WARM_UP = 3
+
+PARTS = {
+    "round": ("engine.server:Server.round", "fedsparse.records:plain"),
+    "draw the cohort": ("engine.server:Server._draw", "engine.server:Server._exchange"),
+    "say, and what it costs": ("engine.server:Server._say", "engine.server:Server._listen"),
+    "traffic and clock": (
+        "engine.downlink:Downlink.cost",
+        "engine.traffic:Traffic.deliver",
+        "engine.traffic:Traffic.book",
+        "engine.traffic:Traffic.pass_time",
+        "engine.traffic:Cost.of",
+    ),
+    "hand out": ("engine.dispatch:Dispatcher.run", "engine.dispatch:Dispatcher._hand_out"),
+    "wait": ("engine.local:LocalPool.wait", "engine.ray_pool:RayPool.wait"),
+    "slots": (
+        "engine.slots:SlotStore.reserve",
+        "engine.slots:SlotStore.slots_of",
+        "engine.blocks:Blocks.commit",
+    ),
+    "block": ("engine.block:BlockRunner.__call__",),
+    "read rows": ("engine.slab:SlabView.gather",),
+    "write rows": ("engine.slab:SlabView.scatter",),
+    "task": ("cohort.supervised:SupervisedWorkload.task",),
+    "local training": ("cohort.task:ClientTask.sgd",),
+    "strategy, clients": (
+        "strategies.fedavg:FedAvg.client_update",
+        "strategies.scafcom:Scafcom.client_update",
+    ),
+    "select": ("compress.topk:TopK.compress",),
+    "byte counts": ("wire.envelope:message_nbytes",),
+    "gates": ("engine.server:Server._open",),
+    "tally": ("engine.tally:Tally.count", "engine.tally:Tally.classes"),
+    "server step": ("engine.server:Server._step",),
+    "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum"),
+}
+"""The functions of each part; where a module imported one by name, it is marked there."""
+
+
+@dataclass
+class Clock:
+    """Exclusive time of each part, by round and kind of thread."""
+
+    spent: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    total: list[float] = field(default_factory=list)
+    now: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    _own: threading.local = field(default_factory=threading.local)
+
+    def mark(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with a clock around it."""
+
+        @wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            inner, self._own.inner = getattr(self._own, "inner", 0.0), 0.0
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                taken = time.perf_counter() - began
+                main = threading.current_thread() is threading.main_thread()
+                self.now["driver" if main else "workers", part] += taken - self._own.inner
+                self._own.inner = inner + taken
+
+        return timed
+
+    def lap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function whose calls are the rounds."""
+
+        @wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            self.now.clear()
+            began = time.perf_counter()
+            result = function(*arguments, **named)
+            self.total.append(time.perf_counter() - began)
+            for key in self.now.keys() | self.spent.keys():
+                earlier = self.spent[key]
+                earlier.extend([0.0] * (len(self.total) - 1 - len(earlier)))
+                earlier.append(self.now.get(key, 0.0))
+            return result
+
+        return timed
+
+
+def watch(clock: Clock) -> None:
+    """Puts the clocks around every part."""
+    for part, functions in PARTS.items():
+        for name in functions:
+            place, _, path = name.removeprefix("fedsparse.").partition(":")
+            owner: Any = importlib.import_module(f"fedsparse.{place}")
+            *outer, last = path.split(".")
+            for step in outer:
+                owner = getattr(owner, step)
+            plain = vars(owner)[last]
+            function = plain.__func__ if isinstance(plain, staticmethod) else plain
+            timed: Any = clock.mark(part, function)
+            if name == "engine.server:Server.round":
+                timed = clock.lap(timed)
+            if outer:
+                setattr(owner, last, staticmethod(timed) if isinstance(plain, staticmethod) else timed)
+            else:
+                _replace_everywhere(function, timed, last)
+
+
+def _replace_everywhere(function: Any, timed: Any, name: str) -> None:
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("fedsparse") and vars(module).get(name) is function:
+            setattr(module, name, timed)
+
+
+def examples(clients: int, inputs: tuple[int, ...]) -> Examples:
+    """Random examples, 60 of each client."""
+    generator, count = np.random.default_rng(0), 60 * clients
+    x = generator.random((count, *inputs), dtype=np.float32)
+    y = generator.integers(0, 10, count)
+    held = Stored(np.arange(count), np.arange(0, count + 1, 60))
+    return Examples(x, y, x[:10], y[:10], held)
+
+
+def mlp(inputs: int, hidden: int) -> nn.Module:
+    """Three dense layers."""
+    return models.build("mlp", (inputs,), 10, 0, hidden=(hidden, hidden))
+
+
+def workload(name: str) -> dict[str, Any]:
+    """Arguments of :func:`fedsparse.simulation.simulate`."""
+    fedavg: Strategy = FedAvg(lr=0.05, steps=3)
+    if name == "w2":
+        cnn = models.build("cnn", (28, 28, 1), 10, 0)
+        return {"strategy": fedavg, "examples": examples(1000, (1, 28, 28)), "model": cnn, "cohort": 10}
+    if name == "tiny":
+        return {"strategy": fedavg, "examples": examples(1000, (16,)), "model": mlp(16, 8), "cohort": 50}
+    strategy = {"w1": fedavg, "w4": Scafcom(lr=0.05, steps=3)}[name]
+    return {"strategy": strategy, "examples": examples(1000, (784,)), "model": mlp(784, 200), "cohort": 50}
+
+
+def pool(engine: str, workers: int) -> Pool:
+    """The workers."""
+    if engine == "local":
+        from fedsparse.engine.local import LocalPool
+
+        return LocalPool(workers)
+    from fedsparse.engine.ray_pool import RayPool
+
+    return RayPool(workers, store=1 << 30, preload=("fedsparse.engine.block", "fedsparse.simulation"))
+
+
+def main() -> None:
+    """Prints the table."""
+    given = dict(enumerate(sys.argv[1:]))
+    name, workers, rounds = given.get(0, "w1"), int(given.get(1, "2")), int(given.get(2, "30"))
+    clock = Clock()
+    watch(clock)
+    torch.set_num_threads(1)
+    running = pool(given.get(3, "local"), workers)
+    try:
+        simulate(
+            **workload(name), batch=20, rounds=rounds + WARM_UP + 1, pool=running, evaluate_every=1 << 30
+        )
+    finally:
+        running.close()
+    laps = slice(WARM_UP, -1)  # the last round is evaluated
+    print(f"{name}, {workers} workers, {rounds} rounds: {_ms(clock.total[laps])} ms a round", _load())
+    for thread in ("driver", "workers"):
+        rows = {part: _ms(spent[laps]) for (who, part), spent in clock.spent.items() if who == thread}
+        print(f"  {thread}, busy {sum(rows.values()):.2f} ms")
+        for part in sorted(rows, key=list(PARTS).index):
+            print(f"    {part:24} {rows[part]:8.2f}")
+
+
+def _ms(seconds: list[float]) -> float:
+    return round(statistics.median(seconds) * 1e3, 2)
+
+
+def _load() -> str:
+    with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123 - not a file that is kept
+        return f"(load {file.read().split()[0]})"
+
+
+if __name__ == "__main__":
+    main()

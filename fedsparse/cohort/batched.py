@@ -1,0 +1,240 @@
+"""A model in batched form: its program, and what is known about its layers."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedsparse.cohort.layers.base import Dense, Pass
+from fedsparse.cohort.layers.dropout import KeyedDropout
+from fedsparse.cohort.program import Program
+from fedsparse.cohort.steady import steady
+from fedsparse.cohort.tracing import as_one, traced
+from fedsparse.protocol import Layout, Start
+
+__all__ = ["Batched", "Linear", "layouts"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer that is used once.
+
+    Attributes:
+        name: of the layer.
+        shape: of its weights, ``(m, n)``.
+        biased: whether it has a bias.
+        positions: its rows for each example: more than one in sequences.
+        leading: its input is the model's own, but for the shape.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    biased: bool
+    positions: int
+    leading: bool
+
+
+def layouts(module: nn.Module) -> tuple[Layout, Layout]:
+    """The layouts of a module's trainable parameters and of its floating-point buffers (BatchNorm statistics)."""
+    parameters = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
+    prunable = frozenset(
+        f"{prefix}.weight" if prefix else "weight"
+        for prefix, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    )
+    buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
+    return Layout.of(parameters, prunable), Layout.of(buffers)
+
+
+_CPU = torch.device("cpu")
+
+
+class Batched:
+    """A module for many clients at once.
+
+    Args:
+        module: with its initial weights; left alone.
+        examples: a few inputs ``[n, ...]``, ready for the module; to see what it does with them.
+        device: where clients train.
+
+    Attributes:
+        start: its initial parameters and statistics.
+        layout: its trainable parameters.
+        buffer_layout: its statistics.
+        program: the steps.
+        linear: linear layers that are trainable and used once.
+        notes: what goes through one client after the other, a line for people each.
+    """
+
+    def __init__(self, module: nn.Module, examples: Tensor, device: torch.device = _CPU) -> None:
+        module, examples = copy.deepcopy(module), examples.to(device)
+        steady(module)
+        self.layout, self.buffer_layout = layouts(module)
+        self._fixed = {
+            name: p.detach()[None].to(device) for name, p in module.named_parameters() if not p.requires_grad
+        }
+        self._random = any(isinstance(m, KeyedDropout) and m.p for m in module.modules())
+        named = dict(module.named_parameters()) | dict(module.named_buffers())
+        x, stats = (
+            torch.cat([*(named[f.name].detach().flatten() for f in part), torch.zeros(0)])
+            for part in (self.layout, self.buffer_layout)
+        )
+        self.start = Start(x.cpu(), self.layout, stats.cpu(), self.buffer_layout)
+        self._x, self._stats = x.to(device), stats.to(device)
+        module.to(device)
+        self._norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.program = self._proven(module, traced(module), examples)
+        self.notes = [f"model: clients go one at a time through {what}" for what in self.program.alone]
+        self.linear = self._find_linear(examples)
+
+    def run(
+        self,
+        values: Mapping[str, Tensor],
+        inputs: Tensor,
+        counts: Tensor,
+        keys: Sequence[int] | None,
+        dense: Mapping[str, Dense] | None = None,
+    ) -> Tensor:
+        """Outputs ``[C, B, ...]``, differentiable in ``values``.
+
+        Args:
+            values: parameters and statistics ``[C, *shape]``; statistics advance in place in training mode.
+            inputs: ``[C, B, ...]``.
+            counts: real rows ``[C]``.
+            keys: seeds of each client's dropout; ``None`` is evaluation mode.
+            dense: linear layers in another form, by name.
+        """
+        run = self._pass(values, len(inputs), counts.tolist(), keys, dense or {})
+        return run.apart(self.program(run, inputs.flatten(0, 1)))
+
+    def _pass(
+        self,
+        values: Mapping[str, Tensor],
+        clients: int,
+        counts: list[int],
+        keys: Sequence[int] | None,
+        dense: Mapping[str, Dense],
+    ) -> Pass:
+        fixed = {name: value.expand(clients, *value.shape[1:]) for name, value in self._fixed.items()}
+        return Pass(clients, counts, {**fixed, **values}, keys is not None, keys or (), dense)
+
+    def outputs(self, x: Tensor, stats: Tensor, inputs: Tensor, keys: Sequence[int] | None = None) -> Tensor:
+        """Outputs ``[C, B, ...]`` for ``x [C, d]``, differentiable in ``x``; ``stats [C, b]`` are not advanced.
+
+        In training mode with ``keys``, which seed each client's dropout; without, in evaluation mode.
+        """
+        counts = torch.full((len(inputs),), inputs.shape[1])
+        return self.run(self.values(x, stats.clone()), inputs, counts, keys)
+
+    def statistics(self, x: Tensor, inputs: Tensor, counts: Tensor, keys: Sequence[int]) -> Tensor:
+        """BatchNorm statistics ``[C, b]`` of these inputs alone."""
+        rows, momenta = self._stats.repeat(len(x), 1), [norm.momentum for norm in self._norms]
+        try:
+            for norm in self._norms:
+                norm.momentum = 1.0
+            with torch.no_grad():
+                self.run(self.values(x, rows), inputs, counts, keys)
+        finally:
+            for norm, momentum in zip(self._norms, momenta, strict=True):
+                norm.momentum = momentum
+        return rows
+
+    def client_bytes(self, batch: int) -> int:
+        """Memory that a client of a block takes while it trains, about: parameters, activations, gradients."""
+        return 4 * (2 * self.layout.size + 2 * batch * self._activations)
+
+    @property
+    def random(self) -> bool:
+        """Whether training mode draws random numbers."""
+        return self._random
+
+    def values(self, x: Tensor, stats: Tensor) -> dict[str, Tensor]:
+        """Views ``[C, *shape]`` of parameters ``[C, d]`` and statistics ``[C, b]``, by name."""
+        # Split at once: backward puts the parts together in one pass.
+        parts = torch.split(x, [f.size for f in self.layout], dim=1)
+        shaped = {f.name: part.view(-1, *f.shape) for f, part in zip(self.layout, parts, strict=True)}
+        return shaped | self.buffer_layout.split(stats)
+
+    def _proven(self, module: nn.Module, program: Program, examples: Tensor) -> Program:
+        """The program, if it does what the module does; else the module as a whole, one client at a time."""
+        if all(
+            type(m).__module__.startswith(("torch.nn.", KeyedDropout.__module__)) for m in module.modules()
+        ):
+            return program
+        # A forward of the user's own was taken apart: whether it keeps examples apart, only a trial can tell.
+        plain = as_one(module, "its forward mixes examples, or depends on their number")
+        for train in (True, False):
+            expected = self._trial(plain, examples, train)
+            try:
+                found = self._trial(program, examples, train)
+            except Exception:  # noqa: BLE001 - whatever a user's forward raises for another number of examples
+                return plain
+            same = all(a.shape == b.shape for a, b in zip(found, expected, strict=True))
+            if not same or not all(
+                torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(found, expected, strict=True)
+            ):
+                return plain
+        return program
+
+    def _trial(self, program: Program, examples: Tensor, train: bool) -> tuple[Tensor, Tensor]:
+        """Outputs for two clients of two and three examples, and the statistics after it."""
+        self.program = program
+        chosen = examples[torch.arange(6) % len(examples)]
+        if chosen.is_floating_point():  # examples may be all the same, and weights zero
+            chosen = chosen + _wave(chosen)
+        inputs = chosen.view(2, 3, *examples.shape[1:])
+        x = torch.stack([self._x, self._x])
+        both = x + 0.1 * _wave(x), self._stats.repeat(2, 1)
+        with torch.no_grad():
+            counts = torch.tensor([3, 2])
+            found = self.run(self.values(*both), inputs, counts, [1, 2] if train else None)
+        found[1, 2:] = 0
+        return found, both[1]
+
+    def _find_linear(self, examples: Tensor) -> tuple[Linear, ...]:
+        names = Counter(step.name for step in self.program.steps if type(step.module) is nn.Linear)
+        leading, known = self.program.leading(), {f.name for f in self.layout}
+        layers = {
+            step.name: step.module
+            for step in self.program.steps
+            if isinstance(step.module, nn.Linear) and names[step.name] == 1 and f"{step.name}.weight" in known
+        }
+        seen = {name: _Seen(layer) for name, layer in layers.items()}
+        values = self.values(self._x[None], self._stats[None])
+        with torch.no_grad():  # two examples: some layers refuse a single one
+            results = self.program.results(
+                self._pass(values, 1, [2], None, seen), examples[torch.arange(2) % len(examples)]
+            )
+        self._activations = sum(made.numel() for made in results if isinstance(made, Tensor)) // 2
+        return tuple(
+            Linear(
+                name,
+                (layer.out_features, layer.in_features),
+                layer.bias is not None,
+                seen[name].rows // 2,
+                name in leading,
+            )
+            for name, layer in layers.items()
+        )
+
+
+def _wave(like: Tensor) -> Tensor:
+    """Numbers between -1 and 1, all different."""
+    return torch.arange(like.numel(), dtype=like.dtype, device=like.device).sin().view(like.shape)
+
+
+class _Seen:
+    """Notes how many rows a layer gets."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer, self.rows = layer, 0
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.rows = h.shape[1]
+        out: Tensor = self._layer(h)
+        return out

@@ -1,0 +1,175 @@
+"""Local training of a block of clients on a data set, step by step, without a gradient as long as the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedsparse.cohort.batched import Batched, Linear
+from fedsparse.cohort.loss import losses_of
+from fedsparse.cohort.lowrank import LowRank, Weights, window
+from fedsparse.cohort.minibatches import Minibatches
+from fedsparse.cohort.task import Descent
+from fedsparse.protocol import Field, Trained
+
+__all__ = ["descend", "together"]
+
+
+class _Tensor:
+    """One parameter tensor of all clients, kept as it is: everything but linear layers of few examples."""
+
+    def __init__(self, asked: Descent, field: Field) -> None:
+        self._asked, self._field = asked, field
+        self.start = _part(asked.x, field).expand(len(asked.steps), *field.shape)
+        mask = asked.mask
+        self._mask = None if mask is None else _part(mask, field)
+        self._shifts = [(factor, _part(value, field)) for factor, value in asked.shifts]
+        # While all clients are at the same point it is one row in memory, and layers make use of that.
+        self.point = self.start if self._mask is None else self.start * self._mask
+        self._velocity: Tensor | None = None
+        self._sum: Tensor | None = None
+        self.leaf = self.point
+
+    def open_step(self) -> Tensor:
+        """The point, ready for a gradient."""
+        self.leaf = self.point.detach().requires_grad_()
+        return self.leaf
+
+    def close_step(self, running: Tensor | None) -> None:
+        """Takes the step."""
+        rule, gradient = self._asked.rule, self.leaf.grad
+        if gradient is None:  # the output does not depend on it
+            gradient = torch.zeros(self.point.shape, dtype=self.point.dtype, device=self.point.device)
+        if self._sum is None:
+            self._sum = gradient.clone()
+            self.point = self.point.clone(memory_format=torch.contiguous_format)
+            if rule.momentum:
+                self._velocity = torch.zeros_like(gradient)
+        else:
+            # Summed up, not found from the change: that has lost the digits below those of the point.
+            self._sum += gradient
+        rule.move(self.point, gradient, self._velocity, running, self.start, self._shifts, self._mask)
+
+    def write_x(self, into: Tensor) -> None:
+        """The final point, to ``[C, *shape]``."""
+        into.copy_(self.point)
+
+    def write_change(self, into: Tensor) -> None:
+        """Final minus first point."""
+        torch.sub(self.point, self.start, out=into)
+
+    def write_mean_grad(self, into: Tensor) -> None:
+        """Mean of the gradients."""
+        if self._sum is None:
+            into.zero_()
+            return
+        taken = self._asked.steps.clamp(min=1).to(into)
+        torch.div(self._sum, taken.view(-1, *[1] * (into.dim() - 1)), out=into)
+
+
+def _part(value: Tensor, field: Field) -> Tensor:
+    return value[:, field.slice].view(len(value), *field.shape)
+
+
+def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
+    """Trains every client of the block.
+
+    Args:
+        model: what is trained.
+        asked: how.
+        batches: the clients' minibatches; counts who has used what.
+    """
+    layout, longest = model.layout, int(asked.steps.max())
+    low_rank = {} if asked.mask is not None else _low_rank(model, asked, batches.nominal)
+    fields = {f"{name}.{kind}" for name in low_rank for kind in ("weight", "bias")}
+    tensors = {f.name: _Tensor(asked, f) for f in layout if f.name not in fields}
+    statistics = model.buffer_layout.split(asked.buffers)
+    feed = next((linear.name for linear, _ in low_rank.values() if linear.leading), None)
+    dense = {name: layer for name, (_, layer) in low_rank.items()}
+    span = dense[feed].window if feed else 1
+    losses = torch.zeros(len(asked.steps), dtype=asked.x.dtype, device=asked.x.device)
+    for step in range(longest):
+        if step % span == 0:
+            steps = range(step, min(step + span, longest))
+            inputs, targets, counts = batches.several(steps, asked.steps)
+            if feed:
+                dense[feed].feed(inputs.reshape(len(inputs), -1, low_rank[feed][0].shape[1]), len(steps))
+        at = step % span
+        taking = asked.steps > step
+        running = None if bool(taking.all()) else taking.to(asked.x.device)
+        values = {name: tensor.open_step() for name, tensor in tensors.items()}
+        keys = batches.keys(step) if model.random else batches.no_keys
+        with torch.enable_grad():
+            out = model.run(values | statistics, inputs[:, at], counts[:, at], keys, dense)
+            loss = losses_of(out, targets[:, at], counts[:, at])
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+        losses += loss.detach()
+        for tensor in tensors.values():
+            tensor.close_step(running)
+        for layer in dense.values():
+            layer.close_step()
+    # What a strategy gets lies in the processor's memory.
+    losses, buffers = losses.cpu(), asked.buffers.cpu()
+    taken = asked.steps.clamp(min=1).to(losses)
+
+    def assembled(write: str) -> Callable[[], Tensor]:
+        def make() -> Tensor:
+            out = asked.x.new_empty(len(asked.steps), layout.size)
+            views = layout.split(out)
+            for name, tensor in tensors.items():
+                getattr(tensor, write)(views[name])
+            for name, layer in dense.items():
+                getattr(layer, write)(views[f"{name}.weight"], views.get(f"{name}.bias"))
+            return out.cpu()
+
+        return make
+
+    return Trained(
+        asked.steps[:, None].to(losses),
+        losses / taken,
+        buffers,
+        assembled("write_x"),
+        assembled("write_change"),
+        assembled("write_mean_grad"),
+    )
+
+
+def together(parts: Sequence[tuple[Tensor, Trained]]) -> Trained:
+    """The result of a block from those of the clients at some of its places."""
+    order = torch.cat([at for at, _ in parts]).argsort()
+
+    def rows(get: Callable[[Trained], Tensor]) -> Tensor:
+        return torch.cat([get(trained) for _, trained in parts])[order]
+
+    return Trained(
+        rows(lambda t: t.steps),
+        rows(lambda t: t.loss),
+        rows(lambda t: t.buffers),
+        lambda: rows(lambda t: t.x),
+        lambda: rows(lambda t: t.change),
+        lambda: rows(lambda t: t.mean_grad),
+    )
+
+
+def _low_rank(model: Batched, asked: Descent, batch: int) -> dict[str, tuple[Linear, LowRank]]:
+    """The linear layers whose changes are kept as low-rank sums, by a rule of model and batch alone."""
+    found = {}
+    for linear in model.linear:
+        steps = window(*linear.shape, batch * linear.positions)
+        if steps < 2:
+            continue
+
+        def weights(value: Tensor, linear: Linear = linear) -> Weights:
+            bias = model.layout[f"{linear.name}.bias"] if linear.biased else None
+            return Weights(
+                _part(value, model.layout[f"{linear.name}.weight"]),
+                None if bias is None else _part(value, bias),
+            )
+
+        shifts = [] if asked.shift is None else [(1.0, weights(asked.shift))]
+        apart = [] if asked.control is None else [(-1.0, weights(asked.control))]
+        layer = LowRank(asked.rule, weights(asked.x), shifts, apart, asked.steps, asked.longest, steps)
+        found[linear.name] = (linear, layer)
+    return found

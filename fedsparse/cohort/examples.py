@@ -1,0 +1,96 @@
+"""A data set and who holds what, as clients see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsparse.data.dataset import Dataset
+from fedsparse.data.holdings import Partition
+
+__all__ = ["Examples"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A data set and who holds what; arrays are shared, read-only, and possibly mapped from a file.
+
+    Attributes:
+        x: inputs ``[n, ...]``, uint8, float32 or int64 tokens.
+        y: targets ``[n]`` or ``[n, t]``.
+        x_test: test inputs.
+        y_test: test targets.
+        held: the examples of each client.
+        scale: inputs that are not tokens become ``x * scale + shift``.
+        shift: see ``scale``.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    held: Partition
+    scale: float = 1.0
+    shift: float = 0.0
+    _kept: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, dataset: Dataset, held: Partition) -> Self:
+        """A data set, divided by a partition of it."""
+        d = dataset
+        return cls(d.x, d.y, d.x_test, d.y_test, held, d.scale, d.shift)
+
+    @property
+    def clients(self) -> int:
+        """Registered clients."""
+        return self.held.clients
+
+    @property
+    def total(self) -> int:
+        """Examples of all clients together."""
+        return self.held.total
+
+    @property
+    def largest(self) -> int:
+        """Examples of the client that has the most."""
+        return self.held.largest
+
+    def sizes(self, ids: Tensor) -> Tensor:
+        """Examples of the clients ``ids``, ``[C]`` int64."""
+        return torch.from_numpy(self.held.sizes(ids.numpy()))
+
+    def own(self, client: int) -> np.ndarray:
+        """Positions of a client's examples in ``x``, ascending, int64. Ask once a task: they may have to be drawn."""
+        return self.held.examples(client)
+
+    def taken(self, at: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the training part at the positions ``at [...]``, on ``device``."""
+        if device.type == "cpu":
+            return self.inputs(self.x, at), torch.from_numpy(self.y.take(at, axis=0))
+        # The data set stays on the device: only positions travel.
+        if device not in self._kept:
+            self._kept[device] = (_copied(self.x, device), _copied(self.y, device))
+        x, y = self._kept[device]
+        positions = torch.from_numpy(at.ravel()).to(device)
+        inputs, targets = (
+            values.index_select(0, positions).view(*at.shape, *values.shape[1:]) for values in (x, y)
+        )
+        return self._ready(inputs), targets
+
+    def inputs(self, x: np.ndarray, at: np.ndarray) -> Tensor:
+        """Inputs at the positions ``at [...]`` of ``x``, ready for the model: ``[..., *shape]``."""
+        return self._ready(torch.from_numpy(np.asarray(x[at])))
+
+    def _ready(self, taken: Tensor) -> Tensor:
+        if taken.dtype == torch.int64:
+            return taken
+        taken = taken.to(torch.float32)
+        return taken if self.scale == 1 and self.shift == 0 else taken.mul_(self.scale).add_(self.shift)
+
+
+def _copied(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.array(values)).to(device)

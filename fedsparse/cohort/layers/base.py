@@ -1,0 +1,92 @@
+"""What a batched layer is, and what it gets to know about the pass it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Dense", "Layer", "Pass", "clients_alone"]
+
+
+class Dense(Protocol):
+    """A linear layer whose weights are kept in another form than as tensors ``[C, m, n]``."""
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """Differentiable outputs ``[C, B, m]`` for ``h [C, B, n]``."""
+
+
+@dataclass
+class Pass:
+    """One forward pass of a block of C clients with B examples each.
+
+    Between layers examples of all clients lie in one batch ``[C * B, ...]``, client after client.
+
+    Attributes:
+        clients: C.
+        counts: how many of its B rows are real, for each client; the others are padding.
+        values: parameters and statistics by name, ``[C, *shape]``; statistics are advanced in place when training.
+        train: training mode.
+        keys: seeds of each client's dropout.
+        dense: linear layers in another form, by name.
+    """
+
+    clients: int
+    counts: list[int]
+    values: Mapping[str, Tensor]
+    train: bool
+    keys: Sequence[int] = ()
+    dense: Mapping[str, Dense] = field(default_factory=dict)
+
+    @cached_property
+    def generators(self) -> list[torch.Generator]:
+        """One generator a client, which the dropout layers use one after the other."""
+        return [torch.Generator().manual_seed(key) for key in self.keys]
+
+    def apart(self, x: Tensor) -> Tensor:
+        """``[C * B, ...]`` as ``[C, B, ...]``."""
+        return x.view(self.clients, x.shape[0] // self.clients, *x.shape[1:])
+
+    def own(self, name: str) -> tuple[Any, ...]:
+        """A parameter or statistic of each client; ``None`` for each where there is no such one."""
+        # Taken apart all at once: backwards the clients' gradients are then put together once.
+        return self.values[name].unbind() if name in self.values else (None,) * self.clients
+
+
+Layer = Callable[..., Any]
+"""``layer(run, *inputs) -> output``, all tensors ``[C * B, ...]``."""
+
+
+def clients_alone(run: Pass, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Calls ``function(i, *rows)`` with each client's real rows; what comes out is put together again, padded by zeros.
+
+    Args:
+        run: the pass.
+        function: gets the client's place in the block, then for every tensor of ``inputs`` its rows ``[n_i, ...]``;
+            gives ``[n_i, ...]``.
+        inputs: tensors ``[C * B, ...]``, and whatever else is passed on as it is.
+    """
+    parted = [run.apart(x).unbind() if isinstance(x, Tensor) else None for x in inputs]
+    width = next(p[0].shape[0] for p in parted if p is not None)
+    order, found = _order(next(x for x in inputs if isinstance(x, Tensor))), []
+    for i, n in enumerate(run.counts):
+        # A client without rows goes through with padding, so that its output has a shape; nothing is learnt from it.
+        own = [x if p is None else p[i][: n or width] for p, x in zip(parted, inputs, strict=True)]
+        rows = function(i, *own)
+        missing = width - rows.shape[0]
+        if missing:
+            rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+        # The order in memory, by which later kernels are chosen, must not be that of other clients' padding.
+        found.append(rows.contiguous(memory_format=order) if rows.dim() == 4 else rows)
+    return torch.cat(found)
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    channels_last = (
+        x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    )
+    return torch.channels_last if channels_last else torch.contiguous_format

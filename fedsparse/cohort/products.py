@@ -1,0 +1,114 @@
+"""Matrix products for many clients at once, with the same bits for a client in any company.
+
+Batched routines of BLAS libraries round differently for other numbers of rows. oneDNN's product does not (from two rows
+on), and on processors of other makers than its own it is twice as fast as MKL's; small products, whose calls would cost
+more than they do, go through one batched call, whose rows are a client's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["add_each", "apply", "each", "large"]
+
+_Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tensor]
+
+_LARGE = 1_500_000
+"""Multiplications and additions of a product from which a call of its own is worth it."""
+
+
+def _find() -> _Linear | None:
+    """OneDNN's ``x w^T + b``; ``None`` where PyTorch was built without it."""
+    library = getattr(torch.ops, "mkldnn", None)
+    if not torch.backends.mkldnn.is_available() or library is None:  # type: ignore[no-untyped-call]
+        return None
+    if not hasattr(library, "_linear_pointwise"):
+        return None
+    found: _Linear = library._linear_pointwise
+    return found
+
+
+_linear = _find()
+
+
+def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``h w^T + b``; the same bits whether clients share the weights in one row or have equal ones of their own.
+
+    Args:
+        h: ``[C, B, n]``.
+        weight: ``[C, m, n]``, in any strides; or ``[1, m, n]``, or one row expanded, for all clients.
+        bias: ``[C, m]``, or one row.
+
+    Returns:
+        ``[C, B, m]``.
+    """
+    clients, rows = h.shape[:2]
+    if h.is_cuda or _linear is None or h.dtype != torch.float32:
+        weight = weight.expand(clients, -1, -1)
+        return each(h, weight.mT, None if bias is None else bias.expand(clients, -1))
+    alike = all(t is None or t.shape[0] == 1 or t.stride(0) == 0 for t in (weight, bias))
+    if alike and clients * rows > 1:
+        found = _linear(h.flatten(0, 1), weight[0], None if bias is None else bias[0], "none", [], "")
+        return found.view(clients, rows, -1)
+    out = h.new_empty(clients, rows, weight.shape[1])
+    if rows == 1:  # one row alone takes another routine
+        h = h.expand(-1, 2, -1)
+    weights = weight.expand(clients, -1, -1).unbind()
+    biases = [None] * clients if bias is None else bias.expand(clients, -1).unbind()
+    for x, w, added, into in zip(h.unbind(), weights, biases, out.unbind(), strict=True):
+        into.copy_(_linear(x, w, added, "none", [], "")[:rows])
+    return out
+
+
+def large(p: int, k: int, q: int) -> bool:
+    """Whether ``[p, k]`` times ``[k, q]`` is worth a call of its own."""
+    return _linear is not None and 2 * p * k * q >= _LARGE and p > 1 and q > 1
+
+
+def each(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """``a b + bias``, every client its own.
+
+    Args:
+        a: ``[C, p, k]``, in any strides.
+        b: ``[C, k, q]``, in any strides.
+        bias: ``[C, q]``.
+        out: ``[C, p, q]`` to write to, in any strides.
+
+    Returns:
+        ``[C, p, q]``.
+    """
+    if (
+        _linear is not None
+        and a.dtype == torch.float32
+        and not a.is_cuda
+        and large(a.shape[1], a.shape[2], b.shape[2])
+    ):
+        if out is None:
+            out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+        biases = [None] * a.shape[0] if bias is None else bias.unbind()
+        for x, w, added, into in zip(a.unbind(), b.mT.unbind(), biases, out.unbind(), strict=True):
+            into.copy_(_linear(x, w, added, "none", [], ""))
+        return out
+    found = _batched(a, b, bias)
+    return found if out is None else out.copy_(found)
+
+
+def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    if a.shape[0] > 1 or a.is_cuda:
+        return torch.bmm(a, b) if bias is None else torch.baddbmm(bias[:, None], a, b)
+    # A batch of one takes another routine: one client goes as two.
+    return _batched(*(None if t is None else t.expand(2, *t.shape[1:]) for t in (a, b, bias)))[:1]  # type: ignore[arg-type]
+
+
+def add_each(z: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
+    """``z <- z + factor a b`` in place, every client its own; shapes as of :func:`each`."""
+    if z.is_cuda or not large(a.shape[1], a.shape[2], b.shape[2]):
+        if a.shape[0] > 1 or z.is_cuda:
+            z.baddbmm_(a, b, alpha=factor)
+        else:
+            z.copy_(torch.baddbmm(*(t.expand(2, -1, -1) for t in (z, a, b)), alpha=factor)[:1])
+    else:
+        z.add_(each(a, b), alpha=factor)

@@ -1,0 +1,218 @@
+"""Taking a module apart into steps: by class of layer, through ``nn.Sequential``, by tracing a user's forward."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from fedsparse.cohort.layers import batched
+from fedsparse.cohort.layers.base import Layer, Pass
+from fedsparse.cohort.layers.plain import in_registers
+from fedsparse.cohort.layers.whole import whole
+from fedsparse.cohort.program import Program, Ref, Step
+
+__all__ = ["as_one", "traced"]
+
+_EXACT: set[Any] = {
+    getattr, operator.add, operator.getitem, operator.iadd, operator.mul, operator.neg, operator.sub, operator.truediv,
+    torch.add, torch.amax, torch.cat, torch.div, torch.flatten, torch.mean, torch.mul, torch.permute, torch.relu,
+    torch.squeeze, torch.sub, torch.sum, torch.transpose, torch.unsqueeze, functional.adaptive_avg_pool1d,
+    functional.adaptive_avg_pool2d, functional.avg_pool2d, functional.leaky_relu, functional.max_pool1d,
+    functional.max_pool2d, functional.relu, "add", "amax", "contiguous", "dim", "double", "flatten", "float", "long",
+    "mean", "mul", "permute", "relu", "reshape", "size", "squeeze", "sub", "sum", "to", "transpose", "unflatten",
+    "unsqueeze", "view",
+}  # fmt: skip
+"""Functions and methods whose result for an entry depends neither on the batch nor on the place in it."""
+
+_ROUNDED: set[Any] = {
+    torch.tanh, torch.sigmoid, functional.gelu, functional.silu, functional.elu, functional.softplus, functional.mish,
+    "tanh", "sigmoid",
+}  # fmt: skip
+"""Functions of single entries that round the last ones of a tensor in another way."""
+
+
+class _OneLevel(fx.Tracer):
+    """Sees the children of a module as they are called, and nothing inside them."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return True
+
+
+def traced(module: nn.Module) -> Program:
+    """The program of a module of one tensor, whose forward gives one tensor."""
+    steps: list[Step] = []
+    if _ties(module):
+        steps.append(_alone(module, "", (Ref(0),), {}, "its layers share parameters"))
+    else:
+        found = _emit(module, "", (Ref(0),), {}, steps)
+        if found.number < len(steps):  # what comes after it is of no use
+            steps.append(Step(lambda _, x: x, (found,)))
+    return Program(tuple(_pooled_first(steps)))
+
+
+def as_one(module: nn.Module, why: str) -> Program:
+    """The program that calls the whole module, one client after the other."""
+    return Program((_alone(module, "", (Ref(0),), {}, why),))
+
+
+def _ties(module: nn.Module) -> bool:
+    """Whether one parameter has two names."""
+    every = [id(p) for _, p in module.named_parameters(remove_duplicate=False)]
+    return len(every) > len(set(every))
+
+
+def _alone(
+    module: nn.Module, name: str, inputs: tuple[Any, ...], options: Mapping[str, Any], why: str
+) -> Step:
+    names = [key for key, value in _tensors(module) if value.is_floating_point()]
+    layer = whole(module, names, f"{name}." if name else "")
+    return Step(layer, inputs, options, name, module, alone=why)
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _emit(
+    module: nn.Module, name: str, inputs: tuple[Any, ...], options: Mapping[str, Any], steps: list[Step]
+) -> Ref:
+    """Adds the steps of a module; where its result is."""
+    if type(module) is nn.Sequential and not options and len(inputs) == 1:
+        (found,) = inputs
+        for child_name, child in module.named_children():
+            found = _emit(child, _join(name, child_name), (found,), {}, steps)
+        if isinstance(found, Ref):
+            return found
+    layer = batched(module, name)
+    if layer is not None:
+        steps.append(Step(layer, inputs, options, name, module))
+        return Ref(len(steps))
+    inside = None if type(module).__module__.startswith("torch.nn.") else _inside(module)
+    if inside is not None:
+        before = list(steps)
+        found_or_none = _replay(module, inside, name, inputs, options, steps)
+        if found_or_none is not None:
+            return found_or_none
+        steps[:] = before
+    steps.append(_alone(module, name, inputs, options, f"{type(module).__name__} has no batched form"))
+    return Ref(len(steps))
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _inside(module: nn.Module) -> list[fx.Node] | None:
+    """What the module's forward does; ``None`` where that depends on values, or on whether it is training."""
+    was = module.training
+    try:
+        training, evaluating = (_OneLevel().trace(module.train(mode)) for mode in (True, False))
+    except Exception:  # noqa: BLE001 - whatever a user's forward raises when its input is only a name
+        return None
+    finally:
+        module.train(was)
+    return list(training.nodes) if str(training) == str(evaluating) else None
+
+
+def _replay(
+    module: nn.Module,
+    nodes: list[fx.Node],
+    name: str,
+    inputs: tuple[Any, ...],
+    options: Mapping[str, Any],
+    steps: list[Step],
+) -> Ref | None:
+    """Adds the steps of a traced forward; ``None`` where one of them is not known to keep clients apart."""
+    places: dict[fx.Node, Any] = {}
+    given = list(inputs)
+    for node in nodes:
+        args: Any = fx.node.map_arg(node.args, lambda n: places[n])
+        kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: places[n])
+        if node.op == "placeholder":
+            usual = node.args[:1] if not given else (given.pop(0),)
+            if str(node.target) not in options and not usual:
+                return None
+            places[node] = options[str(node.target)] if str(node.target) in options else usual[0]
+        elif node.op == "call_module":
+            child = module.get_submodule(str(node.target))
+            places[node] = _emit(child, _join(name, str(node.target)), args, kwargs, steps)
+        elif node.op in ("call_function", "call_method"):
+            layer = _function(node)
+            if layer is None:
+                return None
+            steps.append(Step(layer, args, kwargs, function=node.target))
+            places[node] = Ref(len(steps))
+        elif node.op == "output":
+            (found,) = args
+            if isinstance(found, Ref):
+                return found
+            return None
+        else:  # a tensor of the module's own, used by hand
+            held = operator.attrgetter(str(node.target))(module)
+            if isinstance(held, nn.Parameter) or held.is_floating_point():
+                return None
+            places[node] = held  # a mask or the like, the same for all clients
+    return None
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
+
+
+def _function(node: fx.Node) -> Layer | None:
+    # Never in place: other steps may still need what was there.
+    target: Any = operator.add if node.target is operator.iadd else node.target
+    call = _method(target) if node.op == "call_method" else target
+    if node.target in _EXACT:
+
+        def exact(run: Pass, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+            del run, inplace
+            return call(*args, **kwargs)
+
+        return exact
+    if node.target in _ROUNDED:
+
+        def rounded(run: Pass, x: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+            del run, inplace
+            return in_registers(lambda entries: call(entries, *args, **kwargs), x)
+
+        return rounded
+    return None
+
+
+def _pooled_first(steps: list[Step]) -> list[Step]:
+    """ReLU behind the maximum instead of before it: the same values and gradients on a quarter of the entries."""
+    users: dict[int, int] = {}
+    for step in steps:
+        for ref in _refs([*step.inputs, *step.options.values()]):
+            users[ref.number] = users.get(ref.number, 0) + 1
+    for k, (first, second) in enumerate(pairwise(steps)):
+        follows = second.inputs[:1] == (Ref(k + 1),) and users.get(k + 1) == 1
+        if follows and _is_relu(first) and _is_maximum(second):
+            steps[k] = replace(second, inputs=(*first.inputs[:1], *second.inputs[1:]))
+            steps[k + 1] = replace(first, inputs=(Ref(k + 1), *first.inputs[1:]))
+    return steps
+
+
+def _is_relu(step: Step) -> bool:
+    return type(step.module) is nn.ReLU or step.function in (functional.relu, torch.relu, "relu")
+
+
+def _is_maximum(step: Step) -> bool:
+    if isinstance(step.module, nn.MaxPool2d):
+        return not step.module.return_indices
+    return step.function is functional.max_pool2d and not step.options.get("return_indices")
+
+
+def _refs(value: Any) -> list[Ref]:
+    """The results that a step makes use of."""
+    if isinstance(value, tuple | list):
+        return [ref for part in value for ref in _refs(part)]
+    return [value] if isinstance(value, Ref) else []

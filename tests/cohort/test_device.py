@@ -1,0 +1,47 @@
+"""Training on an accelerator, and what is said where there is none."""
+
+import numpy as np
+import pytest
+import torch
+from cohort_cases import MODELS, examples, task_of, workload
+
+from fedsparse.cohort.device import prepared
+from fedsparse.cohort.supervised import SupervisedWorkload
+from fedsparse.errors import ConfigError
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CUDA", "mps", ""])
+def test_a_device_of_another_kind_is_refused(name: str):
+    with pytest.raises(ConfigError, match="must be cpu, cuda"):
+        prepared(name)
+
+
+def test_a_device_that_is_not_there_is_refused_with_what_there_is():
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ConfigError, match=f"device={missing}: PyTorch .* sees .* CUDA devices"):
+        prepared(missing)
+
+
+@needs_cuda
+@pytest.mark.parametrize("model", MODELS)
+def test_an_accelerator_trains_to_the_same_as_the_processor(model: str):
+    build, shape = MODELS[model]
+    there = SupervisedWorkload(examples(shape), build(), 4, device="cuda")
+    here = workload(model)
+    options = {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.01, "prox": 0.1, "epochs": 3}
+    found, expected = (task_of(work).sgd(work.start.x[None], **options) for work in (there, here))
+    for name in ("x", "change", "mean_grad", "loss", "steps", "buffers"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert a.device.type == "cpu"
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+@needs_cuda
+@pytest.mark.parametrize("model", MODELS)
+def test_an_accelerator_gives_the_same_bits_again(model: str):
+    build, shape = MODELS[model]
+    work = SupervisedWorkload(examples(shape), build(), 4, device="cuda")
+    runs = [task_of(work).sgd(work.start.x[None], lr=0.1, epochs=3).x for _ in range(2)]
+    assert np.array_equal(*(x.numpy() for x in runs))

@@ -1,0 +1,36 @@
+"""How an audience is cut into blocks."""
+
+import pytest
+from server_cases import Log, Pieces, Pulls
+
+from fedsparse.engine.session import default_block
+from fedsparse.simulation import simulate
+
+
+@pytest.mark.parametrize(
+    ("cohort", "size", "lengths"),
+    [(50, 13, [13, 13, 12, 12]), (6, 4, [3, 3]), (7, 5, [4, 3]), (6, 6, [6]), (5, 1, [1] * 5), (3, 9, [3])],
+)
+def test_blocks_are_as_few_as_their_size_allows_and_of_nearly_equal_lengths(
+    cohort: int, size: int, lengths: list[int]
+):
+    log = Log()
+    simulate(Pieces(log=log), Pulls(cohort), rounds=1, block=size)
+    seen = [ids for _, _, ids, _ in log.of("client")]
+    assert [len(block) for block in seen] == lengths
+    assert [i for block in seen for i in block] == list(range(cohort))
+
+
+@pytest.mark.parametrize(
+    ("cohort", "client_bytes", "size"),
+    [
+        (50, 1 << 20, 13), (1000, 1 << 20, 25), (8, 1, 5), (50, 16 << 20, 4), (10, 16 << 20, 3), (1, 1 << 40, 1),
+    ],
+)  # fmt: skip
+def test_the_usual_size_follows_from_model_and_cohort(cohort: int, client_bytes: int, size: int):
+    assert default_block(cohort, client_bytes) == size
+
+
+def test_an_accelerator_gets_the_whole_cohort_if_it_fits():
+    assert default_block(50, 16 << 20, accelerator=True) == 50
+    assert default_block(50, 1 << 30, accelerator=True) == 8
