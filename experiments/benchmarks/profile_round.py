@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from fedsparse.strategies.scafcom import Scafcom
 WARM_UP = 3
 
 PARTS = {
-    "round": ("engine.server:Server.round", "fedsparse.records:plain"),
+    "round": ("engine.server:Server.round",),
     "draw the cohort": ("engine.server:Server._draw", "engine.server:Server._exchange"),
     "say, and what it costs": ("engine.server:Server._say", "engine.server:Server._listen"),
     "traffic and clock": (
@@ -59,19 +59,21 @@ PARTS = {
     "read rows": ("engine.slab:SlabView.gather",),
     "write rows": ("engine.slab:SlabView.scatter",),
     "task": ("cohort.supervised:SupervisedWorkload.task",),
-    "local training": ("cohort.task:ClientTask.sgd",),
+    "local steps": ("cohort.task:ClientTask.sgd",),
+    "what they changed": ("protocol:Trained.x", "protocol:Trained.change", "protocol:Trained.mean_grad"),
     "strategy, clients": (
         "strategies.fedavg:FedAvg.client_update",
         "strategies.scafcom:Scafcom.client_update",
     ),
     "select": ("compress.topk:TopK.compress",),
     "byte counts": ("wire.envelope:message_nbytes",),
+    "finite": ("engine.checks:finite_rows",),
     "gates": ("engine.server:Server._open",),
     "tally": ("engine.tally:Tally.count", "engine.tally:Tally.classes"),
     "server step": ("engine.server:Server._step",),
-    "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum"),
+    "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum", "aggregate:_add_rows"),
 }
-"""The functions of each part; where a module imported one by name, it is marked there."""
+"""The functions of each part; a function that a module imported by its name is marked there as well."""
 
 
 @dataclass
@@ -122,20 +124,20 @@ def watch(clock: Clock) -> None:
     """Puts the clocks around every part."""
     for part, functions in PARTS.items():
         for name in functions:
-            place, _, path = name.removeprefix("fedsparse.").partition(":")
-            owner: Any = importlib.import_module(f"fedsparse.{place}")
+            place, _, path = name.partition(":")
+            module = importlib.import_module(f"fedsparse.{place}")
             *outer, last = path.split(".")
-            for step in outer:
-                owner = getattr(owner, step)
-            plain = vars(owner)[last]
-            function = plain.__func__ if isinstance(plain, staticmethod) else plain
-            timed: Any = clock.mark(part, function)
-            if name == "engine.server:Server.round":
-                timed = clock.lap(timed)
-            if outer:
-                setattr(owner, last, staticmethod(timed) if isinstance(plain, staticmethod) else timed)
+            owner: Any = getattr(module, outer[0]) if outer else module
+            found = vars(owner)[last]
+            if isinstance(found, cached_property):
+                found.func = clock.mark(part, found.func)
+            elif isinstance(found, staticmethod):
+                setattr(owner, last, staticmethod(clock.mark(part, found.__func__)))
+            elif outer:
+                timed = clock.mark(part, found)
+                setattr(owner, last, clock.lap(timed) if part == "round" else timed)
             else:
-                _replace_everywhere(function, timed, last)
+                _replace_everywhere(found, clock.mark(part, found), last)
 
 
 def _replace_everywhere(function: Any, timed: Any, name: str) -> None:
@@ -162,7 +164,7 @@ def workload(name: str) -> dict[str, Any]:
     """Arguments of :func:`fedsparse.simulation.simulate`."""
     fedavg: Strategy = FedAvg(lr=0.05, steps=3)
     if name == "w2":
-        cnn = models.build("cnn", (28, 28, 1), 10, 0)
+        cnn = models.build("cnn", (1, 28, 28), 10, 0)
         return {"strategy": fedavg, "examples": examples(1000, (1, 28, 28)), "model": cnn, "cohort": 10}
     if name == "tiny":
         return {"strategy": fedavg, "examples": examples(1000, (16,)), "model": mlp(16, 8), "cohort": 50}

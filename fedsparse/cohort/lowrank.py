@@ -324,9 +324,16 @@ def _summed(terms: Sequence[_Term]) -> Weights:
         weight, bias = weight * factor, None if bias is None else bias * factor
     for factor, w in terms[1:]:
         if factor:
-            weight = torch.add(weight, w.weight, alpha=factor)
-            bias = None if bias is None or w.bias is None else torch.add(bias, w.bias, alpha=factor)
+            weight = torch.add(weight, _rows(w.weight, weight), alpha=factor)
+            bias = (
+                None if bias is None or w.bias is None else torch.add(bias, _rows(w.bias, bias), alpha=factor)
+            )
     return Weights(weight, bias)
+
+
+def _rows(value: Tensor, like: Tensor) -> Tensor:
+    """A row for each client, where there is one number for all: it would be rounded before it is added."""
+    return value.expand(like.shape).contiguous() if value.numel() == 1 else value
 
 
 def _accumulate(weight: Tensor, bias: Tensor | None, factor: float | Tensor, w: Weights) -> None:
@@ -337,9 +344,9 @@ def _accumulate(weight: Tensor, bias: Tensor | None, factor: float | Tensor, w: 
         if bias is not None and w.bias is not None:
             bias.addcmul_(w.bias, factor[:, None])
     elif factor:
-        weight.add_(w.weight, alpha=factor)
+        weight.add_(_rows(w.weight, weight), alpha=factor)
         if bias is not None and w.bias is not None:
-            bias.add_(w.bias, alpha=factor)
+            bias.add_(_rows(w.bias, bias), alpha=factor)
 
 
 class _Through(torch.autograd.Function):

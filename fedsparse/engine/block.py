@@ -16,7 +16,7 @@ from fedsparse.engine.slab import Door, SlabView, StateSpec
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Predict, Start, State, Strategy
-from fedsparse.wire import Envelope, encode_message, message_nbytes, pack
+from fedsparse.wire import Envelope, encode_messages, message_nbytes, pack
 
 __all__ = ["BUFFERS", "BlockJob", "BlockRunner", "ClientTask", "Workload", "dense_nbytes"]
 
@@ -218,7 +218,7 @@ class BlockRunner:
 
     def _encode(self, call: TrainCall, message: Message) -> list[bytes]:
         envelopes = [Envelope(self._job.run, call.round, call.number, i) for i in call.ids.tolist()]
-        return [encode_message(message, row, envelope) for row, envelope in enumerate(envelopes)]
+        return encode_messages(message, envelopes)
 
 
 def dense_nbytes(message: Message) -> int:

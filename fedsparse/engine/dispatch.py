@@ -8,6 +8,7 @@ the same bits wherever and however often it is run.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -29,6 +30,10 @@ PATIENCE = 0.5
 IN_FLIGHT = 2
 """Calls that a worker has at most: one that runs, and one that waits there so that the worker never does.
 Where they wait in one queue for all, there is no limit."""
+
+
+BRIEF = 0.05
+"""Seconds up to which a call is brief: to wait behind another one costs less than the way to an idle worker."""
 
 
 @dataclass(eq=False)
@@ -100,7 +105,7 @@ class Dispatcher:
         self._pool, self._note, self._clock, self._tries = pool, note, clock, tries
         self._first, self._least, self._factor = first_deadline, least_deadline, deadline_factor
         self._deadline = first_deadline
-        self._slowest = 0.0
+        self._slowest, self._latest = 0.0, math.inf
         self._desks = {seat: _Desk(seat, clock()) for seat in range(pool.size)}
         self._aloft: dict[Hashable, _Desk] = {}
 
@@ -149,7 +154,7 @@ class Dispatcher:
             ready = [desk for desk in self._desks.values() if desk.worker]
             desk = min(ready, key=lambda desk: (len(desk.flights), desk.seat), default=None)
             # The last calls go only to the idle: none shall wait behind a slow one.
-            few = IN_FLIGHT if len(batch.todo) > len(self._desks) else 1
+            few = IN_FLIGHT if len(batch.todo) > len(self._desks) or self._latest < BRIEF else 1
             depth = len(batch.calls) if self._pool.common else few
             if desk is None or desk.worker is None or len(desk.flights) >= depth:
                 return
@@ -181,7 +186,8 @@ class Dispatcher:
 
     def _finish(self, flight: _Flight, result: Any, batch: _Batch) -> None:
         desk, now = self._aloft.pop(flight), self._clock()
-        self._slowest = max(self._slowest, now - desk.since)
+        self._latest = now - desk.since
+        self._slowest = max(self._slowest, self._latest)
         desk.since = now  # the next one in flight has only now begun
         desk.flights.remove(flight)
         desk.barren = 0

@@ -20,7 +20,7 @@ from fedsparse.engine.shelves import Parcel, Reader, Shelves
 from fedsparse.errors import FedSparseError
 from fedsparse.process import start_time
 
-__all__ = ["Hello", "Host", "OnShelf"]
+__all__ = ["Asked", "Hello", "Host", "OnShelf"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,21 @@ class OnShelf:
 
     names: tuple[str, ...]
     parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call, in one piece: each argument by itself would cost Ray as much.
+
+    Attributes:
+        sent: the call.
+        shared: what all calls of the phase read, for a worker that finds it on a shelf.
+        done: shelves whose arrays the driver does not need any more.
+    """
+
+    sent: Any
+    shared: OnShelf | None
+    done: list[int]
 
 
 class Host:
@@ -92,19 +107,18 @@ class Host:
         node: str = ray.get_runtime_context().get_node_id()
         return Hello(node, os.getpid(), start_time(os.getpid()), torch.get_num_threads())
 
-    def run(self, shared: Arrays | OnShelf, sent: Any, done: Sequence[int] = ()) -> Any | Failure:
+    def run(self, asked: Asked, shared: Arrays | None = None) -> Any | Failure:
         """One call; an exception is returned, not raised, so that it looks as it does from a thread.
 
         Args:
-            shared: what all calls of the phase read.
-            sent: the call.
-            done: shelves whose arrays the driver does not need any more.
+            asked: the call.
+            shared: what all calls of the phase read, if that came through Ray.
         """
-        if isinstance(shared, OnShelf):
-            shared = dict(zip(shared.names, self._reader.open(shared.parcel), strict=True))
+        if asked.shared is not None:
+            shared = dict(zip(asked.shared.names, self._reader.open(asked.shared.parcel), strict=True))
         if self._shelves is not None:
-            self._shelves.free(done)
-        result = attempt(_run, self._runner, shared, sent)
+            self._shelves.free(asked.done)
+        result = attempt(_run, self._runner, shared or {}, asked.sent)
         if isinstance(result, Failure):
             return _portable(result)
         return result if self._shelves is None else post(result, self._shelves)

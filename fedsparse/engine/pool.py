@@ -130,7 +130,7 @@ class Pool(Protocol):
         """All that happened; waits up to ``timeout`` seconds for the first event."""
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
-        """Do parts of the driver's own work: side by side where workers are threads, else one after the other."""
+        """Do parts of the driver's own work side by side, while the workers have nothing to do."""
 
     def kill(self, seat: int) -> None:
         """End the worker in ``seat`` for good. Nothing is heard of it again but ``Buried``."""

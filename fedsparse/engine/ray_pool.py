@@ -12,13 +12,14 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedsparse.engine.arrays import ArrayFiles
-from fedsparse.engine.host import Hello, Host, OnShelf
+from fedsparse.engine.host import Asked, Hello, Host, OnShelf
 from fedsparse.engine.letters import Letters
 from fedsparse.engine.memory import give_back_memory, keep_memory
 from fedsparse.engine.place import choose_folder
@@ -69,13 +70,13 @@ class _Published:
         if shelves is not None and parcel is not None:
             weakref.finalize(self, shelves.free, [parcel.shelf]).atexit = False
 
-    def reaching(self, near: bool) -> Any:
-        """The argument of a call."""
+    def arguments(self, sent: Any, near: bool, done: list[int]) -> tuple[Any, ...]:
+        """Of a call that is ``sent``."""
         if near and self._shelf is not None:
-            return self._shelf
+            return (Asked(sent, self._shelf, done),)
         if self._reference is None:
             self._reference = self._store(self._shared)
-        return self._reference
+        return Asked(sent, None, done), self._reference
 
 
 class RayPool:
@@ -111,7 +112,6 @@ class RayPool:
         self._session = RaySession(workers, address, store, "GPU" if accelerated else "CPU")
         import ray  # after its settings are in the environment
 
-        keep_memory()
         self._ray: Any = ray
         self._actor: Any = ray.remote(
             num_cpus=1, num_gpus=int(accelerated), max_restarts=0, max_task_retries=0
@@ -132,6 +132,17 @@ class RayPool:
         atexit.register(self.close)
         for seat in self._seats:
             self._create(seat)
+        import torch  # while the workers do
+
+        keep_memory()
+        self._torch_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # bits depend on it, here as in the workers
+        self._helpers = ThreadPoolExecutor(
+            min(len(self._session.places), len(os.sched_getaffinity(0))),
+            thread_name_prefix="fedsparse-helper",
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
 
     def setup(self, job: Job, arrays: Arrays) -> None:
         """Send a job to all workers, and the arrays: here as mapped files, to other machines through Ray.
@@ -161,8 +172,8 @@ class RayPool:
             ResourceError: what is published does not fit into Ray's store.
         """
         worker = self._seats[seat]
-        shared = handle.reaching(self._here(worker))
-        self._open[worker.actor.run.remote(shared, sent, worker.letters.done())] = seat, ticket
+        arguments = handle.arguments(sent, self._here(worker), worker.letters.done())
+        self._open[worker.actor.run.remote(*arguments)] = seat, ticket
 
     def wait(self, timeout: float) -> Sequence[Event]:
         """What happened, in the order in which it was asked for."""
@@ -173,15 +184,15 @@ class RayPool:
             time.sleep(min(patience, BURIAL))
             return events
         done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=patience)
-        if done:
+        if done and len(self._open) > 1:
             done, _ = self._ray.wait(list(self._open), num_returns=len(self._open), timeout=0)
         # A worker that died takes its later calls with it: they are no longer open when their turn comes.
         return events + [self._event(reference) for reference in done if reference in self._open]
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
-        """One after the other: actors have no part in the driver's memory."""
-        for part in work:
-            part()
+        """On threads of the driver, as the workers have nothing to do."""
+        for _ in self._helpers.map(_do, work):
+            pass
 
     def kill(self, seat: int) -> None:
         """Kill an actor, and its process, which may live on for seconds after Ray believes it dead."""
@@ -225,6 +236,10 @@ class RayPool:
         if self._shelves and self._folder:
             self._shelves.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+        self._helpers.shutdown()
+        import torch
+
+        torch.set_num_threads(self._torch_threads)
         give_back_memory()
 
     def _create(self, seat: _Seat) -> None:
@@ -303,6 +318,10 @@ class RayPool:
         if "connection error code 2" in text:
             return "killed without a last word, as by SIGKILL or by the system when memory is short"
         return text.strip().splitlines()[-1]
+
+
+def _do(part: Callable[[], None]) -> None:
+    part()
 
 
 def _folder_in_memory(expected: int) -> Path | None:

@@ -11,9 +11,10 @@ import struct
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import blake2b
+from operator import add
 
-import torch
 from torch import Tensor
 
 from fedsparse.errors import DecodeError, ProtocolError
@@ -123,9 +124,9 @@ def message_nbytes(message: Mapping[str, Payload]) -> tuple[Tensor, Tensor]:
             f"a message needs payloads, all with one row for each sender; the rows are {rows}"
         )
     lengths = [payload.nbytes() for payload in message.values()]
-    framing = torch.stack([bits.varint_nbytes(length) for length in lengths]).sum(dim=0)
+    framing = reduce(add, map(bits.varint_nbytes, lengths))
     names = sum(len(_name_field(name)) for name in message)
-    return torch.stack(lengths).sum(dim=0), ENVELOPE_BYTES + names + framing
+    return reduce(add, lengths), framing + (ENVELOPE_BYTES + names)
 
 
 def decode_message(

@@ -18,7 +18,7 @@ from fedsparse.errors import DecodeError
 from fedsparse.wire import bits
 from fedsparse.wire.reader import Reader
 
-__all__ = ["CANDIDATES", "decode", "encode", "first_parameter", "gaps_of", "nbytes"]
+__all__ = ["CANDIDATES", "decode", "encode", "first_parameter", "gaps_of", "nbytes", "zeros"]
 
 CANDIDATES = 3
 """Parameters that are tried for a row, from :func:`first_parameter` on."""
@@ -45,19 +45,33 @@ def first_parameter(count: int, size: int) -> int:
     return max(max(size // max(count, 1), 1).bit_length() - 2, 0)
 
 
-def nbytes(gaps: Ints, counts: Ints, first: Ints) -> Ints:
-    """Bytes of each row with each of the parameters ``first``, ``first + 1``, ..., ``[CANDIDATES, C]``."""
-    zeros = np.zeros((CANDIDATES, len(counts)), dtype=np.int64)
-    filled = counts > 0
+def zeros(gaps: Ints, counts: Ints, first: Ints) -> Ints:
+    """Sum of the quotients of each row with each of the parameters tried.
+
+    Args:
+        gaps: ``[nnz]``, rows one after another.
+        counts: of each row, ``[C]``.
+        first: the smallest parameter of each row, ``[C]``.
+
+    Returns:
+        ``[CANDIDATES, C]``.
+    """
+    sums = np.zeros((CANDIDATES, len(counts)), dtype=np.int64)
     if gaps.size:
+        filled = counts > 0
         starts = (np.cumsum(counts) - counts)[filled]
         alike = (first == first[0]).all()
         quotients = gaps >> (first[0] if alike else np.repeat(first, counts))
-        for step in range(CANDIDATES):
-            zeros[step, filled] = np.add.reduceat(quotients, starts)
+        sums[0, filled] = np.add.reduceat(quotients, starts)
+        for step in range(1, CANDIDATES):
             quotients >>= 1
-    remainders = counts * (first + np.arange(CANDIDATES)[:, None])
-    return (remainders + 7 >> 3) + (counts + zeros + 7 >> 3)
+            sums[step, filled] = np.add.reduceat(quotients, starts)
+    return sums
+
+
+def nbytes(count: int, b: int, zeros: int) -> int:
+    """Bytes of a row of ``count`` gaps whose quotients sum up to ``zeros``."""
+    return (count * b + 7) // 8 + (count + zeros + 7) // 8
 
 
 def encode(gaps: Ints, b: int) -> list[bytes]:

@@ -47,8 +47,7 @@ def choose(indices: Ints, offsets: Ints, size: int) -> tuple[Ints, Ints]:
         ProtocolError: when indices are not ascending, or not below the size.
     """
     gaps, counts = rice.gaps_of(indices, offsets), offsets[1:] - offsets[:-1]
-    largest = indices[offsets[1:][counts > 0] - 1]
-    if gaps.min(initial=0) < 0 or largest.max(initial=-1) >= size:
+    if gaps.min(initial=0) < 0 or indices.max(initial=-1) >= size:
         raise ProtocolError(
             f"indices of a sparse payload are not strictly ascending from 0 to {size - 1} in each row: "
             "sort them, and leave out repeated ones"
@@ -57,13 +56,17 @@ def choose(indices: Ints, offsets: Ints, size: int) -> tuple[Ints, Ints]:
 
 
 def _choose(gaps: Ints, counts: Ints, size: int) -> tuple[Ints, Ints]:
-    first = np.array([rice.first_parameter(count, size) for count in counts.tolist()], dtype=np.int64)
-    lengths = np.empty((2 + rice.CANDIDATES, len(counts)), dtype=np.int64)
-    lengths[PLAIN] = (counts * _width(size) + 7) // 8
-    lengths[BITMAP] = (size + 7) // 8
-    lengths[RICE:] = rice.nbytes(gaps, counts, first)
-    best = lengths.argmin(axis=0)
-    return np.where(best < RICE, best, best + first), lengths[best, np.arange(len(counts))]
+    many = counts.tolist()
+    first = [rice.first_parameter(count, size) for count in many]
+    zeros = rice.zeros(gaps, counts, np.array(first, dtype=np.int64))
+    codings, shortest = [], []
+    for count, b, sums in zip(many, first, zeros.T.tolist(), strict=True):
+        lengths = [(count * _width(size) + 7) // 8, (size + 7) // 8]
+        lengths += [rice.nbytes(count, b + step, total) for step, total in enumerate(sums)]
+        best = lengths.index(min(lengths))
+        codings.append(best if best < RICE else best + b)
+        shortest.append(lengths[best])
+    return np.array(codings, dtype=np.int64), np.array(shortest, dtype=np.int64)
 
 
 def encode(indices: Ints, offsets: Ints, codings: Ints, size: int) -> list[bytes]:

@@ -56,7 +56,9 @@ def conv2d(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
     return layer, image(rng, n)
 
 
-def batch_norm(kind: Callable[..., nn.Module], dims: int) -> Callable[[np.random.Generator], tuple[nn.Module, Shape]]:
+def batch_norm(
+    kind: Callable[..., nn.Module], dims: int
+) -> Callable[[np.random.Generator], tuple[nn.Module, Shape]]:
     def make(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
         n = size(rng)
         layer = kind(n, momentum=0.3, affine=flag(rng), track_running_stats=rng.random() < 0.8)
@@ -71,7 +73,9 @@ def group_norm(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
     return nn.GroupNorm(groups, n, affine=rng.random() < 0.8), image(rng, n)
 
 
-def instance_norm(kind: Callable[..., nn.Module], dims: int) -> Callable[[np.random.Generator], tuple[nn.Module, Shape]]:
+def instance_norm(
+    kind: Callable[..., nn.Module], dims: int
+) -> Callable[[np.random.Generator], tuple[nn.Module, Shape]]:
     def make(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
         n = pick(rng, 1, 3, 8)
         return kind(n, affine=flag(rng)), (n, *rng.integers(2, 6, dims).tolist())
@@ -96,7 +100,13 @@ def recurrent(kind: Callable[..., nn.Module]) -> Callable[[np.random.Generator],
     def make(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
         n, options = size(rng), {"nonlinearity": "relu"} if kind is nn.RNN and flag(rng) else {}
         layer = kind(
-            n, size(rng), pick(rng, 1, 1, 2), bias=flag(rng), batch_first=True, bidirectional=flag(rng), **options
+            n,
+            size(rng),
+            pick(rng, 1, 1, 2),
+            bias=flag(rng),
+            batch_first=True,
+            bidirectional=flag(rng),
+            **options,
         )
         return layer, sequence(rng, n)
 
@@ -186,7 +196,7 @@ CASES: dict[type[nn.Module], Callable[[np.random.Generator], tuple[nn.Module, Sh
 
 @dataclass
 class Cohort:
-    """Clients of one layer: inputs ``[C, B, ...]``, real rows, parameters and statistics ``[C, ...]``, seeds, format."""
+    """Clients of one layer: inputs ``[C, B, ...]``, real rows, parameters and statistics ``[C, ...]``, seeds."""
 
     layer: nn.Module
     inputs: Tensor

@@ -4,6 +4,7 @@ Models, amounts of data, minibatches and the options of local training are drawn
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def dense(rng: np.random.Generator) -> Made:
     """Linear layers; some are wide enough to keep the changes of many steps as they are."""
     widths = rng.choice(AWKWARD, int(rng.integers(1, 4))).tolist()
     layers: list[nn.Module] = [nn.Flatten()]
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out, bias=bool(rng.integers(2))), entrywise(rng)]
         if rng.integers(4) == 0:
             layers.append(nn.Dropout(0.3))
@@ -39,7 +40,12 @@ def dense(rng: np.random.Generator) -> Made:
 
 def convolutions(rng: np.random.Generator) -> Made:
     channels, width, side = (int(rng.integers(*between)) for between in ((1, 4), (1, 9), (6, 12)))
-    norms = [nn.GroupNorm(1, width), nn.BatchNorm2d(width), nn.InstanceNorm2d(width, affine=True), nn.Identity()]
+    norms = [
+        nn.GroupNorm(1, width),
+        nn.BatchNorm2d(width),
+        nn.InstanceNorm2d(width, affine=True),
+        nn.Identity(),
+    ]
     layers = nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1), norms[rng.integers(4)], entrywise(rng), nn.MaxPool2d(2),
         nn.Conv2d(width, 2 * width, 3, bias=False), entrywise(rng), nn.Flatten(),
@@ -70,7 +76,9 @@ def sentences(rng: np.random.Generator) -> Made:
     return Sentences(rng), (int(rng.integers(1, 8)),)
 
 
-def workload(make: Callable[[np.random.Generator], Made], rng: np.random.Generator, seed: int) -> SupervisedWorkload:
+def workload(
+    make: Callable[[np.random.Generator], Made], rng: np.random.Generator, seed: int
+) -> SupervisedWorkload:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(seed)
         module, shape = make(rng)
@@ -78,7 +86,11 @@ def workload(make: Callable[[np.random.Generator], Made], rng: np.random.Generat
     batch, sizes = 2 * int(rng.integers(0, 9)), 2 * rng.integers(0, 25, int(rng.integers(3, 9)))
     sizes[0], sizes[-1] = 2 * int(rng.integers(1, 5)), 0
     count, tokens = int(sizes.sum()), make is sentences
-    x = rng.integers(0, 11, (count, *shape)) if tokens else rng.standard_normal((count, *shape)).astype(np.float32)
+    x = (
+        rng.integers(0, 11, (count, *shape))
+        if tokens
+        else rng.standard_normal((count, *shape)).astype(np.float32)
+    )
     y = rng.integers(0, 5, (count, *(shape if tokens else ())))
     held = Stored(rng.permutation(count), np.concatenate([[0], np.cumsum(sizes)]))
     return SupervisedWorkload(Examples(x, y, x, y, held), module, batch)
@@ -99,12 +111,16 @@ class Play:
         for name, value in (("momentum", 0.9), ("weight_decay", 0.1), ("prox", 0.3)):
             if rng.integers(2):
                 self._options[name] = value
-        self._options |= {"epochs": int(rng.integers(1, 3))} if rng.integers(2) else {"steps": int(rng.integers(1, 20))}
+        self._options |= (
+            {"epochs": int(rng.integers(1, 3))} if rng.integers(2) else {"steps": int(rng.integers(1, 20))}
+        )
 
     def _rows(self, rng: np.random.Generator) -> Tensor:
         """One row for all clients, or each its own."""
         rows = self._work.clients if rng.integers(2) else 1
-        return torch.from_numpy(0.1 * rng.standard_normal((rows, self._work.start.x.numel())).astype(np.float32))
+        return torch.from_numpy(
+            0.1 * rng.standard_normal((rows, self._work.start.x.numel())).astype(np.float32)
+        )
 
     def _task(self, ids: list[int]) -> SupervisedTask:
         return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None])
@@ -120,7 +136,9 @@ class Play:
 
 @pytest.mark.parametrize("case", range(50))
 @pytest.mark.parametrize("make", [dense, convolutions, sentences])
-def test_a_client_has_the_same_bits_alone_and_in_any_block(make: Callable[[np.random.Generator], Made], case: int):
+def test_a_client_has_the_same_bits_alone_and_in_any_block(
+    make: Callable[[np.random.Generator], Made], case: int
+):
     rng = np.random.default_rng(case)
     work = workload(make, rng, case)
     play, everyone = Play(work, rng), list(range(work.clients))

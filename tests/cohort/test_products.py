@@ -48,7 +48,9 @@ def test_apply_is_the_product_with_the_same_bits_in_any_company_and_with_shared_
         assert one[i].equal(found[i])
         wide = None if own is None else own.expand(clients, -1)
         assert products.apply(h, weight[i : i + 1].expand(clients, -1, -1), wide).equal(one)
-    assert products.apply(h.flip(0), weight.flip(0), None if bias is None else bias.flip(0)).flip(0).equal(found)
+    assert (
+        products.apply(h.flip(0), weight.flip(0), None if bias is None else bias.flip(0)).flip(0).equal(found)
+    )
     assert repeated(weight, bias)(h).equal(found)
     assert repeated(weight[:1].expand(clients, -1, -1), bias)(h).equal(products.apply(h, weight[:1], bias))
 
@@ -62,7 +64,12 @@ def test_shared_weights_go_with_biases_of_ones_own():
 
 @CASES
 @given(
-    clients=CLIENTS, p=SIZES, k=SIZES, q=SIZES, biased=st.booleans(), turned=st.tuples(st.booleans(), st.booleans())
+    clients=CLIENTS,
+    p=SIZES,
+    k=SIZES,
+    q=SIZES,
+    biased=st.booleans(),
+    turned=st.tuples(st.booleans(), st.booleans()),
 )
 def test_each_is_the_product_with_the_same_bits_in_any_company(
     clients: int, p: int, k: int, q: int, biased: bool, turned: tuple[bool, bool]
@@ -113,14 +120,22 @@ def test_large_products_have_the_same_bits_in_any_company(shape: tuple[int, int,
 
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 0.9])
 RULES = st.builds(
-    Rule, lr=st.sampled_from([0.0, 0.05, 0.3]), momentum=SHARES, weight_decay=SHARES, prox=st.sampled_from([0.0, 0.7])
+    Rule,
+    lr=st.sampled_from([0.0, 0.05, 0.3]),
+    momentum=SHARES,
+    weight_decay=SHARES,
+    prox=st.sampled_from([0.0, 0.7]),
 )
 
 
-def run(rule: Rule, y: Tensor, velocity: Tensor, centre: Tensor, shift: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+def run(
+    rule: Rule, y: Tensor, velocity: Tensor, centre: Tensor, shift: Tensor, gradients: Tensor
+) -> tuple[Tensor, Tensor]:
     """The rule as it is written down, on numbers."""
     for gradient in gradients:
-        velocity = rule.momentum * velocity + (gradient + shift + rule.weight_decay * y + rule.prox * (y - centre))
+        velocity = rule.momentum * velocity + (
+            gradient + shift + rule.weight_decay * y + rule.prox * (y - centre)
+        )
         y = y - rule.lr * velocity
     return y, velocity
 

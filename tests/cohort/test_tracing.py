@@ -1,4 +1,4 @@
-"""A user's module is taken apart into batched steps, and does what it did before; where it cannot be, a note says so."""
+"""A user's module is taken apart into batched steps and does what it did; where it cannot be, a note says so."""
 
 import copy
 import re
@@ -81,7 +81,11 @@ class Sequence(nn.Module):
 class Attentive(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.mix, self.norm, self.head = nn.MultiheadAttention(2, 2, batch_first=True), nn.LayerNorm(2), nn.Linear(6, 3)
+        self.mix, self.norm, self.head = (
+            nn.MultiheadAttention(2, 2, batch_first=True),
+            nn.LayerNorm(2),
+            nn.Linear(6, 3),
+        )
         self.register_buffer("mask", torch.ones(3, 3).triu(1) > 0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +240,10 @@ BATCHED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "unused": (Unused, FLAT),
     "frozen": (frozen, FLAT),
     "pooled twice": (PooledTwice, IMAGE),
-    "batch norm": (lambda: head(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), width=2), IMAGE),
+    "batch norm": (
+        lambda: head(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), width=2),
+        IMAGE,
+    ),
     "local batch norm": (
         lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)),
         FLAT,
@@ -250,10 +257,18 @@ AS_ONE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "training": (Training, FLAT, "the model (Training has no batched form)"),
     "by hand": (ByHand, FLAT, "the model (ByHand has no batched form)"),
     "mixing": (Mixing, FLAT, "the model (its forward mixes examples, or depends on their number)"),
-    "first example": (FirstExample, FLAT, "the model (its forward mixes examples, or depends on their number)"),
+    "first example": (
+        FirstExample,
+        FLAT,
+        "the model (its forward mixes examples, or depends on their number)",
+    ),
     "overwriting": (Overwriting, FLAT, "the model (its forward mixes examples, or depends on their number)"),
     "bilinear": (Pair, FLAT, "both (Bilinear has no batched form)"),
-    "transposed": (lambda: head(nn.ConvTranspose2d(1, 2, 2), width=72), IMAGE, "0 (ConvTranspose2d has no batched form)"),
+    "transposed": (
+        lambda: head(nn.ConvTranspose2d(1, 2, 2), width=72),
+        IMAGE,
+        "0 (ConvTranspose2d has no batched form)",
+    ),
     "inner": (
         lambda: nn.Sequential(nn.Linear(6, 6), Branching()),
         FLAT,
@@ -273,7 +288,9 @@ def build(name: str) -> tuple[nn.Module, SupervisedWorkload]:
     return module, SupervisedWorkload(examples(shape, SIZES), module, BATCH)
 
 
-def train(module: nn.Module, work: SupervisedWorkload, client: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def train(
+    module: nn.Module, work: SupervisedWorkload, client: int, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Plain PyTorch: parameters after SGD with momentum, the first gradient, statistics."""
     module = copy.deepcopy(module).train()
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -284,7 +301,9 @@ def train(module: nn.Module, work: SupervisedWorkload, client: int, steps: int) 
         optimiser.zero_grad()
         functional.cross_entropy(module(inputs.clone()), targets).backward()
         if step == 0:
-            first = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in trained])
+            first = torch.cat(
+                [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in trained]
+            )
         optimiser.step()
     statistics = [b.flatten() for b in module.buffers() if b.is_floating_point()]
     return nn.utils.parameters_to_vector(trained).detach(), first, torch.cat([*statistics, torch.zeros(0)])
@@ -318,9 +337,13 @@ def test_evaluation_is_that_of_the_module_itself(name: str):
 def test_a_client_trains_to_the_same_bits_alone_and_in_a_block(name: str):
     _, work = build(name)
     starts = work.start.buffers[None]
-    whole = work.task(torch.arange(len(SIZES)), 3, 2, starts).sgd(work.start.x[None], lr=0.1, steps=3, momentum=0.5)
+    whole = work.task(torch.arange(len(SIZES)), 3, 2, starts).sgd(
+        work.start.x[None], lr=0.1, steps=3, momentum=0.5
+    )
     for client in range(len(SIZES)):
-        own = work.task(torch.tensor([client]), 3, 2, starts).sgd(work.start.x[None], lr=0.1, steps=3, momentum=0.5)
+        own = work.task(torch.tensor([client]), 3, 2, starts).sgd(
+            work.start.x[None], lr=0.1, steps=3, momentum=0.5
+        )
         assert own.x[0].equal(whole.x[client])
         assert own.buffers[0].equal(whole.buffers[client])
 

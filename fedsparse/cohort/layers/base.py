@@ -70,19 +70,22 @@ def clients_alone(run: Pass, function: Callable[..., Tensor], *inputs: Any) -> T
             gives ``[n_i, ...]``.
         inputs: tensors ``[C * B, ...]``, and whatever else is passed on as it is.
     """
-    parted = [run.apart(x).unbind() if isinstance(x, Tensor) else None for x in inputs]
-    width = next(p[0].shape[0] for p in parted if p is not None)
-    order, found = _order(next(x for x in inputs if isinstance(x, Tensor))), []
-    for i, n in enumerate(run.counts):
+    first = next(x for x in inputs if isinstance(x, Tensor))
+    width, order = first.shape[0] // run.clients, _order(first)
+    several = run.clients > 1
+    parted = [
+        torch.split(x, width) if several and isinstance(x, Tensor) else (x,) * run.clients for x in inputs
+    ]
+    found = []
+    for i, (n, own) in enumerate(zip(run.counts, zip(*parted, strict=True), strict=True)):
         # A client without rows goes through with padding, so that its output has a shape; nothing is learnt from it.
-        own = [x if p is None else p[i][: n or width] for p, x in zip(parted, inputs, strict=True)]
-        rows = function(i, *own)
+        cut = own if n in (0, width) else [x[:n] if isinstance(x, Tensor) else x for x in own]
+        rows = function(i, *cut)
         missing = width - rows.shape[0]
         if missing:
             rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
-        # The order in memory, by which later kernels are chosen, must not be that of other clients' padding.
-        found.append(rows.contiguous(memory_format=order) if rows.dim() == 4 else rows)
-    return torch.cat(found)
+        found.append(_as_copied(rows, order))
+    return torch.cat(found) if several else found[0]
 
 
 def _order(x: Tensor) -> torch.memory_format:
@@ -90,3 +93,15 @@ def _order(x: Tensor) -> torch.memory_format:
         x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     )
     return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _as_copied(x: Tensor, order: torch.memory_format) -> Tensor:
+    """The same as a copy in this order would have it, and its gradient likewise.
+
+    Kernels are chosen by the order in memory, down to the strides of dimensions of one. It must not depend on other
+    clients, as that of several tensors put together does.
+    """
+    if x.dim() == 4 and order == torch.channels_last:
+        last = x.permute(0, 2, 3, 1)
+        return last.reshape(-1).view(last.shape).permute(0, 3, 1, 2)
+    return x.reshape(-1).view(x.shape)

@@ -23,7 +23,11 @@ _Settings = tuple[list[int], list[int], list[int], int]
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
+    if x.dim() != 4:
+        return x.contiguous()
+    # Not x.contiguous(): it leaves the strides of dimensions of one, by which kernels are chosen, as they are.
+    last = x.permute(0, 2, 3, 1)
+    return last.reshape(-1).view(last.shape).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
@@ -107,6 +111,8 @@ def _stacked(rows: Any) -> Tensor:
     """Stacks clients' images ``[B, m, H, W]`` without leaving the order channels last."""
     if rows[0].dim() != 4:
         return torch.stack(list(rows))
+    if len(rows) == 1:
+        return _channels_last(rows[0])[None]
     return torch.stack([own.permute(0, 2, 3, 1) for own in rows]).permute(0, 1, 4, 2, 3)
 
 

@@ -1,13 +1,15 @@
-"""Layers in batched form give what the layers themselves give client by client, and to a client the same bits in any company."""
+"""Batched layers give what the layers themselves give client by client, and the same bits in any company."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from layer_cases import CASES, Outcome, cohort, one_by_one, together, trainable
+from layer_cases import CASES, Cohort, Outcome, cohort, one_by_one, together, trainable
 from torch import Tensor, nn
 
+from fedsparse.cohort import products
 from fedsparse.cohort.layers import Pass, batched, batchnorm, known, norm
 from fedsparse.cohort.layers.cells import LSTM
 from fedsparse.cohort.layers.recurrent import unrolled
@@ -54,7 +56,9 @@ def test_outputs_gradients_and_statistics_are_those_of_the_layer_itself(kind: ty
 @MODES
 @KINDS
 @pytest.mark.parametrize("seed", range(10, 18))
-def test_a_client_has_the_same_bits_alone_in_a_block_and_at_any_place_of_it(kind: type, seed: int, train: bool):
+def test_a_client_has_the_same_bits_alone_in_a_block_and_at_any_place_of_it(
+    kind: type, seed: int, train: bool
+):
     of = cohort(kind, seed)
     block, clients = together(of, train), len(of.counts)
     for client in range(clients):
@@ -101,7 +105,9 @@ def test_a_gradient_may_be_taken_by_torch_func(kind: type):
 
 
 @MODES
-@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_batch_norm_of_all_clients_at_once_is_that_of_the_layer_itself(kind: type, seed: int, train: bool):
     of = cohort(kind, seed)
@@ -145,9 +151,13 @@ def test_recurrent_layers_have_the_same_bits_however_many_clients_go_side_by_sid
 # ---- settings
 
 
-@pytest.mark.parametrize("options", [{"need_weights": False}, {"average_attn_weights": False}], ids=lambda o: [*o][0])
+@pytest.mark.parametrize(
+    "options", [{"need_weights": False}, {"average_attn_weights": False}], ids=lambda o: next(iter(o))
+)
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_to_other_sequences_and_with_a_mask_is_that_of_the_module(options: dict[str, bool], masked: bool):
+def test_attention_to_other_sequences_and_with_a_mask_is_that_of_the_module(
+    options: dict[str, bool], masked: bool
+):
     layer = nn.MultiheadAttention(6, 2, batch_first=True)
     form = batched(layer, "x")
     assert form is not None
@@ -195,7 +205,9 @@ def test_a_layer_of_a_users_own_class_has_no_batched_form():
 def test_batch_norm_says_what_to_do_about_a_minibatch_of_one_example():
     of = cohort(nn.BatchNorm1d, 0)
     of.counts[0] = 1
-    with pytest.raises(ConfigError, match=r"layer 'x' \(BatchNorm1d\) got a minibatch of one example.*GroupNorm"):
+    with pytest.raises(
+        ConfigError, match=r"layer 'x' \(BatchNorm1d\) got a minibatch of one example.*GroupNorm"
+    ):
         together(of, True)
 
 
@@ -222,9 +234,44 @@ def test_a_padding_token_has_no_gradient():
 
 
 def test_a_client_without_examples_keeps_its_statistics_and_has_no_gradient():
-    of = cohort(nn.BatchNorm2d, int(np.flatnonzero([cohort(nn.BatchNorm2d, s).layer.affine for s in range(9)])[0]))
+    of = cohort(
+        nn.BatchNorm2d, int(np.flatnonzero([cohort(nn.BatchNorm2d, s).layer.affine for s in range(9)])[0])
+    )
     out = of.counts.index(0)
     found = together(of, True)
     for name, value in found.statistics.items():
         assert value[out].equal(of.values[name][out])
     assert all(not value[out].any() for value in found.of_values.values())
+
+
+def large(kind: Callable[..., nn.Module]) -> Cohort:
+    """Products that are worth calls of their own."""
+    of = cohort(kind, 5, clients=3)
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(5)
+        of.layer = kind(33, 120, batch_first=True)
+        of.inputs, of.counts = torch.randn(3, 7, 12, 33), [7, 4, 0]
+    of.values = {
+        f"x.{name}": torch.stack([p.detach(), -p.detach(), p.detach()])
+        for name, p in of.layer.named_parameters()
+    }
+    return of
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN], ids=lambda kind: kind.__name__)
+def test_large_recurrent_layers_are_right_and_have_the_same_bits_in_any_company(kind: type):
+    of = large(kind)
+    block = together(of, True)
+    assert_close(block, one_by_one(of, True))
+    for client in range(3):
+        assert_same_bits(block, [client], together(of.part([client]), True))
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
+def test_layers_do_without_onednn(kind: type, monkeypatch):
+    monkeypatch.setattr(products, "_linear", None)
+    of = cohort(kind, 2)
+    block = together(of, True)
+    assert_close(block, one_by_one(of, True))
+    for client in range(len(of.counts)):
+        assert_same_bits(block, [client], together(of.part([client]), True))
