@@ -61,6 +61,20 @@ def test_the_last_calls_do_not_wait_behind_a_slow_one():
     assert office.pool.now == 101.0
 
 
+def test_brief_calls_wait_at_the_workers_to_the_last():
+    office = Office(FakePool(2, act=lambda number, attempt, seat: 0.01))
+    office.run(range(4))
+    assert [entry[0] for entry in office.pool.log] == [0, 1, 0, 1]
+    office.pool.log.clear()
+    sent = []
+    office.pool.wait, wait = (
+        (lambda timeout: sent.append(len(office.pool.log)) or wait(timeout)),
+        office.pool.wait,
+    )
+    office.run(range(4))
+    assert sent[0] == 4
+
+
 def test_calls_go_to_the_workers_that_are_there_while_others_start():
     office = Office(FakePool(2, births=lambda seat, n: 50.0 if seat == 1 else 0.0))
     assert office.run(range(4)) == tens(4)

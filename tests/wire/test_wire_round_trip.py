@@ -20,7 +20,7 @@ from fedsparse.message import (
     round_to,
 )
 from fedsparse.wire import decode_payload, support
-from fedsparse.wire.payload import decode_rows
+from fedsparse.wire.payload import _take_head, decode_rows
 from fedsparse.wire.reader import Reader
 
 
@@ -155,3 +155,12 @@ def test_rows_are_coded_in_pieces_without_a_difference(monkeypatch):
     assert payload.encode_rows() == rows
     decoded = decode_rows([Reader(row, LIMITS) for row in rows])
     assert same_bits(concatenate(decoded), payload)
+
+
+@pytest.mark.parametrize("name", [name for name, payload in COLLECTION.items() if payload.rows])
+def test_every_class_reads_one_row_after_its_head(name: str):
+    payload = COLLECTION[name]
+    reader = Reader(payload.encode(0), LIMITS)
+    cls, dtype, kind = _take_head(reader)
+    assert cls is type(payload)
+    assert same_bits(cls.decode(reader, dtype, kind), decode_payload(payload.encode(0), LIMITS))

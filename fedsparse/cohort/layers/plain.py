@@ -88,7 +88,9 @@ def batched(layer: Any, name: str) -> Layer | None:
     if getattr(layer, "inplace", False):
         layer = copy.copy(layer)
         layer.inplace = False
-    exact = type(layer) in EXACT
+    function, exact = layer, type(layer) in EXACT
+    if isinstance(layer, nn.Softmax | nn.LogSoftmax):
+        function = _along_last(type(layer)(-1), first)
 
     def forward(run: Pass, x: Tensor) -> Any:
         del run
@@ -97,9 +99,14 @@ def batched(layer: Any, name: str) -> Layer | None:
                 f"model: layer '{name}' ({type(layer).__name__}) takes examples together, from inputs of shape "
                 f"{tuple(x.shape)}; name a dimension behind the first"
             )
-        return layer(x) if exact else in_registers(layer, x)
+        return function(x) if exact else in_registers(function, x)
 
     return forward
+
+
+def _along_last(along: nn.Module, dim: int) -> Callable[[Tensor], Tensor]:
+    """Along the last dimension a row is summed up by itself; along others what lies beside it has a part in it."""
+    return lambda x: along(x.transpose(dim, -1).contiguous()).transpose(dim, -1).contiguous()
 
 
 def _first_dimension(layer: Any) -> Any:
