@@ -134,7 +134,8 @@ class Play:
         return self._task(ids).sgd(**given, **self._options)
 
 
-@pytest.mark.parametrize("case", range(50))
+# The last ones have biases summed over windows of unequal length, and a shift that is one number.
+@pytest.mark.parametrize("case", [*range(40), 165, 1260])
 @pytest.mark.parametrize("make", [dense, convolutions, sentences])
 def test_a_client_has_the_same_bits_alone_and_in_any_block(
     make: Callable[[np.random.Generator], Made], case: int
