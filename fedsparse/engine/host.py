@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from fedsparse.engine.arrays import FileArray
-from fedsparse.engine.lane import Asked, Bench, portable
+from fedsparse.engine.letters import post
 from fedsparse.engine.memory import keep_memory
 from fedsparse.engine.pool import Arrays, Failure, Job, Runner, attempt
-from fedsparse.engine.shelves import Shelves
+from fedsparse.engine.shelves import Parcel, Reader, Shelves
 from fedsparse.errors import FedSparseError
 from fedsparse.process import start_time
 
-__all__ = ["Hello", "Host"]
+__all__ = ["Asked", "Hello", "Host", "OnShelf"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,29 @@ class Hello:
     pid: int
     start: int | None
     threads: int
+
+
+@dataclass(frozen=True)
+class OnShelf:
+    """Named arrays, where they lie."""
+
+    names: tuple[str, ...]
+    parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call, in one piece: each argument by itself would cost Ray as much.
+
+    Attributes:
+        sent: the call.
+        shared: what all calls of the phase read, for a worker that finds it on a shelf.
+        done: shelves whose arrays the driver does not need any more.
+    """
+
+    sent: Any
+    shared: OnShelf | None
+    done: list[int]
 
 
 class Host:
@@ -49,7 +72,9 @@ class Host:
         sys.path.extend(entry for entry in path if entry not in sys.path)
         for module in preload:
             import_module(module)
-        self._bench: Bench | None = None
+        self._runner: Runner | None = None
+        self._reader = Reader()
+        self._shelves: Shelves | None = None
         self._jobs = 0
 
     def setup(
@@ -70,14 +95,15 @@ class Host:
         import ray
         import torch
 
-        if self._bench is not None:
-            self._bench.close()
-            self._bench = None
+        if self._shelves is not None:
+            self._shelves.close()
         self._jobs += 1
-        runner = attempt(_build, job, arrays, near)
-        if isinstance(runner, Failure):
-            return portable(runner)
-        self._bench = Bench(runner, shelves and Shelves(shelves, f"{os.getpid()}-{self._jobs}"))
+        self._shelves = None if shelves is None else Shelves(shelves, f"{os.getpid()}-{self._jobs}")
+        self._runner = None
+        built = attempt(_build, job, arrays, near)
+        if isinstance(built, Failure):
+            return _portable(built)
+        self._runner = built
         node: str = ray.get_runtime_context().get_node_id()
         return Hello(node, os.getpid(), start_time(os.getpid()), torch.get_num_threads())
 
@@ -88,11 +114,29 @@ class Host:
             asked: the call.
             shared: what all calls of the phase read, if that came through Ray.
         """
-        if self._bench is None:
-            return Failure("", FedSparseError("this worker has no job; set up the pool first"))
-        return self._bench.answer(asked if shared is None else replace(asked, shared=shared))
+        if asked.shared is not None:
+            shared = dict(zip(asked.shared.names, self._reader.open(asked.shared.parcel), strict=True))
+        if self._shelves is not None:
+            self._shelves.free(asked.done)
+        result = attempt(_run, self._runner, shared or {}, asked.sent)
+        if isinstance(result, Failure):
+            return _portable(result)
+        return result if self._shelves is None else post(result, self._shelves)
 
 
 def _build(job: Job, arrays: Mapping[str, FileArray | np.ndarray[Any, Any]], near: bool) -> Runner:
     opened = {name: array.open() if isinstance(array, FileArray) else array for name, array in arrays.items()}
     return job.build(opened, near)
+
+
+def _run(runner: Runner | None, shared: Arrays, sent: Any) -> Any:
+    if runner is None:
+        raise FedSparseError("this worker has no job; set up the pool first")
+    return runner(shared, sent)
+
+
+def _portable(failure: Failure) -> Failure:
+    """Without the exception, unless it is of a class that surely survives the way to the driver."""
+    return (
+        failure if isinstance(failure.cause, FedSparseError | MemoryError) else replace(failure, cause=None)
+    )

@@ -8,22 +8,24 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedsparse.engine.arrays import ArrayFiles
-from fedsparse.engine.helpers import Helpers
-from fedsparse.engine.host import Hello, Host
-from fedsparse.engine.lane import Asked, Published
+from fedsparse.engine.host import Asked, Hello, Host, OnShelf
 from fedsparse.engine.letters import Letters
 from fedsparse.engine.memory import give_back_memory, keep_memory
+from fedsparse.engine.place import choose_folder
 from fedsparse.engine.pool import Arrays, Buried, Died, Done, Event, Failure, Job, Raised, Ready
 from fedsparse.engine.ray_session import RaySession
-from fedsparse.engine.shelves import Shelves, memory_folder
+from fedsparse.engine.shelves import Shelves
 from fedsparse.errors import ResourceError
 from fedsparse.process import alive
 
@@ -58,10 +60,23 @@ class _Job:
     far: Any
 
 
-class _Published(Published):
-    """What all calls of a phase read; other machines get it through Ray's store."""
+class _Published:
+    """What all calls of a phase read: on a shelf for workers of this machine, in Ray's store for others."""
 
-    reference: Any = None
+    def __init__(self, shared: Arrays, shelves: Shelves | None, store: Callable[[Any], Any]) -> None:
+        self._shared, self._store, self._reference = dict(shared), store, None
+        parcel = shelves.put(list(shared.values())) if shelves is not None else None
+        self._shelf = None if parcel is None else OnShelf(tuple(shared), parcel)
+        if shelves is not None and parcel is not None:
+            weakref.finalize(self, shelves.free, [parcel.shelf]).atexit = False
+
+    def arguments(self, sent: Any, near: bool, done: list[int]) -> tuple[Any, ...]:
+        """Of a call that is ``sent``."""
+        if near and self._shelf is not None:
+            return (Asked(sent, self._shelf, done),)
+        if self._reference is None:
+            self._reference = self._store(self._shared)
+        return Asked(sent, None, done), self._reference
 
 
 class RayPool:
@@ -103,7 +118,7 @@ class RayPool:
         )(Host)
         self._greeting = (tuple(preload), [str(Path(entry).absolute()) for entry in sys.path])
         self._files = ArrayFiles()
-        self._folder = memory_folder(store)
+        self._folder = _folder_in_memory(store)
         self._shelves = None if self._folder is None else Shelves(self._folder, "published")
         self._job: _Job | None = None
         self._seats = [_Seat(place) for place in self._session.places]
@@ -122,7 +137,12 @@ class RayPool:
         keep_memory()
         self._torch_threads = torch.get_num_threads()
         torch.set_num_threads(1)  # bits depend on it, here as in the workers
-        self._helpers = Helpers(min(self.size, len(os.sched_getaffinity(0))))
+        self._helpers = ThreadPoolExecutor(
+            min(len(self._session.places), len(os.sched_getaffinity(0))),
+            thread_name_prefix="fedsparse-helper",
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
 
     def setup(self, job: Job, arrays: Arrays) -> None:
         """Send a job to all workers, and the arrays: here as mapped files, to other machines through Ray.
@@ -143,7 +163,7 @@ class RayPool:
 
     def publish(self, shared: Arrays) -> Any:
         """A handle; the arrays are written once, and workers of a machine read the same memory."""
-        return _Published(shared, self._shelves)
+        return _Published(shared, self._shelves, self._put)
 
     def submit(self, seat: int, ticket: Hashable, handle: Any, sent: Any) -> None:
         """Queue a call at an actor.
@@ -152,13 +172,8 @@ class RayPool:
             ResourceError: what is published does not fit into Ray's store.
         """
         worker = self._seats[seat]
-        done = worker.letters.done()
-        if self._here(worker):
-            reference = worker.actor.run.remote(Asked(sent, handle.near, done))
-        else:
-            handle.reference = handle.reference or self._put(handle.arrays)
-            reference = worker.actor.run.remote(Asked(sent, {}, done), handle.reference)
-        self._open[reference] = seat, ticket
+        arguments = handle.arguments(sent, self._here(worker), worker.letters.done())
+        self._open[worker.actor.run.remote(*arguments)] = seat, ticket
 
     def wait(self, timeout: float) -> Sequence[Event]:
         """What happened, in the order in which it was asked for."""
@@ -176,7 +191,8 @@ class RayPool:
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """On threads of the driver, as the workers have nothing to do."""
-        self._helpers.share(work)
+        for _ in self._helpers.map(_do, work):
+            pass
 
     def kill(self, seat: int) -> None:
         """Kill an actor, and its process, which may live on for seconds after Ray believes it dead."""
@@ -220,7 +236,7 @@ class RayPool:
         if self._shelves and self._folder:
             self._shelves.close()
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._helpers.close()
+        self._helpers.shutdown()
         import torch
 
         torch.set_num_threads(self._torch_threads)
@@ -302,6 +318,19 @@ class RayPool:
         if "connection error code 2" in text:
             return "killed without a last word, as by SIGKILL or by the system when memory is short"
         return text.strip().splitlines()[-1]
+
+
+def _do(part: Callable[[], None]) -> None:
+    part()
+
+
+def _folder_in_memory(expected: int) -> Path | None:
+    """A new folder in shared memory, if there is room for so many bytes."""
+    folder = choose_folder(None, expected, Path(tempfile.gettempdir()))
+    if folder.is_relative_to(Path("/", "dev", "shm")):
+        return folder
+    folder.rmdir()
+    return None
 
 
 def _alive(hello: Hello) -> bool:

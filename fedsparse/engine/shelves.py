@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fedsparse.engine.place import choose_folder
-
-__all__ = ["Array", "Parcel", "Reader", "Shelves", "memory_folder"]
+__all__ = ["Array", "Parcel", "Reader", "Shelves"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -165,15 +162,6 @@ class Reader:
             memory = mmap.mmap(descriptor, parcel.nbytes)
             self._open[parcel.path] = descriptor, memory
         return memory
-
-
-def memory_folder(expected: int) -> Path | None:
-    """A new folder in shared memory, for this process to remove, if there is room for so many bytes."""
-    folder = choose_folder(None, expected, Path(tempfile.gettempdir()))
-    if folder.is_relative_to(Path("/", "dev", "shm")):
-        return folder
-    folder.rmdir()
-    return None
 
 
 def _views(whole: Array, parcel: Parcel) -> list[Array]:
