@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.holdings import Partition
+from fedsparse.wire.arrays import tensor_view
 
 __all__ = ["Examples"]
 
@@ -69,11 +70,9 @@ class Examples:
 
     def taken(self, at: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """Inputs and targets of the training part at the positions ``at [...]``, on ``device``."""
-        if device.type == "cpu":
-            return self.inputs(self.x, at), torch.from_numpy(self.y.take(at, axis=0))
-        # The data set stays on the device: only positions travel.
+        # On another device the data set stays there: only positions travel.
         if device not in self._kept:
-            self._kept[device] = (_copied(self.x, device), _copied(self.y, device))
+            self._kept[device] = (_held(self.x, device), _held(self.y, device))
         x, y = self._kept[device]
         positions = torch.from_numpy(at.ravel()).to(device)
         inputs, targets = (
@@ -92,5 +91,6 @@ class Examples:
         return taken if self.scale == 1 and self.shift == 0 else taken.mul_(self.scale).add_(self.shift)
 
 
-def _copied(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(values)).to(device)
+def _held(values: np.ndarray, device: torch.device) -> Tensor:
+    # Not by NumPy's indexing, which keeps other threads from running.
+    return tensor_view(values).to(device)

@@ -55,12 +55,13 @@ def _to_plain(value: object) -> object:
 
 def _from_plain(value: object) -> object:
     if isinstance(value, np.ndarray):
-        return _as_tensor(value)
+        return tensor_view(value)
     return from_arrays(value) if isinstance(value, tuple) else value
 
 
-def _as_tensor(array: NDArray[np.generic]) -> Tensor:
-    # PyTorch has no read-only tensors and warns of shared memory that is; payloads are never written to.
+def tensor_view(array: NDArray[np.generic]) -> Tensor:
+    """A tensor of the array's memory, also where that is read-only; it must not be written to."""
+    # PyTorch has no read-only tensors and warns of shared memory that is.
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_Unlocked(array)))
 
 
