@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.lazy import cached_property
 
 __all__ = ["Quadratics"]
 
