@@ -8,7 +8,8 @@ from . import cohorts, compressors
 from .averaging import fed_ef, fedavg, fedavgm, fedopt, fedprox
 from .common import Trace
 from .control_variates import scafcom, scaffold, scaffold_with_memory, scallion
-from .error_feedback import ef21, ef21_sgdm
+from .error_feedback import d_ec, ec_ideal, ec_sgd, econtrol
+from .estimates import ef21, ef21_plus, ef21_sgdm
 from .toys import Toy, b0_toy, b_toy, divergence_toy, fedavg_fixed_point, lossy_toy, q_toy
 
 __all__ = [
@@ -18,8 +19,13 @@ __all__ = [
     "b_toy",
     "cohorts",
     "compressors",
+    "d_ec",
     "divergence_toy",
+    "ec_ideal",
+    "ec_sgd",
+    "econtrol",
     "ef21",
+    "ef21_plus",
     "ef21_sgdm",
     "fed_ef",
     "fedavg",
