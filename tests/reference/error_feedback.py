@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .cohorts import Cohort
-from .common import Gradient, Trace, table
+from .common import Gradient, Trace, all_gradients, table
 from .compressors import SERVER, Compress, identity
 from .toys import Array
 
@@ -91,7 +91,8 @@ def d_ec(
     h_i starts at the gradient at x^0, or at zero. The server steps with the old h.
     """
     q = compress if compress_estimate is None else compress_estimate
-    h, e = starts(gradient, x, clients, zero=zero_start), table(clients, x)
+    h = table(clients, x, None if zero_start else all_gradients(gradient, x, clients))
+    e = table(clients, x)
     xs = [x]
     for t, cohort in enumerate(cohorts):
         total, h_old = np.zeros_like(x), h.mean(0)
@@ -123,7 +124,8 @@ def econtrol(
     h_i starts at the gradient at x^0 (sent dense), or at zero. eta scales the error in the message and
     nowhere else; the server steps with the new h. Absentees keep e_i and h_i, which the paper does not cover.
     """
-    h_i, e = starts(gradient, x, clients, zero=zero_start), table(clients, x)
+    h_i = table(clients, x, None if zero_start else all_gradients(gradient, x, clients))
+    e = table(clients, x)
     xs, h = [x], h_i.mean(0)
     for t, cohort in enumerate(cohorts):
         total = np.zeros_like(x)
@@ -137,8 +139,3 @@ def econtrol(
         x = x - lr * h
         xs.append(x)
     return Trace(np.stack(xs), server={"h": h}, clients={"e": e, "h": h_i})
-
-
-def starts(gradient: Gradient, x: Array, clients: int, *, zero: bool) -> Array:
-    """h_i^0 of all clients, [n, d]: zero, or the gradients at x."""
-    return table(clients, x) if zero else np.stack([gradient(i, x) for i in range(clients)])
