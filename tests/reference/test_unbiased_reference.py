@@ -1,6 +1,7 @@
 """DIANA, MARINA, FedPAQ, FedCOM(GATE) and their two-sided forms reproduce known numbers and identities."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -73,6 +74,11 @@ def test_diana_that_never_learns_is_compressed_gradient_descent():
     np.testing.assert_allclose(learned(diana, 50, alpha=0.0).x, other.x, rtol=0, atol=1e-13)
 
 
+def test_diana_that_starts_with_the_gradients_takes_an_exact_first_step():
+    ours = learned(diana, 1, alpha=0.1, estimates=Q.gradients(Q.x0))
+    np.testing.assert_allclose(ours.last, descent(1)[-1], rtol=0, atol=ROUND_OFF)
+
+
 def test_diana_server_holds_the_mean_of_the_estimates():
     ours = diana(Q.gradient, Q.x0, Q.clients, sampled(2, 100), lr=0.02, alpha=0.1, compress=rand4(3))
     np.testing.assert_allclose(ours.server["h"], ours.clients["h"].mean(0), rtol=0, atol=ROUND_OFF)
@@ -124,9 +130,10 @@ def test_ef21_p_with_diana_is_exact():
     assert Q.error(learned(diana, 1500, alpha=0.1, model_compress=top4()).last) < ROUND_OFF
 
 
-def test_ef21_p_clients_compute_their_gradients_at_their_own_model():
-    """With exact gradients x moves by the gradient at w, and w by the kept part of x - w."""
-    ours = dcgd(Q.gradient, Q.x0, everybody(20), lr=0.1, compress=identity, model_compress=top4())
+@pytest.mark.parametrize("method", [dcgd, partial(diana, clients=10, alpha=0.3)])
+def test_ef21_p_clients_compute_their_gradients_at_their_own_model(method: Callable[..., Trace]):
+    """With an uncompressed uplink x moves by the gradient at w, and w by the kept part of x - w."""
+    ours = method(Q.gradient, Q.x0, cohorts=everybody(20), lr=0.1, compress=identity, model_compress=top4())
     w = Q.x0
     for t in range(20):
         np.testing.assert_allclose(ours.x[t + 1], ours.x[t] - 0.1 * Q.gradients(w).mean(0), atol=1e-13)
