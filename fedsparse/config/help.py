@@ -19,7 +19,7 @@ from fedsparse.errors import ConfigError
 from fedsparse.options import help_of
 from fedsparse.words import listed, there_are
 
-__all__ = ["show_help"]
+__all__ = ["options_table", "show_help"]
 
 _USAGE = """\
 python -m fedsparse.run [-m] [--cfg] [-v] [key=value ...]
@@ -129,6 +129,11 @@ def _uplinks(console: Console, name: str) -> None:
 
 
 def _options(console: Console, specs: Iterable[OptionSpec], prefix: str) -> None:
+    console.print(options_table(specs, prefix))
+
+
+def options_table(specs: Iterable[OptionSpec], prefix: str) -> Table:
+    """Options with their defaults, meanings and ranges; ``prefix`` is put before each name."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("  key", no_wrap=True)
     table.add_column("default", overflow="fold")
@@ -139,7 +144,7 @@ def _options(console: Console, specs: Iterable[OptionSpec], prefix: str) -> None
         table.add_row(
             Text(f"  {prefix}{spec.name}", style="bold"), default, Text(spec.help), Text(spec.allowed)
         )
-    console.print(table)
+    return table
 
 
 def _columns(console: Console, rows: Sequence[tuple[Text, Text]]) -> None:
