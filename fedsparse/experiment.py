@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fedsparse import config as configuration
 from fedsparse import rng
 from fedsparse.config import RunConfig
-from fedsparse.errors import ConfigError, Interrupted, RunFolderError
+from fedsparse.errors import ConfigError, Diverged, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
@@ -48,7 +48,7 @@ def run(
 
     Args:
         config: the resolved configuration.
-        workers: workers to use, which stay open unless the run fails; by default the run has its own.
+        workers: workers to use, which stay open unless the run fails on them; by default the run has its own.
         tuning: how its values were chosen, which is written down with it; a run that is resumed keeps its own.
 
     Returns:
@@ -75,6 +75,8 @@ def run(
         pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
             return _Run(config, parts, folder, progress, pool).go()
+        except (Diverged, Interrupted):
+            raise  # between two calls: no worker is busy
         except BaseException:
             workers.close()  # they may still be busy with the run that failed
             raise

@@ -25,6 +25,7 @@ _FLAGS = {"-h": "help", "--help": "help", "-v": "verbose", "--verbose": "verbose
 USAGE = """\
 python -m fedsparse.tune [-v] strategy=NAME,NAME key=a,b,c ... [METHOD:key=a,b ...] [key=value ...]
 python -m fedsparse.tune resume=FOLDER
+python -m fedsparse.tune --help [group | group=name | key]
 
 Tries every combination of the values with several seeds, for each strategy, and chooses the best by the validation
 part. The chosen values are then run with other seeds and judged by the test part. In these runs, too, the validation
@@ -62,7 +63,7 @@ def _command(words: Sequence[str], flags: set[str]) -> int:
         if word.startswith("-"):
             raise ConfigError(f"{word}: there is no such flag{there_are(word, _FLAGS)}")
     if "help" in flags:
-        return _help()
+        return _help(pairs)
     one_thread()
     from fedsparse.tuning.asked import asked
 
@@ -73,14 +74,21 @@ def _command(words: Sequence[str], flags: set[str]) -> int:
     return _go(tuning, _new_folder(tuning, given, pairs), [])
 
 
-def _help() -> int:
+def _help(topics: Sequence[str]) -> int:
     from rich.text import Text
 
-    from fedsparse.config.help import options_table
+    from fedsparse.config.help import options_table, show_help
     from fedsparse.tuning.asked import OPTIONS
     from fedsparse.tuning.grid import TUNABLE
 
     shown = console()
+    for topic in topics:
+        if topic in OPTIONS:
+            shown.print(options_table([OPTIONS[topic]], ""))
+        else:
+            show_help(shown, topic)
+    if topics:
+        return 0
     shown.print(Text(USAGE.format(tunable=listed(TUNABLE))), soft_wrap=True)
     shown.print(options_table(OPTIONS.values(), ""))
     return 0
@@ -110,6 +118,7 @@ def _say_how(tuning: Tuning) -> None:
 
 def _resumed(folder: str, extra: Sequence[str]) -> int:
     from fedsparse.config import elsewhere
+    from fedsparse.experiment import versions
     from fedsparse.tuning.asked import asked
     from fedsparse.tuning.folder import TuningFolder
 
@@ -119,7 +128,7 @@ def _resumed(folder: str, extra: Sequence[str]) -> int:
                 f"{word}: a tuning that is continued is the same; only where its runs take place may change, as in "
                 "engine=local or quiet=true"
             )
-    found = TuningFolder.resume(Path(folder).expanduser())
+    found = TuningFolder.resume(Path(folder).expanduser(), versions())
     return _go(asked([*found.words, *extra]), found, extra)
 
 
@@ -130,7 +139,8 @@ def _go(tuning: Tuning, folder: TuningFolder, elsewhere: Sequence[str]) -> int:
     from fedsparse.workers import Workers
 
     trials = listed([f"{method.name} {len(method.settings)}" for method in tuning.methods])
-    said(f"trials: {trials}; each with {len(tuning.options.seed)} seeds; folder: {folder.path}")
+    seeds = listed([str(seed) for seed in tuning.options.seed])
+    said(f"trials: {trials}; each with the seeds {seeds}; folder: {folder.path}")
     with Workers() as workers:
         results = Tuner(tuning, folder, workers, elsewhere, _note).go()
     console().print(table_of(results))

@@ -67,6 +67,12 @@ class Tuning:
     options: Options
 
     @property
+    def runs(self) -> int:
+        """How many there are: trials, and those with the chosen values."""
+        trials = sum(len(method.settings) for method in self.methods) * len(self.options.seed)
+        return trials + len(self.methods) * len(self.options.report_seed)
+
+    @property
     def task(self) -> RunConfig:
         """A configuration with the task that all trials have."""
         return self.methods[0].settings[0].config

@@ -17,10 +17,14 @@ from typing import Any
 
 from fedsparse.errors import RunFolderError
 from fedsparse.files import make_folder, replacing
+from fedsparse.words import listed
 
 __all__ = ["TuningFolder"]
 
 _FILE = "tuned.json"
+
+_DECISIVE = ("fedsparse", "torch", "numpy")
+"""What results depend on."""
 
 
 @dataclass
@@ -61,20 +65,31 @@ class TuningFolder:
         return made
 
     @classmethod
-    def resume(cls, path: Path) -> TuningFolder:
+    def resume(cls, path: Path, versions: Mapping[str, str]) -> TuningFolder:
         """Takes up a tuning again.
 
         Raises:
-            RunFolderError: there is none in the folder, or its file is damaged.
+            RunFolderError: there is none in the folder, its file is damaged, or it was begun with other versions.
         """
         file = path / _FILE
         if not file.is_file():
             raise RunFolderError(f"{path}: there is no tuning to resume here (no {_FILE}). Check the path.")
         try:
             found = json.loads(file.read_bytes())
-            return cls(path, found["words"], found["versions"], found["diverged"], found["result"])
+            made = cls(path, found["words"], found["versions"], found["diverged"], found["result"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(f"{file}: damaged: {error!r}. Start a new tuning.") from error
+        others = [
+            f"{name} {made.versions.get(name)}"
+            for name in _DECISIVE
+            if made.versions.get(name) != versions[name]
+        ]
+        if others:
+            raise RunFolderError(
+                f"{path}: was begun with {listed(others)}, other versions than those here, which may give other "
+                "results. Use them, or start a new tuning."
+            )
+        return made
 
     def save(self) -> None:
         """Writes ``tuned.json`` in one step.

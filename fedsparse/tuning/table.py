@@ -8,9 +8,9 @@ from statistics import fmean
 
 from rich.table import Table
 
+from fedsparse.config.specs import shown
 from fedsparse.tuning.result import MethodResult, mean_std
 from fedsparse.units import bytes_text, number_text
-from fedsparse.words import listed
 
 __all__ = ["table_of"]
 
@@ -21,9 +21,9 @@ def table_of(results: Sequence[MethodResult]) -> Table:
     tested = next((result.test_metric for result in results if result.reports), None) or "test"
     by_bytes = results[0].select == "bytes_to_target"
     with_target = any(r.summary and r.summary.target is not None for x in results for r in x.reports)
-    seeds = listed([str(report.seed) for report in next((x.reports for x in results if x.reports), ())])
+    seeds = shown([report.seed for report in next((x.reports for x in results if x.reports), ())])
     table = Table(
-        caption=f"{tested}, up, down: means of the seeds {seeds}, ± sample deviation; trials: settings x seeds",
+        caption=f"{tested}, up, down: means over report_seed={seeds}, ± sample deviation; trials: settings x seeds",
         caption_justify="left",
     )
     table.add_column("method", overflow="fold")

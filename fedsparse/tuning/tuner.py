@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,11 @@ class Tuner:
     workers: Workers
     elsewhere: Sequence[str]
     note: Callable[[str], None]
+    _number: int = field(default=0, init=False)
+    _interrupts: Interrupts = field(init=False)
 
     def __post_init__(self) -> None:
-        options, methods = self.tuning.options, self.tuning.methods
-        trials = sum(len(m.settings) for m in methods) * len(options.seed)
-        self._count, self._number = trials + len(methods) * len(options.report_seed), 0
+        self._interrupts = Interrupts(self.workers.close)
 
     def go(self) -> list[MethodResult]:
         """The result of each method; it is also in ``tuned.json``.
@@ -77,8 +77,7 @@ class Tuner:
             Interrupted: a signal stopped it; says how to go on.
             FedSparseError: a run failed other than by diverging.
         """
-        with Interrupts(self.workers.close) as interrupts:
-            self._interrupts = interrupts
+        with self._interrupts:
             tried = [self._tried(method) for method in self.tuning.methods]
             results = [replace(result, reports=list(self._reports(result))) for result in tried]
         self.folder.result = {
@@ -144,7 +143,7 @@ class Tuner:
                 _check_same(path, config)
             if not begun or read_summary(path) is None:
                 self._stop_if_asked()
-                self.note(f"[{self._number}/{self._count}] {label} seed={config.seed}")
+                self.note(f"[{self._number}/{self.tuning.runs}] {label} seed={config.seed}")
                 resumed = configuration.parse([*self.elsewhere, f"resume={path}"]) if begun else config
                 self._run(name, resumed, tuning)
         if name in self.folder.diverged:
@@ -167,7 +166,7 @@ class Tuner:
     def _stop_if_asked(self) -> None:
         if self._interrupts.asked is not None:
             raise Interrupted(
-                f"stopped by {self._interrupts.asked.name} in run {self._number} of {self._count}; go on with: "
+                f"stopped by {self._interrupts.asked.name} in run {self._number} of {self.tuning.runs}; go on with: "
                 f"python -m fedsparse.tune resume={self.folder.path}"
             )
 

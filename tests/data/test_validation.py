@@ -9,6 +9,7 @@ from fedsparse import config, data, experiment
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data import Dataset
+from fedsparse.data.__main__ import main
 from fedsparse.data.partition import partition
 from fedsparse.data.validation import held_back
 from fedsparse.errors import ConfigError
@@ -114,6 +115,13 @@ def test_a_run_evaluates_the_validation_part_and_trains_without_it(tmp_path) -> 
     assert set(last["metrics"]) == {"accuracy", "loss", "validation_accuracy", "validation_loss"}
     # All ten clients take five steps over all that they have: 1437 examples without 144.
     assert last["examples"] == 5 * (1437 - 144)
+
+
+def test_the_preview_of_a_partition_leaves_out_what_is_held_back(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["digits", "partition=iid", "clients=10"]
+    assert main([*words, "validation=0.1"]) == 0
+    assert "1,293" in capsys.readouterr().out
+    assert main([*words, "validation=2"]) == 2
 
 
 def test_a_problem_has_nothing_to_hold_back(tmp_path) -> None:

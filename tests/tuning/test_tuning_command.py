@@ -135,6 +135,9 @@ def test_a_stopped_tuning_goes_on_to_the_same_result(stop: str, capsys: Any) -> 
     assert 0 < len(finished) < 6
     assert tune.main(["resume=runs/cut", "quiet=true"]) == 0
     assert result("cut") == result("whole")
+    for path in Path("runs/whole/report").iterdir():
+        there = read_summary(Path("runs/cut/report", path.name))
+        assert (there or {})["tuning"] == (read_summary(path) or {})["tuning"] is not None
     for path in Path("runs/whole").glob("*/*"):
         assert lines(path) == lines(Path("runs/cut", path.parent.name, path.name))
     for path, summary in finished.items():
@@ -232,6 +235,43 @@ def test_a_run_that_is_not_of_this_tuning_is_refused(capsys: Any) -> None:
     config.write_text(config.read_text().replace("rounds: 3", "rounds: 4"))
     assert tune.main(["resume=runs/t"]) == 4
     assert "rounds=4 -> 3" in capsys.readouterr().err
+
+
+def test_a_tuning_of_other_versions_is_not_continued(capsys: Any) -> None:
+    words = ["strategy=fedavg", "strategy.lr=0.1,0.2", "seed=0", "report_seed=7", *QUADRATIC, "name=t"]
+    assert tune.main(words) == 0
+    file = Path("runs/t/tuned.json")
+    file.write_text(file.read_text().replace('"torch": "', '"torch": "1.'))
+    assert tune.main(["resume=runs/t"]) == 4
+    assert "was begun with torch 1." in capsys.readouterr().err
+    file.write_text("{}")
+    assert tune.main(["resume=runs/t"]) == 4
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_workers_are_kept_through_a_tuning_also_where_a_setting_diverges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fedsparse.engine import local
+
+    made = []
+
+    class Counted(local.LocalPool):
+        def __init__(self, workers: int) -> None:
+            made.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(local, "LocalPool", Counted)
+    words = ["strategy=fedavg", "strategy.lr=1e80,0.1", "seed=0", "report_seed=7", *QUADRATIC]
+    assert tune.main([*words, "engine.workers=2"]) == 0
+    assert made == [2]
+
+
+def test_help_of_a_topic_is_about_it(capsys: Any) -> None:
+    assert tune.main(["--help", "select", "strategy=scafcom"]) == 0
+    text = capsys.readouterr().out
+    assert "bytes_to_target" in text
+    assert "strategy.beta" in text
 
 
 def test_help_names_every_key_of_its_own(capsys: Any) -> None:
