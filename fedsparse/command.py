@@ -1,4 +1,4 @@
-"""What the commands have in common: a console, and how an error becomes one line and an exit status."""
+"""What the commands have in common: how an error becomes one line and an exit status."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fedsparse.errors import FedSparseError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "concluded", "console", "one_thread", "report", "said"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "concluded", "one_thread", "report", "said"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -69,19 +65,3 @@ def one_thread() -> None:
     """One thread for each block of clients; call it before torch and NumPy are imported."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-
-
-def console() -> Console:
-    """Where tables go; wide enough for them where it is no terminal."""
-    from rich.console import Console
-
-    class Plain(Console):
-        """A console that leaves a broken pipe to us; rich would end the process."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    made = Plain(highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = 110
-    return made

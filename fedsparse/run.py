@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fedsparse.command import BROKEN_PIPE, BUG, INTERRUPTED, concluded, console, one_thread, report, said
+from fedsparse.command import BROKEN_PIPE, BUG, INTERRUPTED, concluded, one_thread, report, said
 from fedsparse.errors import ConfigError
 from fedsparse.words import nearest
 
@@ -76,6 +76,7 @@ def _run(arguments: _Arguments) -> int:
         return _help(arguments.overrides)
     one_thread()
     from fedsparse import config
+    from fedsparse.console import console
     from fedsparse.progress import final_table
 
     if "sweep" in arguments.flags:
@@ -93,10 +94,11 @@ def _run(arguments: _Arguments) -> int:
 
 def _help(topics: Sequence[str]) -> int:
     from fedsparse.config.help import show_help
+    from fedsparse.console import console
 
-    shown = console()
+    out = console()
     for topic in topics or (None,):
-        show_help(shown, topic)
+        show_help(out, topic)
     return 0
 
 
@@ -108,6 +110,7 @@ def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
 
 def _sweep(found: Sequence[Job], verbose: bool) -> int:
     """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
+    from fedsparse.console import console
     from fedsparse.sweep import table_of
     from fedsparse.workers import Workers
 

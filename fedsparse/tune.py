@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedsparse.command import concluded, console, one_thread, said
+from fedsparse.command import concluded, one_thread, said
 from fedsparse.errors import ConfigError, Diverged
 from fedsparse.words import listed, there_are
 
@@ -77,20 +77,22 @@ def _command(words: Sequence[str], flags: set[str]) -> int:
 def _help(topics: Sequence[str]) -> int:
     from rich.text import Text
 
-    from fedsparse.config.help import options_table, show_help
+    from fedsparse.config.help import show_help
+    from fedsparse.config.tables import options
+    from fedsparse.console import console
     from fedsparse.tuning.asked import OPTIONS
     from fedsparse.tuning.grid import TUNABLE
 
-    shown = console()
+    out = console()
     for topic in topics:
         if topic in OPTIONS:
-            shown.print(options_table([OPTIONS[topic]], ""))
+            options(out, [OPTIONS[topic]], "")
         else:
-            show_help(shown, topic)
+            show_help(out, topic)
     if topics:
         return 0
-    shown.print(Text(USAGE.format(tunable=listed(TUNABLE))), soft_wrap=True)
-    shown.print(options_table(OPTIONS.values(), ""))
+    out.print(Text(USAGE.format(tunable=listed(TUNABLE))), soft_wrap=True)
+    options(out, OPTIONS.values(), "")
     return 0
 
 
@@ -133,6 +135,7 @@ def _resumed(folder: str, extra: Sequence[str]) -> int:
 
 
 def _go(tuning: Tuning, folder: TuningFolder, elsewhere: Sequence[str]) -> int:
+    from fedsparse.console import console
     from fedsparse.tuning.result import warnings_of
     from fedsparse.tuning.table import table_of
     from fedsparse.tuning.tuner import Tuner

@@ -18,7 +18,7 @@ LAYERS = [
     {"protocol", "compress", "ledger"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},
     {"cohort", "strategies", "topologies", "registry", "sources"},
-    {"engine", "command", "interrupts", "progress"},
+    {"engine", "interrupts", "progress", "console", "command"},
     {"simulation"},
     {"config", "testing"},
     {"workers"},
