@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fedsparse import config as configuration
 from fedsparse import rng
 from fedsparse.config import RunConfig
-from fedsparse.errors import ConfigError, Interrupted, RunFolderError
+from fedsparse.errors import ConfigError, Diverged, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
@@ -25,13 +25,14 @@ from fedsparse.workers import Workers
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedsparse.data import Dataset, Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
     from fedsparse.engine.server import Server
     from fedsparse.engine.session import Session
 
-__all__ = ["run"]
+__all__ = ["loaded", "run", "versions"]
 
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
@@ -40,12 +41,15 @@ _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
 
 
-def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
+def run(
+    config: RunConfig, *, workers: Workers | None = None, tuning: Mapping[str, Any] | None = None
+) -> Summary:
     """Runs a configuration, or goes on with the run in ``config.resume``.
 
     Args:
         config: the resolved configuration.
-        workers: workers to use, which stay open unless the run fails; by default the run has its own.
+        workers: workers to use, which stay open unless the run fails on them; by default the run has its own.
+        tuning: how its values were chosen, which is written down with it; a run that is resumed keeps its own.
 
     Returns:
         the summary that was written to the run folder.
@@ -57,7 +61,7 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = _build(config)
         if folder is None:
-            folder = stack.enter_context(_created(config))
+            folder = stack.enter_context(_created(config, tuning))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if not parts.arrays:
@@ -71,6 +75,8 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
         pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
             return _Run(config, parts, folder, progress, pool).go()
+        except (Diverged, Interrupted):
+            raise  # between two calls: no worker is busy
         except BaseException:
             workers.close()  # they may still be busy with the run that failed
             raise
@@ -84,10 +90,10 @@ def _resumed(path: Path) -> RunFolder:
     return folder
 
 
-def _created(config: RunConfig) -> RunFolder:
+def _created(config: RunConfig, tuning: Mapping[str, Any] | None) -> RunFolder:
     base = Path(config.runs)
     path = base / config.name if config.name else default_path(_title(config), base)
-    return RunFolder.create(path, configuration.to_yaml(config) + _versions_text())
+    return RunFolder.create(path, configuration.to_yaml(config, {"versions": versions(), "tuning": tuning}))
 
 
 @dataclass
@@ -118,7 +124,8 @@ class _Run:
             records = self._resume(session.server) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
-            summary = summarise(records, self.config.target)
+            tuning = configuration.tuning_of(self.folder.config)
+            summary = replace(summarise(records, self.config.target), tuning=tuning)
             self._save_model(session)
             self.folder.write_summary(plain(summary))
         self.progress.close()
@@ -238,12 +245,10 @@ def _workload(
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
     from fedsparse.data.partition import partition
+    from fedsparse.data.validation import held_back
     from fedsparse.simulation import AnalyticRecipe, supervised
 
-    options = dict(config.data.options)
-    if options.get("clients") == 0:
-        options["clients"] = config.clients
-    found = data.load(config.data.name, config.data_dir, config.seed, **options)
+    found = loaded(config)
     if not isinstance(found, data.Dataset):
         if found.clients != config.clients:
             raise ConfigError(
@@ -254,12 +259,33 @@ def _workload(
                 f"device={config.device}: data={config.data.name} is given by formulas, "
                 "which only the processor computes; use device=cpu"
             )
+        if config.validation:
+            raise ConfigError(
+                f"validation={config.validation}: data={config.data.name} is given by formulas and has no examples "
+                "to hold back; leave validation out"
+            )
         return AnalyticRecipe(found), {}
+    found = held_back(found, config.validation, config.seed)
     held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
     model = models.build(
         config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
     )
     return supervised(Examples.of(found, held), model, config.batch, config.device)
+
+
+def loaded(config: RunConfig) -> Dataset | Problem:
+    """The whole data set that a configuration names, or the problem.
+
+    Raises:
+        ConfigError: an unknown name or option, or a value that makes no sense.
+        DataError: a file is missing or damaged.
+    """
+    from fedsparse import data
+
+    options = dict(config.data.options)
+    if options.get("clients") == 0:
+        options["clients"] = config.clients
+    return data.load(config.data.name, config.data_dir, config.seed, **options)
 
 
 def _path(text: str | None) -> Path | None:
@@ -271,11 +297,10 @@ def _title(config: RunConfig) -> str:
     return "-".join(Path(n.rpartition(":")[2] or n).stem for n in names) + f"-s{config.seed}"
 
 
-def _versions_text() -> str:
-    """The section ``versions`` of ``config.yaml``: what this run was made with."""
-    rows = {p: version(p) for p in ("fedsparse", "torch", "numpy", "ray", "flwr")}
-    rows |= {"python": platform.python_version(), "commit": _commit()}
-    return "versions:\n" + "".join(f"  {name}: {value!r}\n" for name, value in rows.items())
+def versions() -> dict[str, str]:
+    """What a run is made with: packages, Python, and the commit of fedsparse."""
+    packages = {name: version(name) for name in ("fedsparse", "torch", "numpy", "ray", "flwr")}
+    return packages | {"python": platform.python_version(), "commit": _commit()}
 
 
 def _commit() -> str:

@@ -35,7 +35,7 @@ from fedsparse.summary import Summary, summarise
 
 __all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simulate", "supervised"]
 
-_DATA = ("x", "y", "x_test", "y_test")
+_DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
 _HELD = "held."
 """What the names of a partition's arrays begin with."""
 
@@ -69,7 +69,7 @@ class SupervisedRecipe:
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
-        data = {name: arrays[name] for name in _DATA}
+        data = {name: arrays[name] for name in _DATA if name in arrays}
         own = {name.removeprefix(_HELD): value for name, value in arrays.items() if name.startswith(_HELD)}
         examples = Examples(**data, held=self.held(**own), scale=self.scale, shift=self.shift)
         return SupervisedWorkload(examples, self.module, self.batch, self.device)
@@ -80,7 +80,7 @@ def supervised(
 ) -> tuple[SupervisedRecipe, dict[str, np.ndarray]]:
     """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share."""
     held, own = examples.held.parts()
-    arrays = {name: getattr(examples, name) for name in _DATA}
+    arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
     arrays |= {_HELD + name: value for name, value in own.items()}
     return SupervisedRecipe(model, batch, held, examples.scale, examples.shift, device), arrays
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fedsparse.ledger import ratio, sent_bytes
 from fedsparse.records import Record
@@ -51,6 +52,7 @@ class Summary:
         target: the value to reach; ``None`` where none was set.
         reached: what it took; ``None`` where it was not reached.
         wall_s: seconds on this machine.
+        tuning: how the values were chosen, see :class:`fedsparse.tuning.Fairness`; ``None`` where they were not tuned.
     """
 
     rounds: int
@@ -67,6 +69,7 @@ class Summary:
     target: float | None
     reached: Mark | None
     wall_s: float
+    tuning: Mapping[str, Any] | None = None
 
 
 def headline(metrics: Iterable[str]) -> str | None:

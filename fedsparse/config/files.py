@@ -14,15 +14,21 @@ from fedsparse.config.specs import shown
 from fedsparse.errors import ConfigError
 from fedsparse.words import there_are
 
-__all__ = ["differences", "flat", "from_yaml", "given_of", "to_yaml"]
+__all__ = ["differences", "flat", "from_yaml", "given_of", "to_yaml", "tuning_of"]
 
-_OTHERS = frozenset({"versions"})
+_OTHERS = frozenset({"tuning", "versions"})
 """Sections of ``config.yaml`` that are about the run's surroundings."""
 
 
-def to_yaml(config: RunConfig) -> str:
-    """The configuration as YAML, in the order of :class:`RunConfig`."""
+def to_yaml(config: RunConfig, surroundings: Mapping[str, Any] | None = None) -> str:
+    """The configuration as YAML, in the order of :class:`RunConfig`.
+
+    Args:
+        config: the configuration.
+        surroundings: sections to add that are no part of it: ``versions``, and ``tuning`` unless it is ``None``.
+    """
     sections = {f.name: _section(getattr(config, f.name)) for f in fields(config)}
+    sections |= {k: _section(v) for k, v in (surroundings or {}).items() if v is not None}
     text: str = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=110)
     return text
 
@@ -68,6 +74,12 @@ def given_of(text: str) -> dict[str, Any]:
             raise ConfigError(f"config.yaml: there is no key '{key}'{there_are(str(key), keys())}")
         given |= _entries(key, section)
     return given
+
+
+def tuning_of(text: str) -> dict[str, Any] | None:
+    """How the values of a ``config.yaml`` were chosen; ``None`` where they were not tuned."""
+    found: dict[str, Any] | None = yaml.safe_load(text).get("tuning")
+    return found
 
 
 def _entries(key: str, section: object) -> dict[str, Any]:

@@ -80,6 +80,12 @@ class RunConfig:
     )
     rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)
     batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
+    validation: float = option(
+        0.0,
+        "share of the training examples held back from the clients, for metrics named validation_...",
+        at_least=0,
+        below=1,
+    )
     seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)
     target: float | None = option(None, "value of the metric at which rounds, bytes and seconds are noted")
     eval_every: int | None = option(

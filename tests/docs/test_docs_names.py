@@ -16,6 +16,7 @@ from fedsparse import errors, run
 from fedsparse.config import GROUPS
 from fedsparse.config.groups import FAULTS
 from fedsparse.config.resolve import keys, plain_keys
+from fedsparse.tuning.asked import OPTIONS
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -63,7 +64,7 @@ def test_keys_and_choices_that_are_named_exist(document: Path) -> None:
         key, option, value = found.groups()
         if value is None and key not in {*GROUPS, "faults"}:
             continue  # a name of Python, such as inbox.mean
-        if key not in keys() or (option and option not in _options(key)):
+        if key not in {*keys(), *OPTIONS} or (option and option not in _options(key)):
             wrong.append(span)
         elif key in GROUPS and option is None and value and re.fullmatch("[a-z_0-9]+", value):
             GROUPS[key].check(value)

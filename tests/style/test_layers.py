@@ -18,12 +18,14 @@ LAYERS = [
     {"protocol", "compress", "ledger"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},
     {"cohort", "strategies", "topologies", "registry", "sources"},
-    {"engine", "interrupts", "progress"},
+    {"engine", "interrupts", "progress", "console", "command"},
     {"simulation"},
     {"config", "testing"},
-    {"sweep", "workers"},
+    {"workers"},
     {"check", "experiment"},
-    {"run"},
+    {"tuning"},
+    {"sweep"},
+    {"run", "tune"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
@@ -72,7 +74,10 @@ def test_plug_ins_see_nothing_of_the_machine(folder: str) -> None:
             )
 
 
-@pytest.mark.parametrize("statement", ["import fedsparse", "import fedsparse.run", "import fedsparse.errors"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import fedsparse", "import fedsparse.run", "import fedsparse.tuning.asked", "import fedsparse.errors"],
+)
 def test_imports_are_light(statement: str) -> None:
     code = f"import sys; {statement}; print(sorted({{'torch', 'ray', 'flwr'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
