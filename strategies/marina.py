@@ -74,7 +74,8 @@ class Marina(Strategy):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         if ctx.phase == "sync":
             return {}, {"g": Dense(task.full_grad(heard["x"]))}
-        change = task.grad(heard["x"]) - task.grad(heard["before"])
+        change = task.grad(heard["x"])
+        change -= task.grad(heard["before"])
         return {}, {"dg": self.uplink.compress(change, ctx, "uplink")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
