@@ -78,6 +78,11 @@ class Registry:
             )
         return self._loaded(points[0])
 
+    def name_of(self, cls: type) -> str:
+        """The name that finds a class: that of its file, or ``module:Class`` outside of the package."""
+        package, _, file = cls.__module__.rpartition(".")
+        return file if package == self.package else f"{cls.__module__}:{cls.__qualname__}"
+
     def _points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=self.package))
 

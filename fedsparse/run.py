@@ -16,8 +16,6 @@ from fedsparse.errors import ConfigError, FedSparseError
 from fedsparse.words import nearest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fedsparse.config import Job, RunConfig
     from fedsparse.summary import Summary
     from fedsparse.sweep import Outcome
@@ -100,6 +98,7 @@ def _run(arguments: _Arguments) -> int:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     from fedsparse import config
+    from fedsparse.console import console
     from fedsparse.progress import final_table
 
     if "sweep" in arguments.flags:
@@ -111,32 +110,18 @@ def _run(arguments: _Arguments) -> int:
         return 0
     if "sweep" in arguments.flags:
         return _sweep(found, "verbose" in arguments.flags)
-    _console().print(final_table(_experiment(found[0].config)))
+    console().print(final_table(_experiment(found[0].config)))
     return 0
 
 
 def _help(topics: Sequence[str]) -> int:
     from fedsparse.config.help import show_help
+    from fedsparse.console import console
 
-    console = _console()
+    out = console()
     for topic in topics or (None,):
-        show_help(console, topic)
+        show_help(out, topic)
     return 0
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    class Plain(Console):
-        """A console that leaves a broken pipe to us; rich would end the process."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    console = Plain(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 110
-    return console
 
 
 def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
@@ -147,13 +132,14 @@ def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
 
 def _sweep(found: Sequence[Job], verbose: bool) -> int:
     """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
+    from fedsparse.console import console
     from fedsparse.sweep import table_of
     from fedsparse.workers import Workers
 
     outcomes: list[Outcome] = []
     with Workers() as workers:
         _run_all(found, workers, outcomes, verbose)
-    _console().print(table_of(outcomes))
+    console().print(table_of(outcomes))
     return next((outcome.status for outcome in outcomes if outcome.status), 0)
 
 

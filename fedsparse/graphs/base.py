@@ -7,6 +7,7 @@ from typing import ClassVar, NoReturn
 
 import networkx as nx
 
+from fedsparse import registry
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.options import validate
 
@@ -34,9 +35,7 @@ class Topology:
     @property
     def name(self) -> str:
         """The name it is chosen by: its file, or ``module:Class`` outside of this package."""
-        cls = type(self)
-        package, _, file = cls.__module__.rpartition(".")
-        return file if package == "fedsparse.topologies" else f"{cls.__module__}:{cls.__qualname__}"
+        return registry.topologies.name_of(type(self))
 
     def graph(self, clients: int, seed: int = 0, t: int = 0) -> nx.Graph:
         """Who sends to whom in exchange t.

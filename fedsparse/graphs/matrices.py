@@ -70,17 +70,15 @@ class Matrices:
         """The topology's graph of exchange t."""
         return self.topology.graph(self.clients, self.seed, t)
 
-    def rule(self, *, weighted: bool) -> Mixing | None:
-        """The rule that is used for links with or without weights; ``None``: those weights."""
-        if self.mixing is not None or weighted:
-            return self.mixing
-        made: Mixing = registry.mixings.get(self.topology.rule)()
-        return made
+    @cached_property
+    def rule(self) -> Mixing | None:
+        """The rule that makes the weights, as the first exchange has it; ``None``: the graph brings them."""
+        return self._rule_for(self._links(0))
 
     @property
     def name(self) -> str:
         """For messages: the topology, and the rule that was chosen."""
-        chosen = "" if self.mixing is None else f" mixing={type(self.mixing).__module__.rpartition('.')[2]}"
+        chosen = "" if self.mixing is None else f" mixing={self.mixing.name}"
         return f"topology={self.topology.name}{chosen}"
 
     @cached_property
@@ -88,9 +86,18 @@ class Matrices:
         return {}
 
     def _made(self, t: int) -> csr_array:
-        links = links_of(self.graph(t), self.clients, f"topology={self.topology.name}")
-        rule = self.rule(weighted=links.weighted)
+        links = self._links(t)
+        rule = self._rule_for(links)
         return _own(links) if rule is None else _ruled(rule, links)
+
+    def _links(self, t: int) -> Links:
+        return links_of(self.graph(t), self.clients, f"topology={self.topology.name}")
+
+    def _rule_for(self, links: Links) -> Mixing | None:
+        if self.mixing is not None or links.weighted:
+            return self.mixing
+        made: Mixing = registry.mixings.get(self.topology.rule)()
+        return made
 
 
 def _own(links: Links) -> csr_array:
@@ -110,6 +117,6 @@ def _ruled(rule: Mixing, links: Links) -> csr_array:
         rules = ", ".join(f"mixing={name}" for name in registry.mixings.names() if registry.mixings.get(name).directed)
         raise ConfigError(
             f"{links.name}: client {lonely[0]} sends to {lonely[1]} and hears nothing from it, but "
-            f"{type(rule).__name__} needs links that go both ways; choose one of {rules}"
+            f"mixing={rule.name} needs links that go both ways; choose one of {rules}"
         )
     return rule.weights(links.ones)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
+from fedsparse import registry
 from fedsparse.errors import ProtocolError
 from fedsparse.options import validate
 
@@ -35,6 +36,11 @@ class Mixing:
 
     def __post_init__(self) -> None:
         validate(self, "mixing.")
+
+    @property
+    def name(self) -> str:
+        """The name it is chosen by: its file, or ``module:Class`` outside of this package."""
+        return registry.mixings.name_of(type(self))
 
     def weights(self, links: csr_array) -> csr_array:
         """``W [n, n]`` from ones ``[n, n]``; row = receiver, the diagonal of ``links`` is empty."""

@@ -27,7 +27,7 @@ class Lazy(Mixing):
         super().__post_init__()
         if self.of.stochastic != "doubly":
             raise ConfigError(
-                f"mixing.of={type(self.of).__name__}: is only {self.of.stochastic} stochastic; lazy needs a rule whose "
+                f"mixing.of={self.of.name}: is only {self.of.stochastic} stochastic; lazy needs a rule whose "
                 "rows and columns both sum to one, such as metropolis"
             )
 
