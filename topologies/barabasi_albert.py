@@ -12,8 +12,10 @@ from fedsparse.options import option
 
 @dataclass(frozen=True)
 class BarabasiAlbert(Topology):
-    """The Barabasi-Albert graph: from a star of m+1 clients on, each newcomer is linked with m others, likelier with those
-    that have many links. Connected by construction; clients of the first star may keep a single link.
+    """The Barabasi-Albert graph.
+
+    From a star of m+1 clients on, each newcomer is linked with m others, likelier with those that have many links.
+    Connected by construction; clients of the first star may keep a single link.
     """
 
     links: int = option(2, "links m that a newcomer brings", at_least=1)

@@ -22,14 +22,14 @@ class BaseGraph(Topology):
     Undirected and doubly stochastic, with at most k = ``degree`` neighbours in an exchange. The product of a period's
     matrices is 11^T/n for every n, and the period at most 2 log_{k+1}(n) + 2.
 
-    * Hyper-hypercube of n' = c_1 ... c_m clients, all c_l <= k+1: in round l, those who agree in all mixed-radix digits but
-      digit l average.
-    * Simple Base-(k+1) graph of n = sum_l a_l (k+1)^{p_l} clients, p_1 > p_2 > ..., 1 <= a_l <= k, in blocks V_l of a_l
-      parts: (1) every block agrees within itself; (2) in exchange l, each client of the later blocks averages with one of each
-      part of V_l, so that the later ones reach the mean of V_l, V_{l+1}, ...; (3) every part agrees within itself. A block
-      begins (3) once its turn in (2) is over.
-    * Base-(k+1) graph of n = pq, p without prime factors above k+1: p Simple Base graphs of q clients side by side, then
-      hyper-hypercubes of p clients across; or the Simple Base graph of all, where that is shorter.
+    * Hyper-hypercube of n' = c_1 ... c_m clients, all c_l <= k+1: in round l, those who agree in all mixed-radix
+      digits but digit l average.
+    * Simple Base-(k+1) graph of n = sum_l a_l (k+1)^{p_l} clients, p_1 > p_2 > ..., 1 <= a_l <= k, in blocks V_l
+      of a_l parts: (1) every block agrees within itself; (2) in exchange l, each client of the later blocks
+      averages with one of each part of V_l, so that the later ones reach the mean of V_l, V_{l+1}, ...; (3) every
+      part agrees within itself. A block begins (3) once its turn in (2) is over.
+    * Base-(k+1) graph of n = pq, p without prime factors above k+1: p Simple Base graphs of q clients side by
+      side, then hyper-hypercubes of p clients across; or the Simple Base graph of all, where that is shorter.
 
     Departure: clients of V_l that have no partner in (2) wait; the authors' program lets them average among themselves.
     """
@@ -66,7 +66,7 @@ def simple_base(nodes: list[int], k: int) -> Rounds:
     if _smooth_part(len(nodes), k) == len(nodes):
         return hyper_hypercube(nodes, k)
     blocks = list(_blocks(nodes, k))
-    first = [hyper_hypercube(sum(parts, []), k) for parts in blocks]
+    first = [hyper_hypercube([node for part in parts for node in part], k) for parts in blocks]
     last = [_together([hyper_hypercube(part, k) for part in parts]) for parts in blocks]
     rounds = [[link for cube in first for link in _cyclic(cube, t)] for t in range(len(first[0]))]
     for turn in range(len(blocks) - 1):

@@ -1,4 +1,4 @@
-"""EquiTopo's changing graphs: one neighbour in each exchange, and a speed that does not depend on the number of clients."""
+"""EquiTopo's changing graphs: one neighbour in each exchange, at a speed that does not depend on the number."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from fedsparse.topologies.equistatic import circulant, offsets
 class EquiDyn(Topology):
     """OD- and OU-EquiDyn (Song et al., NeurIPS 2022, arXiv:2210.07881).
 
-    Each exchange draws an offset a, and with A its basis matrix (see ``equistatic``) W = (1-η) I + ηA. Undirected, a random
-    start s is drawn as well, and i = s, s+1, ... is matched with i+a if both are free: A = I/n + (n-1)/n matching. η near 1
-    is nearly a permutation, which agrees slowly.
+    Each exchange draws an offset a, and with A its basis matrix (see ``equistatic``) W = (1-η) I + ηA.
+    Undirected, a random start s is drawn as well, and i = s, s+1, ... is matched with i+a if both are free: A =
+    I/n + (n-1)/n matching. η near 1 is nearly a permutation, which agrees slowly.
     """
 
     eta: float = option(0.5, "share η of what is heard", above=0, at_most=1)
     degree: int | None = option(None, "offsets that are drawn once, to choose from; null: all", at_least=1)
-    directed: bool = option(False, "everyone hears one and is heard by another (OD), rather than in pairs (OU)")
+    directed: bool = option(
+        False, "everyone hears one and is heard by another (OD), rather than in pairs (OU)"
+    )
 
     def graph(self, clients: int, seed: int = 0, t: int = 0) -> nx.Graph:
         """See :meth:`Topology.graph`."""

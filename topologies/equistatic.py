@@ -1,4 +1,4 @@
-"""EquiTopo's static graphs: a mixing speed that does not depend on the number of clients."""
+"""EquiTopo's static graphs: a speed that does not depend on the number of clients."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from fedsparse.options import option
 class EquiStatic(Topology):
     """D- and U-EquiStatic (Song et al., NeurIPS 2022, arXiv:2210.07881).
 
-    The basis matrix of an offset a in 1 .. n-1 has A[i, i+a mod n] = (n-1)/n and A[i, i] = 1/n: everyone hears the one a
-    places further. W is the mean of M = ``degree`` of them, drawn uniformly with replacement; undirected, (W + W^T) / 2.
-    From M = 8 ln(2n/q) / (3ε²) on it has ρ < ε with probability 1-q. Drawn again until it is connected.
+    The basis matrix of an offset a in 1 .. n-1 has A[i, i+a mod n] = (n-1)/n and A[i, i] = 1/n: everyone hears
+    the one a places further. W is the mean of M = ``degree`` of them, drawn uniformly with replacement;
+    undirected, (W + W^T) / 2. From M = 8 ln(2n/q) / (3ε²) on it has ρ < ε with probability 1-q. Drawn again until
+    it is connected.
     """
 
     degree: int = option(8, "offsets M that are drawn", at_least=1)

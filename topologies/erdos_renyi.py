@@ -13,10 +13,16 @@ from fedsparse.options import option
 
 @dataclass(frozen=True)
 class ErdosRenyi(Topology):
-    """The Erdos-Renyi (Gilbert) graph G(n, p); drawn again until it is connected, which it mostly is above ln(n) / n."""
+    """The Erdos-Renyi (Gilbert) graph G(n, p).
+
+    Drawn again until it is connected, which it mostly is where p is above ln(n) / n.
+    """
 
     p: float | None = option(
-        None, "probability of a link; null: 2 ln(n) / n, twice the threshold of connectivity", above=0, at_most=1
+        None,
+        "probability of a link; null: 2 ln(n) / n, twice the threshold of connectivity",
+        above=0,
+        at_most=1,
     )
 
     def graph(self, clients: int, seed: int = 0, t: int = 0) -> nx.Graph:

@@ -14,8 +14,8 @@ from fedsparse.graphs import Topology
 class Exponential(Topology):
     """The static exponential graph (Assran et al., 2019; Ying et al., 2021, arXiv:2110.13363).
 
-    Directed: i sends to i + 2^j mod n for j = 0 .. τ-1, τ = ceil(log2 n). Every weight is 1 / (τ+1), one's own included;
-    for even n, ρ = (τ-1) / (τ+1).
+    Directed: i sends to i + 2^j mod n for j = 0 .. τ-1, τ = ceil(log2 n). Every weight is 1 / (τ+1), one's own
+    included; for even n, ρ = (τ-1) / (τ+1).
     """
 
     rule: ClassVar[str] = "uniform"

@@ -15,9 +15,10 @@ from fedsparse.options import option
 class File(Topology):
     """A graph that is read from a file.
 
-    ``.graphml`` and ``.xml`` are GraphML. Anything else is an edge list: a line ``u v`` or ``u v weight`` for each link, ``#``
-    starts a comment. Nodes are 0 .. n-1 without holes. Weights, if there are any, are mixing weights (the attribute
-    ``weight`` in GraphML): what the receiver gives to the sender's value; it keeps what is left to one of its own.
+    ``.graphml`` and ``.xml`` are GraphML. Anything else is an edge list: a line ``u v`` or ``u v weight`` for
+    each link, ``#`` starts a comment. Nodes are 0 .. n-1 without holes. Weights, if there are any, are mixing
+    weights (the attribute ``weight`` in GraphML): what the receiver gives to the sender's value; it keeps what is
+    left to one of its own.
     """
 
     path: str = option("", "the file; must be given")

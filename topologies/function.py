@@ -16,8 +16,8 @@ from fedsparse.registry import by_path
 class Function(Topology):
     """A graph that a function makes, ``function(clients, seed) -> networkx.Graph`` or ``DiGraph``.
 
-    Nodes, directions and weights are as in every topology. For options, or for a graph that changes, write a class instead
-    and choose it as ``topology=package.module:Class``.
+    Nodes, directions and weights are as in every topology. For options, or for a graph that changes, write a
+    class instead and choose it as ``topology=package.module:Class``.
     """
 
     function: str = option("", "package.module:function or path/to/file.py:function; must be given")
@@ -26,14 +26,17 @@ class Function(Topology):
         """See :meth:`Topology.graph`."""
         if ":" not in self.function:
             self.refuse(
-                f"needs topology.function, as package.module:function or path/to/file.py:function, not '{self.function}'"
+                f"needs topology.function, as package.module:function or path/to/file.py:function, not "
+                f"'{self.function}'"
             )
         return by_path("topology.function", self.function, self._called(clients, seed))
 
     def _called(self, clients: int, seed: int) -> Any:
         def take(found: object, path: str) -> nx.Graph:
             if not callable(found):
-                self.refuse(f"function={path}: is a {type(found).__name__}; a function (clients, seed) is needed")
+                self.refuse(
+                    f"function={path}: is a {type(found).__name__}; a function (clients, seed) is needed"
+                )
             return found(clients, seed)
 
         return take

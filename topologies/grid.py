@@ -30,8 +30,11 @@ class Grid(Topology):
         rows = self.rows or max((r for r in range(2, isqrt(clients) + 1) if clients % r == 0), default=0)
         if rows == 0:
             self.refuse(
-                f"{clients} clients fill no rectangle of two rows or more; take {max(4, clients + 1)}, or another topology"
+                f"{clients} clients fill no rectangle of two rows or more; take {max(4, clients + 1)}, or "
+                "another topology"
             )
         if clients % rows or clients // rows < 2:
-            self.refuse(f"{clients} clients do not fill {rows} rows of two or more; choose topology.rows otherwise")
+            self.refuse(
+                f"{clients} clients do not fill {rows} rows of two or more; choose topology.rows otherwise"
+            )
         return rows

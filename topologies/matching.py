@@ -47,9 +47,9 @@ class Matching(Topology):
         """The matchings never repeat."""
         return
 
-    def reach(self, clients: int, seed: int = 0) -> nx.Graph:
+    def reach(self, clients: int, seed: int = 0) -> nx.Graph | None:
         """The graph that is matched."""
-        return self._under(clients, seed)
+        return None if isinstance(self.of, Complete) else self._under(clients, seed)
 
     def _under(self, clients: int, seed: int) -> nx.Graph:
         if self.of.server or self.of.period(clients) != 1:

@@ -14,8 +14,8 @@ from fedsparse.graphs import Topology
 class OnePeerExponential(Topology):
     """The one-peer exponential graph (Assran et al., 2019; Ying et al., 2021, arXiv:2110.13363).
 
-    Directed, of period τ = ceil(log2 n): in exchange t client i sends to i + 2^(t mod τ) mod n, and everyone averages two
-    values. Where n is a power of two, all agree exactly after τ exchanges; elsewhere they do not.
+    Directed, of period τ = ceil(log2 n): in exchange t client i sends to i + 2^(t mod τ) mod n, and everyone
+    averages two values. Where n is a power of two, all agree exactly after τ exchanges; elsewhere they do not.
     """
 
     rule: ClassVar[str] = "uniform"

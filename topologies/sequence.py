@@ -18,8 +18,9 @@ from fedsparse.topologies.ring import Ring
 class Sequence(Topology):
     """A graph that changes with time: each topology of ``of`` has its turn of ``every`` exchanges.
 
-    A topology that changes by itself goes on in its next turn where it stopped. Random ones are drawn for their place in the
-    list, so that the same name twice gives two graphs. Single graphs need not be connected, if together they are.
+    A topology that changes by itself goes on in its next turn where it stopped. Random ones are drawn for their
+    place in the list, so that the same name twice gives two graphs. Single graphs need not be connected, if
+    together they are.
     """
 
     of: tuple[Topology, ...] = option((Ring(), Path()), "the topologies")
@@ -28,10 +29,14 @@ class Sequence(Topology):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.of:
-            raise ConfigError("topology.of=[]: must be a list of one topology or more, such as [ring,complete]")
+            raise ConfigError(
+                "topology.of=[]: must be a list of one topology or more, such as [ring,complete]"
+            )
         served = [topology.name for topology in self.of if topology.server]
         if served:
-            raise ConfigError(f"topology.of: {served[0]} has a server, and no exchanges among clients; leave it out")
+            raise ConfigError(
+                f"topology.of: {served[0]} has a server, and no exchanges among clients; leave it out"
+            )
 
     def graph(self, clients: int, seed: int = 0, t: int = 0) -> nx.Graph:
         """See :meth:`Topology.graph`."""

@@ -14,8 +14,8 @@ from fedsparse.graphs import Topology
 class Star(Topology):
     """Every client talks to the server and to nobody else; the server is not a client.
 
-    This is the graph of rounds with a server, and has no mixing matrix. The star of gossip, whose centre is a client, is
-    ``hub``.
+    This is the graph of rounds with a server, and has no mixing matrix. The star of gossip, whose centre is a
+    client, is ``hub``.
     """
 
     server: ClassVar[bool] = True

@@ -12,7 +12,10 @@ from fedsparse.options import option
 
 @dataclass(frozen=True)
 class Tree(Topology):
-    """A rooted tree that is filled level by level: client 0 is the root, client i has the parent (i-1) // ``branching``."""
+    """A rooted tree, filled level by level.
+
+    Client 0 is the root, and client i has the parent (i-1) // ``branching``.
+    """
 
     branching: int = option(2, "children of a client", at_least=1)
 

@@ -12,8 +12,10 @@ from fedsparse.options import option
 
 @dataclass(frozen=True)
 class WattsStrogatz(Topology):
-    """The Watts-Strogatz graph: everyone is linked with the k = ``degree`` nearest on a ring, and each link moves one end to
-    a random client with probability p. Drawn again until it is connected.
+    """The Watts-Strogatz graph.
+
+    Everyone is linked with the k = ``degree`` nearest on a ring, and each link moves one end to a random client with
+    probability p. Drawn again until it is connected.
     """
 
     degree: int = option(4, "neighbours k on the ring, an even number", at_least=2)

@@ -60,8 +60,8 @@ def check(config: RunConfig) -> None:
         build(config, key)
     if not build(config, "topology").server:
         raise ConfigError(
-            f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; gossip between "
-            f"clients is not there yet (python -m fedsparse.topology {config.topology.name} describes the graph)"
+            f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; "
+            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} describes the graph)"
         )
 
 

@@ -1,6 +1,7 @@
 """Objects from options: the fields of a dataclass as they are typed, and parts of something else as text.
 
-A compressor, a topology or a mixing rule that is an option of something else is one text: ``qsgd``, or ``qsgd(levels=4)``.
+A compressor, a topology or a mixing rule that is an option of something else is one text: ``qsgd``, or
+``qsgd(levels=4)``.
 """
 
 from __future__ import annotations
@@ -192,11 +193,18 @@ class _Kind(NamedTuple):
 
 _KINDS = (
     _Kind("fedsparse.compress", "Compressor", compressor_class, compressor_name),
-    _Kind("fedsparse.graphs", "Topology", lambda name, _: registry.topologies.get(name), registry.topologies.name_of),
+    _Kind(
+        "fedsparse.graphs",
+        "Topology",
+        lambda name, _: registry.topologies.get(name),
+        registry.topologies.name_of,
+    ),
     _Kind("fedsparse.graphs", "Mixing", lambda name, _: registry.mixings.get(name), registry.mixings.name_of),
 )
 
 
 def _kinds() -> dict[type, _Kind]:
     # Who has not imported such a class has no object of it: the overview of the help does without torch.
-    return {getattr(sys.modules[kind.module], kind.base): kind for kind in _KINDS if kind.module in sys.modules}
+    return {
+        getattr(sys.modules[kind.module], kind.base): kind for kind in _KINDS if kind.module in sys.modules
+    }

@@ -117,10 +117,14 @@ def _nested(entry: Field[Any], kind: Any, nested: type, text_of: Callable[[Any],
     noun = f"a {nested.__name__.lower()}, name or 'name(option=value,...)'"
     if Ellipsis in get_args(kind):
         default = [text_of(part) for part in default] if isinstance(default, tuple) else default
-        return OptionSpec(entry.name, list[str], default, help_of(entry), f"a list [..], each {noun}", nested=nested)
+        return OptionSpec(
+            entry.name, list[str], default, help_of(entry), f"a list [..], each {noun}", nested=nested
+        )
     optional = type(None) in get_args(kind)
     word = noun + (" or null" if optional else "")
-    return OptionSpec(entry.name, str | None if optional else str, default, help_of(entry), word, nested=nested)
+    return OptionSpec(
+        entry.name, str | None if optional else str, default, help_of(entry), word, nested=nested
+    )
 
 
 def _of_field(entry: Field[Any], kind: Any, schedules: bool) -> OptionSpec:

@@ -40,9 +40,9 @@ class Topology:
     def graph(self, clients: int, seed: int = 0, t: int = 0) -> nx.Graph:
         """Who sends to whom in exchange t.
 
-        Nodes are 0 .. clients-1; an arc u -> v of a directed graph says that u sends to v. Without weights a mixing rule
-        makes them. An edge attribute ``weight`` is what the receiver gives to the sender's value, and what is left to one
-        is what it keeps of its own; then all edges have one.
+        Nodes are 0 .. clients-1; an arc u -> v of a directed graph says that u sends to v. Without weights a
+        mixing rule makes them. An edge attribute ``weight`` is what the receiver gives to the sender's value, and
+        what is left to one is what it keeps of its own; then all edges have one.
 
         Args:
             clients: how many.
@@ -54,11 +54,11 @@ class Topology:
         """
         raise ProtocolError(f"{type(self).__name__} has no graph; a topology needs graph(clients, seed, t)")
 
-    def period(self, clients: int) -> int | None:  # noqa: ARG002
+    def period(self, clients: int) -> int | None:
         """After how many exchanges the graphs repeat; 1: it never changes; ``None``: they never repeat."""
         return 1
 
-    def reach(self, clients: int, seed: int = 0) -> nx.Graph | None:  # noqa: ARG002
+    def reach(self, clients: int, seed: int = 0) -> nx.Graph | None:
         """All links that may ever occur, where there is no period; ``None``: any client may meet any other."""
         return None
 

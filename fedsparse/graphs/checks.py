@@ -42,7 +42,8 @@ def require(
 ) -> None:
     """Refuses mixing matrices that do not have the properties a method needs.
 
-    All matrices of the period are looked at; of a sequence that never repeats the first, since the others are made alike.
+    All matrices of the period are looked at; of a sequence that never repeats the first, since the others are
+    made alike.
 
     Args:
         matrices: those of the run.
@@ -80,7 +81,11 @@ def _check_sums(W: csr_array, kind: str, where: str, needed: Stochastic) -> None
     sums = _sums(W, kind)
     worst = int(np.abs(sums - 1).argmax())
     if abs(sums[worst] - 1) > TOLERANCE or not np.isfinite(sums).all():
-        advice = "mixing=push_sum" if needed == "column" else "mixing=metropolis on a graph whose links go both ways"
+        advice = (
+            "mixing=push_sum"
+            if needed == "column"
+            else "mixing=metropolis on a graph whose links go both ways"
+        )
         raise ConfigError(
             f"{where} is not {needed} stochastic: {kind} {worst} sums to {sums[worst]:.6g}, not 1 "
             f"({_MEANINGS[kind].format(worst)}); choose {advice}"
@@ -105,7 +110,9 @@ def _check_connected(matrices: Matrices) -> None:
     count, labels = _parts(matrices)
     if count > 1:
         other = int(np.flatnonzero(labels != labels[0])[0])
-        over = "" if matrices.period == 1 else " over a whole period" if matrices.period else " in any exchange"
+        over = (
+            "" if matrices.period == 1 else " over a whole period" if matrices.period else " in any exchange"
+        )
         raise ConfigError(
             f"{matrices.name}: is not connected{over}: nothing gets from client 0 to client {other} and back, not even "
             f"through others ({count} parts); add links"

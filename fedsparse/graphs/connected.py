@@ -35,7 +35,7 @@ def connected(topology: Topology, draw: Callable[[int], nx.Graph], seed: int, ad
         if is_connected(graph):
             graph.graph["draws"] = number + 1
             return graph
-    topology.refuse(f"{TRIES} graphs were drawn (seed={seed}) and none is connected; {advice}")
+    return topology.refuse(f"{TRIES} graphs were drawn (seed={seed}) and none is connected; {advice}")
 
 
 def is_connected(graph: nx.Graph) -> bool:

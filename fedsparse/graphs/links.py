@@ -58,7 +58,9 @@ def links_of(graph: Any, clients: int, name: str) -> Links:
     """
     if not isinstance(graph, nx.Graph) or graph.is_multigraph():
         kind = type(graph).__name__
-        raise ConfigError(f"{name}: is a {kind}; a networkx Graph or DiGraph, without parallel edges, is needed")
+        raise ConfigError(
+            f"{name}: is a {kind}; a networkx Graph or DiGraph, without parallel edges, is needed"
+        )
     _check_nodes(graph, clients, name)
     loop = next(nx.selfloop_edges(graph), None)
     if loop is not None:
@@ -106,5 +108,7 @@ def _check_weights(graph: nx.Graph, name: str) -> bool:
         if isinstance(weight, str) or not (math.isfinite(weight) and weight > 0):
             raise ConfigError(f"{name}: the weight of {u} - {v} is {weight}; it must be a number above 0")
     if weighted and bare:
-        raise ConfigError(f"{name}: {bare[0]} - {bare[1]} has no weight, others have one; give all of them, or none")
+        raise ConfigError(
+            f"{name}: {bare[0]} - {bare[1]} has no weight, others have one; give all of them, or none"
+        )
     return weighted

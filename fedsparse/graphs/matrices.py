@@ -82,6 +82,10 @@ class Matrices:
         return f"topology={self.topology.name}{chosen}"
 
     @cached_property
+    def _last(self) -> dict[int, Links]:
+        return {}
+
+    @cached_property
     def _kept(self) -> dict[int, csr_array]:
         return {}
 
@@ -91,7 +95,11 @@ class Matrices:
         return _own(links) if rule is None else _ruled(rule, links)
 
     def _links(self, t: int) -> Links:
-        return links_of(self.graph(t), self.clients, f"topology={self.topology.name}")
+        # The last one is kept: whoever asks for the rule mostly asks for the weights as well.
+        if t not in self._last:
+            self._last.clear()
+            self._last[t] = links_of(self.graph(t), self.clients, f"topology={self.topology.name}")
+        return self._last[t]
 
     def _rule_for(self, links: Links) -> Mixing | None:
         if self.mixing is not None or links.weighted:
@@ -114,9 +122,9 @@ def _own(links: Links) -> csr_array:
 def _ruled(rule: Mixing, links: Links) -> csr_array:
     lonely = None if rule.directed else links.one_way
     if lonely is not None:
-        rules = ", ".join(f"mixing={name}" for name in registry.mixings.names() if registry.mixings.get(name).directed)
         raise ConfigError(
             f"{links.name}: client {lonely[0]} sends to {lonely[1]} and hears nothing from it, but "
-            f"mixing={rule.name} needs links that go both ways; choose one of {rules}"
+            f"mixing={rule.name} needs links that go both ways; choose mixing=push_sum or "
+            "mixing=uniform"
         )
     return rule.weights(links.ones)

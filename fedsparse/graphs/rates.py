@@ -33,9 +33,9 @@ Apply = Callable[[Block], Block]
 def contraction(matrices: Matrices) -> float:
     """ρ: by what the disagreement shrinks in one exchange, at worst and in the long run; 0 is agreement at once.
 
-    For a matrix that stays and is doubly stochastic the norm of W - 11^T/n (for a symmetric one that is its second largest
-    eigenvalue in size); for one that is not, that eigenvalue. Of a period, per exchange. Where nothing repeats it is
-    measured on random vectors.
+    For a matrix that stays and is doubly stochastic the norm of W - 11^T/n (for a symmetric one that is its
+    second largest eigenvalue in size); for one that is not, that eigenvalue. Of a period, per exchange. Where
+    nothing repeats it is measured on random vectors.
 
     Raises:
         ResourceError: it cannot be found for so large a graph.
@@ -108,7 +108,9 @@ def _second_eigenvalue(every: list[csr_array]) -> float:
 
 
 def _too_near(n: int) -> ResourceError:
-    return ResourceError(f"the contraction of a graph of {n} clients cannot be found: its largest values are too near to 1")
+    return ResourceError(
+        f"the contraction of a graph of {n} clients cannot be found: its largest values are too near to 1"
+    )
 
 
 def _measured(matrices: Matrices) -> float:

@@ -14,8 +14,8 @@ __all__ = ["read_graph"]
 def read_graph(path: str, *, directed: bool = False) -> nx.Graph:
     """The graph of a file: GraphML (``.graphml``, ``.xml``), anything else an edge list.
 
-    A line of an edge list has two node numbers and, if it likes, a weight, with spaces or commas between; ``#`` starts a
-    comment.
+    A line of an edge list has two node numbers and, if it likes, a weight, with spaces or commas between; ``#``
+    starts a comment.
 
     Args:
         path: the file.
@@ -32,7 +32,9 @@ def read_graph(path: str, *, directed: bool = False) -> nx.Graph:
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DataError(f"{file}: is not text; edge lists are text, GraphML files end with .graphml") from None
+        raise DataError(
+            f"{file}: is not text; edge lists are text, GraphML files end with .graphml"
+        ) from None
 
 
 def _graphml(file: Path) -> nx.Graph:

@@ -15,7 +15,7 @@ from fedsparse.options import validate
 __all__ = ["Mixing", "Stochastic", "with_diagonal"]
 
 Stochastic = Literal["doubly", "row", "column"]
-"""What sums to one: rows and columns, so that exchanges keep the mean; rows alone; columns alone, which needs push-sum."""
+"""What sums to one: rows and columns, which keeps the mean; rows alone; columns alone, which needs push-sum."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, splu
 from fedsparse.errors import ResourceError
 from fedsparse.rng import stream
 
-__all__ = ["DENSE", "largest", "laplacian_ends"]
+__all__ = ["DENSE", "laplacian_ends", "largest"]
 
 DENSE = 600
 """Clients up to which all eigenvalues are computed from a dense matrix."""
@@ -61,10 +61,12 @@ def largest(apply: Callable[[Vector], Vector], n: int) -> float:
     Raises:
         ArpackNoConvergence: the largest ones are too near to each other.
     """
-    operator: Any = LinearOperator((n, n), matvec=apply, dtype=np.float64)
     start = _centred(stream(0, "spectrum").standard_normal(n))
+    if np.linalg.norm(apply(start)) <= 1e-13 * np.linalg.norm(start):
+        return 0.0  # the operator is, and ARPACK would have nothing to start from
+    operator: Any = LinearOperator((n, n), matvec=apply, dtype=np.float64)
     found = eigsh(
-        operator, k=1, which="LA", v0=start, ncv=40, maxiter=_RESTARTS, tol=1e-9, return_eigenvectors=False
+        operator, k=1, which="LA", v0=start, ncv=40, maxiter=_RESTARTS, tol=1e-7, return_eigenvectors=False
     )
     return float(found[0])
 
@@ -82,7 +84,9 @@ def _by_factors(L: csr_array, bound: float) -> tuple[float, float]:
     n = L.shape[0]
     held = splu(csc_array(L[1:, 1:]), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     sigma = bound * (1 + 1e-7)
-    above = splu(csc_array(sigma * eye_array(n) - L), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    above = splu(
+        csc_array(sigma * eye_array(n) - L), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
+    )
 
     def pseudo_inverse(x: Vector) -> Vector:
         return _centred(np.concatenate([[0.0], held.solve(_centred(x)[1:])]))
@@ -90,7 +94,9 @@ def _by_factors(L: csr_array, bound: float) -> tuple[float, float]:
     try:
         low, high = largest(pseudo_inverse, n), largest(above.solve, n)
     except ArpackNoConvergence as error:
-        raise ResourceError(f"the eigenvalues of a graph of {n} clients are too near to each other") from error
+        raise ResourceError(
+            f"the eigenvalues of a graph of {n} clients are too near to each other"
+        ) from error
     return 1 / low, sigma - 1 / high
 
 
@@ -108,6 +114,6 @@ def _refuse_wide(L: csr_array) -> None:
     band = int(np.abs(place[pairs.row] - place[pairs.col]).max())
     if 8.0 * band * len(core) > _BYTES:
         raise ResourceError(
-            f"the spectral gap of this graph of {L.shape[0]} clients cannot be found in reasonable time and memory: it is "
-            "close to 0, and the graph is not thin"
+            f"the spectral gap of this graph of {L.shape[0]} clients cannot be found in reasonable "
+            "time and memory: it is close to 0, and the graph is not thin"
         )

@@ -37,8 +37,8 @@ class FDLA(Mixing):
         n = links.shape[0]
         if n > self.most:
             raise ConfigError(
-                f"mixing=fdla: {n} clients are more than mixing.most={self.most}, the semidefinite programme would take "
-                "too long; choose mixing=laplacian, or raise mixing.most"
+                f"mixing=fdla: {n} clients are more than mixing.most={self.most}, the semidefinite programme "
+                "would take too long; choose mixing=laplacian, or raise mixing.most"
             )
         pairs = triu(links, k=1).tocoo()
         count = len(pairs.row)
@@ -50,6 +50,8 @@ class FDLA(Mixing):
         problem = cp.Problem(cp.Minimize(s), [apart << s * np.eye(n), apart >> -s * np.eye(n)])
         problem.solve(solver=cp.CLARABEL)
         if problem.status != cp.OPTIMAL:
-            raise ConfigError(f"mixing=fdla: the solver ended with '{problem.status}'; choose mixing=laplacian")
+            raise ConfigError(
+                f"mixing=fdla: the solver ended with '{problem.status}'; choose mixing=laplacian"
+            )
         half = coo_array((w.value, (pairs.row, pairs.col)), shape=(n, n))
         return with_diagonal(csr_array(half + half.T))

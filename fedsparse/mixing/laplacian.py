@@ -19,8 +19,8 @@ class Laplacian(Mixing):
     """Constant edge weights (Xiao, Boyd, 2004).
 
     W = I - αL, with L the Laplacian of the graph. Of all constants α = 2 / (λ_2(L) + λ_n(L)) mixes fastest, with
-    ρ = (λ_n - λ_2) / (λ_n + λ_2). Symmetric. What clients keep of their own may be negative (the hub of a star): fine for
-    averages, not for methods that need nonnegative weights.
+    ρ = (λ_n - λ_2) / (λ_n + λ_2). Symmetric. What clients keep of their own may be negative (the hub of a star):
+    fine for averages, not for methods that need nonnegative weights.
     """
 
     alpha: float | None = option(None, "weight α of every link; null: the best one", above=0)

@@ -17,8 +17,9 @@ __all__ = ["PushSum"]
 class PushSum(Mixing):
     """Column-stochastic weights for push-sum (Kempe, Dobra, Gehrke, 2003; SGP: Assran et al., 2019, arXiv:1811.10792).
 
-    W_ij = 1 / (1 + d_j) for all d_j receivers i that j sends to, and for j itself. The sum over the clients stays, the mean
-    at each client does not: a scalar travels along, is mixed alike from 1 on, and divides what is used.
+    W_ij = 1 / (1 + d_j) for all d_j receivers i that j sends to, and for j itself. The sum over the clients
+    stays, the mean at each client does not: a scalar travels along, is mixed alike from 1 on, and divides what is
+    used.
     """
 
     stochastic: ClassVar[Stochastic] = "column"

@@ -17,9 +17,9 @@ __all__ = ["Uniform"]
 class Uniform(Mixing):
     """Plain averages of oneself and one's neighbours.
 
-    W_ij = 1 / (1 + d_i) for all d_i senders j that i hears, and for i itself. Row stochastic; doubly stochastic only
-    where all clients hear and are heard by equally many (ring, torus, exponential graphs, ...). Elsewhere clients agree on
-    a weighted mean.
+    W_ij = 1 / (1 + d_i) for all d_i senders j that i hears, and for i itself. Row stochastic; doubly stochastic
+    only where all clients hear and are heard by equally many (ring, torus, exponential graphs, ...). Elsewhere
+    clients agree on a weighted mean.
     """
 
     stochastic: ClassVar[Stochastic] = "row"

@@ -26,7 +26,9 @@ def picture(W: csr_array) -> list[str]:
     heard = (pairs.row != pairs.col) & (pairs.data != 0)
     high, wide = -(-cells // 4), -(-cells // 2)
     dots = np.zeros((4 * high, 2 * wide), dtype=bool)
-    dots[pairs.row[heard].astype(np.int64) * cells // n, pairs.col[heard].astype(np.int64) * cells // n] = True
+    dots[pairs.row[heard].astype(np.int64) * cells // n, pairs.col[heard].astype(np.int64) * cells // n] = (
+        True
+    )
     codes = (dots.reshape(high, 4, wide, 2) * _DOTS[:, None, :]).sum(axis=(1, 3))
     return ["".join(chr(0x2800 + int(code)) for code in line) for line in codes]
 
