@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import networkx as nx
-from numpy.random import Generator
 
 from fedsparse import rng
 from fedsparse.graphs import Topology, derived
@@ -35,25 +34,13 @@ class EquiDyn(Topology):
         hop = some[draw.integers(len(some))] if some else int(draw.integers(1, clients))
         if self.directed:
             return circulant(clients, [hop], directed=True, share=self.eta)
-        return self._matched(clients, hop, draw)
+        return matched(clients, hop, int(draw.integers(clients)), share=self.eta)
 
     def _some(self, clients: int, seed: int) -> list[int]:
         """The offsets to choose from; none: all."""
         if self.degree is None:
             return []
         return offsets(clients, self.degree, derived(seed, "equidyn"))
-
-    def _matched(self, clients: int, hop: int, draw: Generator) -> nx.Graph:
-        graph = nx.Graph()
-        graph.add_nodes_from(range(clients))
-        start, free = int(draw.integers(clients)), [True] * clients
-        for step in range(clients):
-            i = (start + step) % clients
-            j = (i + hop) % clients
-            if free[i] and free[j]:
-                free[i] = free[j] = False
-                graph.add_edge(i, j, weight=self.eta * (clients - 1) / clients)
-        return graph
 
     def period(self, clients: int) -> None:
         """The graphs never repeat."""
@@ -63,3 +50,17 @@ class EquiDyn(Topology):
         """Everyone and those at the offsets to choose from."""
         some = self._some(clients, seed)
         return circulant(clients, some, directed=self.directed) if some else None
+
+
+def matched(clients: int, hop: int, start: int, *, share: float = 1.0) -> nx.Graph:
+    """From ``start`` on, each client that is free is matched with the one ``hop`` places further, if that is free too."""
+    graph = nx.Graph()
+    graph.add_nodes_from(range(clients))
+    free = [True] * clients
+    for step in range(clients):
+        i = (start + step) % clients
+        j = (i + hop) % clients
+        if free[i] and free[j]:
+            free[i] = free[j] = False
+            graph.add_edge(i, j, weight=share * (clients - 1) / clients)
+    return graph

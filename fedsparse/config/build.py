@@ -61,7 +61,8 @@ def check(config: RunConfig) -> None:
     if not build(config, "topology").server:
         raise ConfigError(
             f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; "
-            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} describes the graph)"
+            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} "
+            "describes the graph)"
         )
 
 
