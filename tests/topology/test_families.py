@@ -39,7 +39,11 @@ every = pytest.mark.parametrize("topology", EVERY, ids=str)
 
 
 def test_every_family_is_among_the_cases() -> None:
-    assert {topology.name for topology in EVERY} == set(registry.topologies.names()) - {"star", "file", "function"}
+    assert {topology.name for topology in EVERY} == set(registry.topologies.names()) - {
+        "star",
+        "file",
+        "function",
+    }
 
 
 @every
@@ -148,7 +152,9 @@ def test_neighbours_in_a_geometric_graph_are_those_within_reach() -> None:
     graph = Geometric(radius=0.4).graph(30, 2)
     places = np.array([graph.nodes[i]["pos"] for i in range(30)])
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-    assert np.array_equal(nx.to_numpy_array(graph, nodelist=range(30)) > 0, (apart <= 0.4) & ~np.eye(30, dtype=bool))
+    assert np.array_equal(
+        nx.to_numpy_array(graph, nodelist=range(30)) > 0, (apart <= 0.4) & ~np.eye(30, dtype=bool)
+    )
 
 
 def test_disconnected_draws_are_drawn_again() -> None:
@@ -180,7 +186,10 @@ def test_rounds_of_several_exchanges_go_through_the_sequence() -> None:
     from fedsparse.topologies.one_peer_exponential import OnePeerExponential
 
     matrices = Matrices(OnePeerExponential(), 8, steps=2)
-    hops = [int(matrices.weights(r, s).toarray()[0].argsort()[-2:].max()) for r, s in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    hops = [
+        int(matrices.weights(r, s).toarray()[0].argsort()[-2:].max())
+        for r, s in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
     assert hops == [7, 6, 4, 7]
 
 

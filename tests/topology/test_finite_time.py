@@ -58,7 +58,9 @@ def test_base_graphs_are_sparse_short_symmetric_and_nonnegative(k: int) -> None:
         (2, 100, 9, 8), (3, 100, 7, 6), (4, 25, 2, 2), (4, 100, 3, 3),
     ],
 )  # fmt: skip
-def test_base_graphs_have_the_lengths_of_the_authors_program(k: int, n: int, simple: int, shorter: int) -> None:
+def test_base_graphs_have_the_lengths_of_the_authors_program(
+    k: int, n: int, simple: int, shorter: int
+) -> None:
     assert (len(simple_base(list(range(n)), k)), len(base(n, k))) == (simple, shorter)
 
 

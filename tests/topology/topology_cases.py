@@ -29,7 +29,17 @@ from fedsparse.topologies.torus import Torus
 from fedsparse.topologies.tree import Tree
 from fedsparse.topologies.watts_strogatz import WattsStrogatz
 
-STATIC: list[Topology] = [Ring(), Path(), Grid(), Torus(), Hub(), Complete(), Hypercube(), Tree(), Tree(branching=3)]
+STATIC: list[Topology] = [
+    Ring(),
+    Path(),
+    Grid(),
+    Torus(),
+    Hub(),
+    Complete(),
+    Hypercube(),
+    Tree(),
+    Tree(branching=3),
+]
 """Undirected, always the same, on 16 and 64 clients."""
 
 RANDOM: list[Topology] = [
@@ -48,7 +58,9 @@ CHANGING: list[Topology] = [
 EVERY: list[Topology] = [*STATIC, *RANDOM, Exponential(), *CHANGING]
 
 
-def dense(topology: Topology, clients: int, t: int = 0, mixing: Mixing | None = None, seed: int = 0) -> NDArray[np.float64]:
+def dense(
+    topology: Topology, clients: int, t: int = 0, mixing: Mixing | None = None, seed: int = 0
+) -> NDArray[np.float64]:
     """W of one exchange, ``[n, n]``."""
     return Matrices(topology, clients, mixing, seed).at(t).toarray()
 
