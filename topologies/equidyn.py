@@ -53,7 +53,7 @@ class EquiDyn(Topology):
 
 
 def matched(clients: int, hop: int, start: int, *, share: float = 1.0) -> nx.Graph:
-    """From ``start`` on, each client that is free is matched with the one ``hop`` places further, if that is free too."""
+    """From ``start`` on, each client is matched with the one ``hop`` places further, where both are free."""
     graph = nx.Graph()
     graph.add_nodes_from(range(clients))
     free = [True] * clients

@@ -123,7 +123,7 @@ def test_every_link_is_as_likely_to_be_the_random_pair() -> None:
 def test_matched_pairs_average() -> None:
     W = dense(Matching(), 7)
     assert sorted(W.diagonal()) == [0.5] * 6 + [1.0]
-    assert W @ W == pytest.approx(W, abs=1e-15)
+    assert pytest.approx(W, abs=1e-15) == W @ W
 
 
 def test_matchings_of_a_graph_are_maximal() -> None:
