@@ -66,13 +66,15 @@ def _run(pairs: Sequence[str]) -> int:
         raise ConfigError("which strategy? give strategy=NAME, strategy=path/to/file.py, or strategy=all")
     # Before torch is imported: the trials are small, and many threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    console = _console()
+    from fedsparse.console import console
+
+    out = console()
     failed = []
     for name, report in _reports(pairs):
-        _show(console, name, report)
+        _show(out, name, report)
         failed += [] if report.passed else [name]
     if failed:
-        console.print(f"failed: {', '.join(failed)}", style="bold red")
+        out.print(f"failed: {', '.join(failed)}", style="bold red")
     return 1 if failed else 0
 
 
@@ -93,15 +95,6 @@ def _reports(pairs: Sequence[str]) -> Iterator[tuple[str, Report]]:
         except ConfigError as error:
             # One broken plug-in does not keep the others from being checked.
             yield name, Report("not loaded", (Finding("import", "failed", str(error)),))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 110
-    return console
 
 
 def _show(console: Console, name: str, report: Report) -> None:

@@ -58,6 +58,12 @@ def check(config: RunConfig) -> None:
     """
     for key in (*GROUPS, "faults"):
         build(config, key)
+    if not build(config, "topology").server:
+        raise ConfigError(
+            f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; "
+            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} "
+            "describes the graph)"
+        )
 
 
 def _chosen(config: RunConfig, key: str) -> Any:

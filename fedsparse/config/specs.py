@@ -31,7 +31,7 @@ class OptionSpec:
         help: one line.
         allowed: the values it may have, in words.
         schedules: whether a number may be a schedule.
-        nested: whether the text stands for an object, such as a compressor inside another.
+        nested: the class of the object that the text stands for, such as a compressor inside another.
     """
 
     name: str
@@ -40,7 +40,7 @@ class OptionSpec:
     help: str
     allowed: str
     schedules: bool = False
-    nested: bool = False
+    nested: type | None = None
 
     def read(self, value: object, prefix: str = "") -> Any:
         """``value`` in this option's type; a schedule stays text.
@@ -83,7 +83,7 @@ def of_dataclass(
     cls: type,
     *,
     schedules: bool = False,
-    nested: type | None = None,
+    nested: tuple[type, ...] = (),
     text_of: Callable[[Any], str] = str,
 ) -> list[OptionSpec]:
     """The fields that can be set on a command line, in order; others are left out.
@@ -91,15 +91,16 @@ def of_dataclass(
     Args:
         cls: a dataclass.
         schedules: whether its float fields may be schedules.
-        nested: fields of this class are written as text.
-        text_of: the text of an object of that class.
+        nested: fields of these classes, and tuples of such objects, are written as text.
+        text_of: the text of an object of such a class.
     """
     hints = get_type_hints(cls)
     specs = []
     for entry in (f for f in fields(cls) if f.init):
         kind = hints[entry.name]
-        if nested is not None and nested in (kind, *get_args(kind)):
-            specs.append(_nested(entry, kind, nested, text_of))
+        inner = next((cls for cls in nested if cls in (kind, *get_args(kind))), None)
+        if inner is not None:
+            specs.append(_nested(entry, kind, inner, text_of))
         elif settable(kind):
             specs.append(_of_field(entry, kind, schedules))
     return specs
@@ -113,9 +114,17 @@ def _nested(entry: Field[Any], kind: Any, nested: type, text_of: Callable[[Any],
     default = _default(entry)
     if isinstance(default, nested):
         default = text_of(default)
+    noun = f"a {nested.__name__.lower()}, name or 'name(option=value,...)'"
+    if Ellipsis in get_args(kind):
+        default = [text_of(part) for part in default] if isinstance(default, tuple) else default
+        return OptionSpec(
+            entry.name, list[str], default, help_of(entry), f"a list [..], each {noun}", nested=nested
+        )
     optional = type(None) in get_args(kind)
-    word = f"a {nested.__name__.lower()}, name or 'name(option=value,...)'" + (" or null" if optional else "")
-    return OptionSpec(entry.name, str | None if optional else str, default, help_of(entry), word, nested=True)
+    word = noun + (" or null" if optional else "")
+    return OptionSpec(
+        entry.name, str | None if optional else str, default, help_of(entry), word, nested=nested
+    )
 
 
 def _of_field(entry: Field[Any], kind: Any, schedules: bool) -> OptionSpec:
