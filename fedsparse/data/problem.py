@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -9,7 +10,24 @@ if TYPE_CHECKING:
 
     from fedsparse.rng import Streams
 
-__all__ = ["Problem"]
+__all__ = ["Constants", "Problem"]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What theory asks of a problem: constants of the clients' gradients F_i and of their mean F.
+
+    Attributes:
+        mu: strong convexity (of an operator: strong monotonicity), <F(x) - F(y), x - y> >= mu ||x - y||^2.
+        L: ||F(x) - F(y)|| <= L ||x - y||.
+        L_max: the largest L_i of a client.
+        L_rms: sqrt(mean L_i^2).
+    """
+
+    mu: float
+    L: float
+    L_max: float
+    L_rms: float
 
 
 @runtime_checkable
@@ -18,8 +36,8 @@ class Problem(Protocol):
 
     Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default), ``shapes``
     (the tensors in ``x`` by name, whose sizes add up to d; one called ``x`` by default),
-    ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's), and
-    ``evaluate(x) -> {name: number}`` for ``x [d]``.
+    ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's),
+    ``evaluate(x) -> {name: number}`` for ``x [d]``, and ``constants``, the :class:`Constants` where they are known.
     """
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.data.problem import Constants
 
 __all__ = ["Quadratics"]
 
@@ -61,6 +62,13 @@ class Quadratics:
         """The minimiser of the mean of all f_i, ``[d]``."""
         found: Tensor = torch.linalg.solve(self.H.mean(0), self.b.mean(0))
         return found
+
+    @cached_property
+    def constants(self) -> Constants:
+        """From the eigenvalues of the H_i and of their mean."""
+        mean = torch.linalg.eigvalsh(self.H.mean(0))
+        own = torch.linalg.eigvalsh(self.H)[:, -1]
+        return Constants(float(mean[0]), float(mean[-1]), float(own.max()), float(own.square().mean().sqrt()))
 
     def fixed_point(self, lr: float, steps: int) -> Tensor:
         """Where averaging ``steps`` local gradient steps of size ``lr`` comes to rest, ``[d]``.
