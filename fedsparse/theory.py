@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Facts", "Limit", "Participation", "ProblemClass", "Theory", "Vectors"]
+__all__ = ["Facts", "FromTheory", "Limit", "Participation", "ProblemClass", "Theory", "Vectors"]
 
 ProblemClass = Literal["minimisation", "operators"]
 """Losses to be minimised; or monotone operators of which a zero is sought (saddle points, variational inequalities)."""
@@ -67,6 +67,14 @@ class Theory:
     cohort: int | None = None
     problem: Literal["quadratic", "saddle"] = "quadratic"
     rate: Literal["linear", "sublinear"] | None = None
+
+
+@dataclass(frozen=True)
+class FromTheory:
+    """In place of the number ``lr``: it follows from theory once the problem is known. Typed as ``theory``."""
+
+    def __str__(self) -> str:
+        return "theory"
 
 
 @dataclass(frozen=True)
