@@ -66,8 +66,7 @@ class Scallion(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
-        omega = self.uplink.omega(ctx.layout.size) or 0.0
-        alpha = 1 / (1 + omega) if self.alpha is None else self.alpha
+        alpha = self.uplink.damping(ctx.layout.size) if self.alpha is None else self.alpha
         sent = self.uplink.compress(alpha * (local.mean_grad - client["c"]), ctx, "uplink")
         return {"c": sent.added_to(client["c"])}, {"dc": sent}
 

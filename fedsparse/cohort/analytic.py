@@ -33,10 +33,6 @@ class AnalyticTask(ClientTask):
         super().__init__(ids, sizes, layout, torch.zeros(1, 0))
         self._problem, self._name = problem, (seed, round)
 
-    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        del stats
-        return self._some(x, step, self._steps(1, None) > 0)
-
     def _some(self, y: Tensor, step: int, running: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients and losses of those who take the step; zeros of the others."""
         gradient = _checked(
@@ -55,7 +51,7 @@ class AnalyticTask(ClientTask):
         gradients, losses = torch.zeros_like(y), torch.zeros(len(y), dtype=y.dtype)
         for step in range(int(asked.steps.max())):
             running = asked.steps > step
-            gradient, loss = self._some(y, step, running)
+            gradient, loss = self._some(y, asked.first + step, running)
             losses += loss
             gradients += gradient
             asked.rule.move(y, gradient, velocity, running, x, asked.shifts, asked.mask)

@@ -92,15 +92,15 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     losses = torch.zeros(len(asked.steps), dtype=asked.x.dtype, device=asked.x.device)
     for step in range(longest):
         if step % span == 0:
-            steps = range(step, min(step + span, longest))
-            inputs, targets, counts = batches.several(steps, asked.steps)
+            steps = range(asked.first + step, asked.first + min(step + span, longest))
+            inputs, targets, counts = batches.several(steps, asked.first + asked.steps)
             if feed:
                 dense[feed].feed(inputs.reshape(len(inputs), -1, low_rank[feed][0].shape[1]), len(steps))
         at = step % span
         taking = asked.steps > step
         running = None if bool(taking.all()) else taking.to(asked.x.device)
         values = {name: tensor.open_step() for name, tensor in tensors.items()}
-        keys = batches.keys(step) if model.random else batches.no_keys
+        keys = batches.keys(asked.first + step) if model.random else batches.no_keys
         with torch.enable_grad():
             out = model.run(values | statistics, inputs[:, at], counts[:, at], keys, dense)
             loss = losses_of(out, targets[:, at], counts[:, at])

@@ -30,6 +30,7 @@ class Descent:
         control: subtracted from it, likewise.
         mask: 0/1, likewise.
         buffers: statistics at the start, ``[C, b]``; to be advanced in place.
+        first: number of the first step, which names its minibatch.
     """
 
     rule: Rule
@@ -40,6 +41,7 @@ class Descent:
     control: Tensor | None
     mask: Tensor | None
     buffers: Tensor
+    first: int = 0
 
     @property
     def shifts(self) -> list[tuple[float, Tensor]]:
@@ -72,6 +74,7 @@ class Descent:
             rows(self.control),
             rows(self.mask),
             self.buffers[at],
+            self.first,
         )
 
 
@@ -98,13 +101,6 @@ class ClientTask(ABC):
     @abstractmethod
     def _descend(self, asked: Descent) -> Trained:
         """Local training."""
-
-    @abstractmethod
-    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Minibatch gradients ``[C, d]`` at ``x [C, d]``, and the losses ``[C]``; advances ``stats [C, b]`` in place.
-
-        Clients without examples have zeros, and are not counted.
-        """
 
     @abstractmethod
     def full_grad(self, x: Tensor) -> Tensor:
@@ -168,14 +164,19 @@ class ClientTask(ABC):
         value = value.expand(1, -1) if value.dim() == 1 else value
         if value.dim() != 2 or value.shape[1] != size or len(value) not in (1, len(self.ids)):
             raise ProtocolError(
-                f"task.sgd: {name} has shape {tuple(value.shape)}; it must be [1, {size}], or a row for each client, "
+                f"task: {name} has shape {tuple(value.shape)}; it must be [1, {size}], or a row for each client, "
                 f"[{len(self.ids)}, {size}]"
             )
         return value
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
-        """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
-        stats = self.buffers.clone()
-        out, losses = self._gradient(x.expand(len(self.ids), -1), stats, step)
-        self.buffers, self.train_loss = stats, losses
+        """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance.
+
+        It is that of one local step. Clients without examples have zeros, and are not counted.
+        """
+        once, plain = self._steps(1, None), Rule(1.0)
+        asked = Descent(plain, self._fitting("x", x), once, 1, None, None, None, self.buffers.clone(), step)
+        trained = self._descend(asked)
+        self.buffers, self.train_loss = trained.buffers, trained.loss
+        out = trained.mean_grad
         return out if slices is None else torch.cat([out[:, part] for part in slices], dim=1)
