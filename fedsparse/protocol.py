@@ -333,7 +333,7 @@ class Strategy:
             missed a round is charged for catching up. ``"own"``: stored for each client.
         uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"``, ``"contractive"``, or
             ``"either"`` of the latter two.
-        downlink_class: likewise of ``downlink``, where the strategy has such a field and compresses what it says itself.
+        downlink_class: likewise of ``downlink``, where the strategy has one: it compresses what it says itself.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: see :class:`Theory`.
     """

@@ -41,13 +41,13 @@ class Masha(Strategy):
     A compressor that is unbiased (``randk``) has no memory, its e stays 0: that is MASHA1. One that is contractive
     (``topk``) has one: that is MASHA2. Either may be in either direction; for one of each there is no theorem.
 
-    Sent: up u_m; down D and a number; at a synchronisation also F_m(w) up (d values, from all clients) and Fw down. The
-    coin is drawn from a stream that all share, and the envelope says with its phase how it fell. z, w and Fw are derived
-    from what is said, equal on all clients, and stored once; whoever was away is charged for what it missed, or for
-    all that is held. Client state: e_m, and F_m(w) with ``oracle=full``. Limit: the solution.
+    Sent: up u_m; down D and a number; at a synchronisation also F_m(w) up (d values, from all clients) and Fw down.
+    The coin is drawn from a stream that all share, and the phase in the envelope says how it fell. z, w and Fw are
+    derived from what is said, equal on all clients, and stored once; whoever was away is charged for what it missed,
+    or for all that is held. Client state: e_m, and F_m(w) with ``oracle=full``. Limit: the solution.
 
-    ``oracle=minibatch`` is the variance-reduced form for finite sums: F_m of one and the same minibatch at zh and at w, two
-    gradients a round, and all examples at the anchor. ``oracle=full`` keeps F_m(w): one gradient over all examples.
+    ``oracle=minibatch`` is the variance-reduced form for finite sums: F_m of one and the same minibatch at zh and at
+    w, two gradients a round, and all examples at the anchor. ``oracle=full`` keeps F_m(w): one gradient over all.
     ``sync`` is by default 1/(1+ω) of an unbiased uplink and δ of a contractive one, both k/d where k entries are kept:
     synchronisations then cost about as much as the rest. With ``sync=1`` it is the extragradient method.
 

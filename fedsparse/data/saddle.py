@@ -64,8 +64,8 @@ class Saddle(Affine):
     def gap(self, z: Tensor) -> float:
         """The duality gap max_y g(x, .) - min_x g(., y) of ``z [d]``, where mu > 0; 0 at the solution.
 
-        With F = (mu x + u, mu y + v) at z, so that u = A y + a and v = -(A'x + b), the best answer to x is -v / mu and to
-        y is -u / mu, which makes the gap ||F||^2 / (2 mu).
+        With u = A y + a and v = -(A'x + b), F = (mu x + u, mu y + v). The best answer to x is -v / mu, to y it is
+        -u / mu, which makes the gap ||F||^2 / (2 mu).
         """
         return float(self.operator(z).square().sum() / (2 * self.mu))
 

@@ -170,8 +170,8 @@ def check_compressors(plan: Plan, size: int) -> None:
         plan.downlink, Identity
     ):
         raise ConfigError(
-            f"downlink={compress.name_of(plan.downlink)}: {_name(strategy)} compresses what it says itself; give its own "
-            f"field, {type(strategy).__name__}(downlink=...)"
+            f"downlink={compress.name_of(plan.downlink)}: {_name(strategy)} compresses what it says itself; "
+            f"give its own field, {type(strategy).__name__}(downlink=...)"
         )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):

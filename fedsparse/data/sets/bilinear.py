@@ -1,4 +1,4 @@
-"""Purely bilinear saddle points in float64 that differ between clients: descent-ascent diverges on them; no examples."""
+"""Purely bilinear saddle points in float64, on which gradient descent-ascent diverges; without examples."""
 
 from __future__ import annotations
 

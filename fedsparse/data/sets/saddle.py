@@ -1,4 +1,4 @@
-"""Strongly monotone saddle points in float64 that differ between clients, with a known solution; no examples."""
+"""Strongly monotone saddle points in float64 with a known solution; without examples."""
 
 from __future__ import annotations
 
