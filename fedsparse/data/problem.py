@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
     from fedsparse.rng import Streams
 
-__all__ = ["Constants", "Problem"]
+__all__ = ["Constants", "Problem", "relative"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,8 @@ class Problem(Protocol):
         Rows must not depend on each other. ``draw`` has a stream for each client and step: random numbers for a
         minibatch or for noise; the same step of a round gives the same ones at any point.
         """
+
+
+def relative(vector: Tensor, start: Tensor) -> float:
+    """The norm of ``vector [d]``, where ``start [d]`` is what it was at first."""
+    return math.sqrt(float(vector.square().sum() / start.square().sum()))

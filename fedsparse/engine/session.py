@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsparse import compress, rng
 from fedsparse.aggregate import SPARSE, name_of
-from fedsparse.compress import Compressor
+from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
@@ -30,7 +30,7 @@ from fedsparse.engine.suits import check_participation
 from fedsparse.engine.suits import name_of as name_of_strategy
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
-from fedsparse.protocol import Context, State
+from fedsparse.protocol import Context, State, Strategy
 
 __all__ = ["Place", "Session", "check_compressors", "default_block"]
 
@@ -166,16 +166,31 @@ def check_compressors(plan: Plan, size: int) -> None:
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs at least {rule.least} messages, and cohort={plan.cohort}"
         )
+    for direction in ("uplink", "downlink"):
+        compressor = getattr(strategy, direction, None)
+        if isinstance(compressor, Compressor):
+            wanted = getattr(strategy, f"{direction}_class")
+            compress.require(compressor, wanted, size, _name(strategy), direction)
+    if isinstance(getattr(strategy, "downlink", None), Compressor) and not isinstance(
+        plan.downlink, Identity
+    ):
+        raise ConfigError(
+            f"downlink={compress.name_of(plan.downlink)}: {_name(strategy)} compresses what it says itself; "
+            f"give its own field, {type(strategy).__name__}(downlink=...)"
+        )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):
         return
-    compress.require(uplink, strategy.uplink_class, size, type(strategy).__module__.rsplit(".", 1)[-1])
     if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
             "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
         )
+
+
+def _name(strategy: Strategy) -> str:
+    return type(strategy).__module__.rsplit(".", 1)[-1]
 
 
 @dataclass(frozen=True)
