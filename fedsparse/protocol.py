@@ -270,6 +270,10 @@ class Task(Protocol):
     def loss(self, x: Tensor) -> Tensor:
         """Loss over all of the client's examples, ``[C]``."""
 
+    @property
+    def optimum(self) -> Tensor:
+        """The minimiser of the mean of all losses, ``[d]``: for yardsticks, which declare ``needs_optimum``."""
+
 
 class Inbox(Protocol):
     """The accepted messages of a phase, ascending by sender; never empty. Reductions go in that order."""
@@ -328,6 +332,7 @@ class Strategy:
         held: ``"shared"``: what clients derive from the broadcast is equal on all of them and is stored once; whoever
             missed a round is charged for catching up. ``"own"``: stored for each client.
         uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"`` or ``"contractive"``.
+        needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: see :class:`Theory`.
     """
@@ -335,6 +340,7 @@ class Strategy:
     buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
     held: ClassVar[Literal["shared", "own"]] = "shared"
     uplink_class: ClassVar[Literal["any", "unbiased", "contractive"]] = "any"
+    needs_optimum: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | None] = None
 

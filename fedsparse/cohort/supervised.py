@@ -50,14 +50,6 @@ class SupervisedTask(ClientTask):
             return descend(self._model, asked, self._batches)
         return together([(at, descend(self._model, asked.of(at), part)) for at, part in groups])
 
-    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        out, losses = torch.empty_like(x), x.new_empty(len(x))
-        for at, part in self._batches.groups():
-            own, keys = stats[at], self._keys(part, step)
-            out[at], losses[at] = self._gradient_of(x[at], own, *part.take(step), keys)
-            stats[at] = own
-        return out, losses
-
     def _gradient_of(
         self, x: Tensor, stats: Tensor, inputs: Tensor, targets: Tensor, counts: Tensor, keys: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
@@ -152,6 +144,8 @@ class SupervisedWorkload:
         batch: examples of a minibatch, 0 for all.
         device: where clients train.
     """
+
+    has_optimum = False
 
     def __init__(self, examples: Examples, module: nn.Module, batch: int, device: str = "cpu") -> None:
         self.examples, self.batch, self.device = examples, batch, prepared(device)

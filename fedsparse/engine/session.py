@@ -28,9 +28,9 @@ from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
-from fedsparse.protocol import Context, State
+from fedsparse.protocol import Context, State, Strategy
 
-__all__ = ["Place", "Session", "check_compressors", "default_block"]
+__all__ = ["Place", "Session", "check_compressors", "check_optimum", "default_block"]
 
 _MOST, _LEAST = 25, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
@@ -101,6 +101,7 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
+        check_optimum(plan.strategy, self.workload)
         states, helds = _first_rows(plan, self.workload)
         specs, held_specs = _specs(states), _specs(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
@@ -170,6 +171,21 @@ def check_compressors(plan: Plan, size: int) -> None:
             f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
             "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
+        )
+
+
+def check_optimum(strategy: Strategy, workload: Workload) -> None:
+    """Refuses a strategy that uses the optimum on a problem that does not know it.
+
+    Raises:
+        ConfigError: says which problems do.
+    """
+    if strategy.needs_optimum and not workload.has_optimum:
+        name = type(strategy).__module__.rpartition(".")[2]
+        raise ConfigError(
+            f"strategy={name}: uses the clients' gradients at the optimum, which this problem does not know; use "
+            "data=quadratic or a problem of your own with an attribute optimum [d], or a strategy that can be run "
+            "without, such as strategy=econtrol"
         )
 
 
