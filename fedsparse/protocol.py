@@ -17,7 +17,7 @@ A client's new state takes effect when its message was accepted, what it *held* 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
@@ -173,6 +173,10 @@ class Context:
     def shared(self, purpose: str) -> Any:
         """One NumPy generator that the server and every client have alike this round: coins, seeded masks."""
         return rng.stream(self.seed, f"shared:{purpose}", self.round)
+
+    def of_server(self, round: int) -> Context:  # noqa: A002
+        """The server's own circumstances in ``round``, for what it compresses: one stream, whatever the phase."""
+        return replace(self, ids=torch.tensor([rng.NOBODY]), round=round, phase="server")
 
 
 @dataclass(frozen=True)
@@ -331,7 +335,9 @@ class Strategy:
             ``"local"`` (each client keeps its own), ``"none"`` (frozen), ``"own"`` (the strategy sends them itself).
         held: ``"shared"``: what clients derive from the broadcast is equal on all of them and is stored once; whoever
             missed a round is charged for catching up. ``"own"``: stored for each client.
-        uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"`` or ``"contractive"``.
+        uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"``, ``"contractive"``, or
+            ``"either"`` of the latter two.
+        downlink_class: likewise of ``downlink``, where the strategy has one: it compresses what it says itself.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: see :class:`Theory`.
@@ -339,7 +345,8 @@ class Strategy:
 
     buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
     held: ClassVar[Literal["shared", "own"]] = "shared"
-    uplink_class: ClassVar[Literal["any", "unbiased", "contractive"]] = "any"
+    uplink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
+    downlink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
     needs_optimum: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | None] = None

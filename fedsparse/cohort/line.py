@@ -60,9 +60,7 @@ class Line:
                 return None
         return cls(tuple(links)) if links and links[0] is not None else None
 
-    def slopes(
-        self, inputs: Tensor, targets: Tensor, share: Tensor, layers: Mapping[str, ByHand]
-    ) -> Tensor:
+    def slopes(self, inputs: Tensor, targets: Tensor, share: Tensor, layers: Mapping[str, ByHand]) -> Tensor:
         """One forward and backward pass through all layers; the clients' losses ``[C]``.
 
         Args:

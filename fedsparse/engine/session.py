@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsparse import compress, rng
 from fedsparse.aggregate import SPARSE, name_of
-from fedsparse.compress import Compressor
+from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
@@ -162,16 +162,31 @@ def check_compressors(plan: Plan, size: int) -> None:
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs at least {rule.least} messages, and cohort={plan.cohort}"
         )
+    for direction in ("uplink", "downlink"):
+        compressor = getattr(strategy, direction, None)
+        if isinstance(compressor, Compressor):
+            wanted = getattr(strategy, f"{direction}_class")
+            compress.require(compressor, wanted, size, _name(strategy), direction)
+    if isinstance(getattr(strategy, "downlink", None), Compressor) and not isinstance(
+        plan.downlink, Identity
+    ):
+        raise ConfigError(
+            f"downlink={compress.name_of(plan.downlink)}: {_name(strategy)} compresses what it says itself; "
+            f"give its own field, {type(strategy).__name__}(downlink=...)"
+        )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):
         return
-    compress.require(uplink, strategy.uplink_class, size, type(strategy).__module__.rsplit(".", 1)[-1])
     if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
             "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
         )
+
+
+def _name(strategy: Strategy) -> str:
+    return type(strategy).__module__.rsplit(".", 1)[-1]
 
 
 def check_optimum(strategy: Strategy, workload: Workload) -> None:
@@ -181,9 +196,8 @@ def check_optimum(strategy: Strategy, workload: Workload) -> None:
         ConfigError: says which problems do.
     """
     if strategy.needs_optimum and not workload.has_optimum:
-        name = type(strategy).__module__.rpartition(".")[2]
         raise ConfigError(
-            f"strategy={name}: uses the clients' gradients at the optimum, which this problem does not know; use "
+            f"strategy={_name(strategy)}: uses the clients' gradients at the optimum, which this problem lacks; use "
             "data=quadratic or a problem of your own with an attribute optimum [d], or a strategy that can be run "
             "without, such as strategy=econtrol"
         )
