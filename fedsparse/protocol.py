@@ -277,6 +277,10 @@ class Task(Protocol):
     def loss(self, x: Tensor) -> Tensor:
         """Loss over all of the client's examples, ``[C]``."""
 
+    @property
+    def optimum(self) -> Tensor:
+        """The minimiser of the mean of all losses, ``[d]``: for yardsticks, which declare ``needs_optimum``."""
+
 
 class Inbox(Protocol):
     """The accepted messages of a phase, ascending by sender; never empty. Reductions go in that order."""
@@ -320,6 +324,7 @@ class Strategy:
             the run says so.
         participation: ``"full"``: its theory needs all clients in every round. A smaller cohort is refused, unless a
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
+        needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -330,6 +335,7 @@ class Strategy:
     downlink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
     problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
     participation: ClassVar[Participation] = "partial"
+    needs_optimum: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 

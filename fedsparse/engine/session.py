@@ -32,7 +32,7 @@ from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State, Strategy
 
-__all__ = ["Place", "Session", "check_compressors", "default_block"]
+__all__ = ["Place", "Session", "check_compressors", "check_optimum", "default_block"]
 
 _MOST, _LEAST = 25, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
@@ -106,6 +106,7 @@ class Session:
         check_participation(
             plan.strategy, name_of_strategy(plan.strategy), plan.cohort, self.workload.clients
         )
+        check_optimum(plan.strategy, self.workload)
         states, helds = _first_rows(plan, self.workload)
         specs, held_specs = _specs(states), _specs(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
@@ -191,6 +192,20 @@ def check_compressors(plan: Plan, size: int) -> None:
 
 def _name(strategy: Strategy) -> str:
     return type(strategy).__module__.rsplit(".", 1)[-1]
+
+
+def check_optimum(strategy: Strategy, workload: Workload) -> None:
+    """Refuses a strategy that uses the optimum on a problem that does not know it.
+
+    Raises:
+        ConfigError: says which problems do.
+    """
+    if strategy.needs_optimum and not workload.has_optimum:
+        raise ConfigError(
+            f"strategy={_name(strategy)}: uses the clients' gradients at the optimum, which this problem lacks; use "
+            "data=quadratic or a problem of your own with an attribute optimum [d], or a strategy that can be run "
+            "without, such as strategy=econtrol"
+        )
 
 
 @dataclass(frozen=True)
