@@ -15,10 +15,13 @@ from fedsparse.engine.sampling import Sampler
 from fedsparse.message import Sparse
 from fedsparse.protocol import Context, Strategy
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.ef_extragradient import EFExtragradient
+from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.fed_ef import FedEF
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.fedopt import FedOpt
 from fedsparse.strategies.fedprox import FedProx
+from fedsparse.strategies.masha import Masha
 from fedsparse.strategies.scafcom import Scafcom
 from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.strategies.scallion import Scallion
@@ -49,6 +52,10 @@ EVERY: Mapping[str, Strategy] = {
     "scafcom": Scafcom(uplink=TopK(0.1), beta=0.5, **LOCAL),
     "topk": NaiveTopK(uplink=TopK(0.1), **LOCAL),
     "fed_ef": FedEF(uplink=TopK(0.1), **LOCAL),
+    "masha-1": Masha(uplink=RandK(0.1), downlink=RandK(0.1)),
+    "masha-2": Masha(uplink=TopK(0.1), downlink=TopK(0.1), oracle="full"),
+    "extragradient": Extragradient(uplink=TopK(0.1)),
+    "ef_extragradient": EFExtragradient(uplink=TopK(0.1)),
 }
 """Every strategy, in every form."""
 
