@@ -58,7 +58,7 @@ class ToyProblem:
 
     def __init__(self, toy: Toy = Q, noise: float = 0.0, sizes: Sequence[int] | None = None) -> None:
         self.toy, self.noise, self.clients = toy, noise, toy.clients
-        self.start = torch.from_numpy(toy.x0)
+        self.start, self.optimum = torch.from_numpy(toy.x0), torch.from_numpy(toy.x_star)
         self.sizes = None if sizes is None else torch.tensor(sizes)
 
     def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
