@@ -23,16 +23,17 @@ class Diana(Strategy):
         server:   x <- x - γ (h + (1/S) sum_S D_i)                       the old h; D_i is not damped here
                   h <- h + α (1/N) sum_S D_i                             h stays the mean of all h_i
 
-    Sent: down x (d values); up one compressed vector. Client state: h_i. Limit: the optimum, with gradients that have
-    no noise. α is 1 / (1 + ω) by default, the largest that the theory allows; γ is at most about 1 / (L + 6 ω L_max / N).
+    Sent: down x (d values); up one compressed vector. Client state: h_i. Limit: the optimum; where gradients are noisy,
+    a neighbourhood. α is 1 / (1 + ω) by default, the largest that the theory allows; γ is at most about
+    1 / (L + 6 ω L_max / N).
 
     ``partial=true`` lets fewer clients take part than there are. An absent client keeps its h_i, and the rule above is
     Artemis's for partial participation (PP2; Philippenko and Dieuleveut 2020, arXiv:2006.14591). DIANA's own theory
     has all clients in every round.
 
-    Both ways: with ``downlink`` the server sends C(x - z) and clients start from z <- z + C(x - z), which is
-    EF21-P + DIANA (Gruntkowska, Tyurin, Richtárik, ICML 2023, arXiv:2209.15218), and DORE with η = β = 1 (Liu, Li, Tang,
-    Yan, AISTATS 2020, arXiv:1910.07561). Artemis's own downlink, which has no memory, is not here.
+    Both ways: with a compressed downlink the server sends C(x - z) and clients start from z <- z + C(x - z). That is
+    EF21-P + DIANA (Gruntkowska, Tyurin, Richtárik, ICML 2023, arXiv:2209.15218), and DORE with η = β = 1 (Liu, Li,
+    Tang, Yan, AISTATS 2020, arXiv:1910.07561). Artemis's own downlink, which has no memory, is not here.
 
     Departures: no momentum and no proximal step; Q works on the whole vector, not on blocks of it.
     """

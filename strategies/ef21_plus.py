@@ -48,12 +48,15 @@ class EF21Plus(EF21):
         return {"h": sent.added_to(client["h"] * (1 - flag))}, {"dh": sent, "fresh": Dense(flag, "fp16")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        old, left = server["clients"][inbox.senders], torch.zeros_like(server["h"])
+        table, left = server["clients"], torch.zeros_like(server["h"])
+        everybody = len(inbox.senders) == len(table)  # then nothing is copied to and fro
+        old = table if everybody else table[inbox.senders]
         if ctx.phase == "train":
             flag = inbox.stack("fresh")
             chosen = flag[:, 0] > 0
             Dense(old[chosen]).accumulate(left, flag[chosen, 0])
             old = old * (1 - flag)
         h = server["h"] + (inbox.sum("dh") - left) / ctx.population
-        clients = server["clients"].index_copy(0, inbox.senders, inbox.payload("dh").added_to(old))
+        new = inbox.payload("dh").added_to(old)
+        clients = new if everybody else table.index_copy(0, inbox.senders, new)
         return {"x": server["x"] - self.lr * h, "h": h, "clients": clients}

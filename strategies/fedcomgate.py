@@ -24,16 +24,16 @@ class FedCOMGATE(Strategy):
         server:   x <- x - η γ (1/S) sum_S Q(D_i)
                   c <- c + (1/N) sum_S Q(D_i) / K                c stays the mean of all c_i, so sum_i δ_i = 0
 
-    The paper's client holds δ_i itself and does δ_i <- δ_i + (Q(D_i) - mean of all Q(D_j)) / K after the server has sent
-    that mean. Here it is in two halves: c_i counts once the client's message was accepted, and c is heard with x. So
-    sum_i δ_i = 0 also where messages are lost, and who missed a mean has not missed it for good.
+    The paper's client has δ_i itself and does δ_i <- δ_i + (Q(D_i) - mean of all Q(D_j)) / K once the server has sent
+    that mean. Here δ_i is in two halves: c_i takes effect when the client's message was accepted, and c is sent with x.
+    So sum_i δ_i = 0 also where messages are lost, and who did not hear of a mean has not missed it for good.
 
-    Sent: down x and c (2d values, as in the paper: x and the mean); up one compressed vector. Client state: c_i.
-    Limit: the optimum, if ω < 1: what δ_i lacks, e, becomes e - Q(e). ``natural`` has ω = 1/8, ``qsgd`` needs more than
-    sqrt(d) levels, ``randk`` more than half of the entries; with others δ_i grows and the run diverges.
+    Sent: down x and c (2d values; in the paper x and the mean); up one compressed vector. Client state: c_i.
+    Limit: the optimum, if ω < 1: an error e of δ_i becomes e - Q(e). ``natural`` has ω = 1/8, ``qsgd`` needs more than
+    sqrt(d) levels, ``randk`` more than half of the entries; with others δ_i may grow until the run diverges.
 
-    ``partial=true`` lets fewer clients take part than there are; it is a variant: who is absent keeps its c_i. The paper
-    has all clients in every round. Departures: none known otherwise.
+    ``partial=true`` lets fewer clients take part than there are, which is a variant: an absent client keeps its c_i.
+    The paper has all clients in every round. Departures: none known otherwise.
     """
 
     uplink_class = "unbiased"

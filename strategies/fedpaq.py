@@ -20,8 +20,9 @@ class FedPAQ(FedAvg):
         server:   x <- x + (1/S) sum_S Q(y_i - x)
 
     Sent: down x (d values); up one compressed vector. Clients keep no state.
-    Limit: a distance. Where clients differ their changes do not vanish, and neither does the noise of Q; the paper lets η
-    shrink, here ``lr`` may be a schedule, such as ``invsqrt(0.2,10)``. With ``uplink=identity`` it is FedAvg.
+    Limit: a distance. Where clients differ their changes do not vanish, and neither does the noise of Q. The paper lets
+    η shrink; here ``lr`` is constant unless it is given as a schedule, such as ``invsqrt(0.2,10)``. With
+    ``uplink=identity`` it is FedAvg.
 
     Departures: a step of the server other than 1, momentum and the like are FedAvg's and not in the paper.
     """

@@ -16,8 +16,8 @@ from fedsparse.protocol import Audience, Context, Inbox, Message, Role, Start, S
 class Marina(Strategy):
     """MARINA, VR-MARINA and PP-MARINA (Gorbunov, Burlachenko, Li, Richtárik, ICML 2021, arXiv:2102.07845).
 
-    With γ = ``lr``, p = ``sync``, an unbiased Q = ``uplink``, x⁻ the point before x, S clients a round of N, and one coin
-    for all, which is heads with probability p and in the first round::
+    With γ = ``lr``, p = ``sync``, an unbiased Q = ``uplink``, x⁻ the point before x, S clients a round of N, and one
+    coin for all, which is heads with probability p, and always in the first round::
 
         heads:  client:  send ∇f_i(x) over all its examples, dense            all N clients
                 server:  g <- (1/N) sum_i ∇f_i(x)
@@ -26,17 +26,17 @@ class Marina(Strategy):
         both:   server:  x <- x - γ g
 
     Sent: down x (d values); up one compressed vector on tails (phase ``step``), d values on heads (phase ``sync``).
-    Client state: none; all clients hold x and x⁻ alike. Limit: the optimum; the estimate g is biased, and exact after each
-    synchronisation. p is 1 / (1 + ω) by default, for rand-k the share k/d, so that both kinds of rounds cost as many
-    bytes in the long run; γ is at most 1 / (L (1 + sqrt((1-p) ω / (p N)))).
+    Client state: none; all clients hold x and x⁻ alike. Limit: the optimum; g is exact after each synchronisation.
+    p is 1 / (1 + ω) by default, for rand-k the share k/d, so that synchronisations cost as many bytes as all other
+    rounds together; γ is at most 1 / (L (1 + sqrt((1-p) ω / (p N)))).
 
-    The coin is drawn from the run's seed and the round, so that nobody has to be told. With minibatches it is VR-MARINA,
-    with the whole data in each (``batch=0``) MARINA; with small cohorts PP-MARINA, where p should be smaller by S/N.
-    A round on tails in which no message arrives leaves g, x and x⁻ as they are. With ``downlink`` both points are those of
-    the clients' replica; theory does not cover that.
+    The coin is drawn from the run's seed and the round, so that nobody has to be told. With minibatches it is
+    VR-MARINA, with all of a client's examples in each (``batch=0``) MARINA, and with small cohorts PP-MARINA, for which
+    the paper takes p smaller by S/N. With a compressed downlink x and x⁻ are what clients know of them; the theory does
+    not cover that.
 
-    Departures: the coin comes before the step that it belongs to, so g is known one round later than in the paper and x
-    is the same; a small cohort is drawn without replacement.
+    Departures: the paper's iteration ends with the estimate g, here a round ends with the step that uses it, and the
+    points x are the same; a small cohort is drawn without replacement.
     """
 
     uplink_class = "unbiased"
@@ -77,8 +77,5 @@ class Marina(Strategy):
         return {}, {"dg": self.uplink.compress(change, ctx, "uplink")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        if ctx.phase == "sync":
-            g = inbox.mean("g", by="one")
-        else:
-            g = server["g"] + inbox.mean("dg", by="one")
+        g = inbox.mean("g", by="one") if ctx.phase == "sync" else server["g"] + inbox.mean("dg", by="one")
         return {"x": server["x"] - self.lr * g, "g": g}
