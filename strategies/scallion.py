@@ -84,8 +84,8 @@ class Scallion(Strategy):
         """(S/N) / (L + L_rms sqrt(b/θ)) / (K η_g), and at most 1 / L_max.
 
         θ = 1 - sqrt(1-δ) and b = (1-δ)/θ are EF21's (Richtárik et al. 2021), which this is with K = 1, S = N and the
-        compressor α C; of that δ = 1 - (1-α)² - α² ω. With K > 1, L is L_max; that and the factor S/N are rules of thumb, the constants of
-        SCALLION's own theory were not at hand. None where α >= 2 / (1 + ω).
+        compressor α C; of that δ = 1 - (1-α)² - α² ω. With K > 1, L is L_max; that and the factor S/N are rules of
+        thumb, the constants of SCALLION's own theory were not at hand. None where α >= 2 / (1 + ω).
         """
         alpha = 1 / (1 + facts.omega) if self.alpha is None else self.alpha
         damped = replace(facts, delta=1 - (1 - alpha) ** 2 - alpha**2 * facts.omega)
