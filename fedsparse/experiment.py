@@ -25,6 +25,7 @@ from fedsparse.workers import Workers
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedsparse.data.problem import Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
@@ -61,9 +62,8 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if not parts.arrays:
-            progress.note(
-                f"data={config.data.name} is given by formulas: partition, model and batch have no meaning here"
-            )
+            unused = "model has" if parts.divided else "partition, model and batch have"
+            progress.note(f"data={config.data.name} is given by formulas: {unused} no meaning here")
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
         for line in parts.workload.notes:
@@ -193,6 +193,7 @@ class _Parts:
     recipe: Callable[[Mapping[str, np.ndarray]], Workload]
     arrays: Mapping[str, np.ndarray]
     workload: Workload
+    divided: bool
 
 
 def _build(config: RunConfig) -> _Parts:
@@ -207,7 +208,7 @@ def _build(config: RunConfig) -> _Parts:
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
-    recipe, arrays = _workload(config)
+    recipe, arrays, divided = _workload(config)
     workload = for_driver(recipe)(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
     rounds = config.rounds
@@ -229,12 +230,13 @@ def _build(config: RunConfig) -> _Parts:
         run=rng.seed64(config.seed, "run"),
     )
     check_compressors(plan, workload.start.x.numel())
-    return _Parts(plan, recipe, arrays, workload)
+    return _Parts(plan, recipe, arrays, workload, divided)
 
 
 def _workload(
     config: RunConfig,
-) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
+) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray], bool]:
+    """The recipe, the arrays that workers share, and whether clients hold examples."""
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
     from fedsparse.data.partition import partition
@@ -244,22 +246,32 @@ def _workload(
     if options.get("clients") == 0:
         options["clients"] = config.clients
     found = data.load(config.data.name, config.data_dir, config.seed, **options)
+    dataset = found.dataset if isinstance(found, data.Divisible) else found
+    if isinstance(dataset, data.Dataset):
+        held = partition(
+            config.partition.name, dataset, config.clients, config.seed, **config.partition.options
+        )
+    if isinstance(found, data.Divisible):
+        found = found.over(held, config.batch)
     if not isinstance(found, data.Dataset):
-        if found.clients != config.clients:
-            raise ConfigError(
-                f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that"
-            )
-        if config.device != "cpu":
-            raise ConfigError(
-                f"device={config.device}: data={config.data.name} is given by formulas, "
-                "which only the processor computes; use device=cpu"
-            )
-        return AnalyticRecipe(found), {}
-    held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
+        return AnalyticRecipe(_accepted(found, config)), {}, found is not dataset
     model = models.build(
         config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
     )
-    return supervised(Examples.of(found, held), model, config.batch, config.device)
+    return *supervised(Examples.of(found, held), model, config.batch, config.device), True
+
+
+def _accepted(problem: Problem, config: RunConfig) -> Problem:
+    if problem.clients != config.clients:
+        raise ConfigError(
+            f"clients={config.clients}: data={config.data.name} has {problem.clients} clients; give that"
+        )
+    if config.device != "cpu":
+        raise ConfigError(
+            f"device={config.device}: data={config.data.name} is given by formulas, "
+            "which only the processor computes; use device=cpu"
+        )
+    return problem
 
 
 def _path(text: str | None) -> Path | None:
