@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fedsparse import config as configuration
 from fedsparse import rng
@@ -26,7 +26,7 @@ from fedsparse.workers import Workers
 if TYPE_CHECKING:
     import numpy as np
 
-    from fedsparse.data import Dataset
+    from fedsparse.data import Dataset, Partition
     from fedsparse.data.problem import Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
@@ -66,9 +66,8 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if not parts.arrays:
-            progress.note(
-                f"data={config.data.name} is given by formulas: partition, model and batch have no meaning here"
-            )
+            unused = "model has" if parts.divided else "partition, model and batch have"
+            progress.note(f"data={config.data.name} is given by formulas: {unused} no meaning here")
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
         for line in (*parts.settled.notes, *parts.workload.notes):
@@ -207,6 +206,7 @@ class _Parts:
     recipe: Callable[[Mapping[str, np.ndarray]], Workload]
     arrays: Mapping[str, np.ndarray]
     workload: Workload
+    divided: bool
 
 
 def _build(config: RunConfig) -> _Parts:
@@ -218,7 +218,7 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.simulation import for_driver
 
     found = _load(config)
-    config, settled = _settled(config, found)
+    config, settled = _settled(config, found.data)
     made = {
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
@@ -246,17 +246,32 @@ def _build(config: RunConfig) -> _Parts:
     )
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, workload)
-    return _Parts(config, settled, plan, recipe, arrays, workload)
+    return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
 
 
-def _load(config: RunConfig) -> Dataset | Problem:
-    """The data set, or the problem that is given by formulas."""
+class _Found(NamedTuple):
+    """What clients optimise, and who holds which examples where there are any."""
+
+    data: Dataset | Problem
+    held: Partition | None
+
+
+def _load(config: RunConfig) -> _Found:
+    """The data set, divided, or the problem."""
     from fedsparse import data
+    from fedsparse.data.partition import partition
 
     options = dict(config.data.options)
     if options.get("clients") == 0:
         options["clients"] = config.clients
-    return data.load(config.data.name, config.data_dir, config.seed, **options)
+    found = data.load(config.data.name, config.data_dir, config.seed, **options)
+    dataset = found.dataset if isinstance(found, data.Divisible) else found
+    if not isinstance(dataset, data.Dataset):
+        return _Found(_accepted(dataset, config), None)
+    held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
+    if isinstance(found, data.Divisible):
+        return _Found(_accepted(found.over(held, config.batch), config), held)
+    return _Found(dataset, held)
 
 
 def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Settled]:
@@ -273,29 +288,32 @@ def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Se
 
 
 def _workload(
-    config: RunConfig, found: Dataset | Problem
+    config: RunConfig, found: _Found
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
-    from fedsparse.data.partition import partition
     from fedsparse.simulation import AnalyticRecipe, supervised
 
-    if not isinstance(found, data.Dataset):
-        if found.clients != config.clients:
-            raise ConfigError(
-                f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that"
-            )
-        if config.device != "cpu":
-            raise ConfigError(
-                f"device={config.device}: data={config.data.name} is given by formulas, "
-                "which only the processor computes; use device=cpu"
-            )
-        return AnalyticRecipe(found), {}
-    held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
+    if not isinstance(found.data, data.Dataset):
+        return AnalyticRecipe(found.data), {}
     model = models.build(
-        config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
+        config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
     )
-    return supervised(Examples.of(found, held), model, config.batch, config.device)
+    held = cast("Partition", found.held)  # a data set is always divided
+    return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+
+
+def _accepted(problem: Problem, config: RunConfig) -> Problem:
+    if problem.clients != config.clients:
+        raise ConfigError(
+            f"clients={config.clients}: data={config.data.name} has {problem.clients} clients; give that"
+        )
+    if config.device != "cpu":
+        raise ConfigError(
+            f"device={config.device}: data={config.data.name} is given by formulas, "
+            "which only the processor computes; use device=cpu"
+        )
+    return problem
 
 
 def _path(text: str | None) -> Path | None:

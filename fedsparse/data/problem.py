@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fedsparse.data.dataset import Dataset
+    from fedsparse.data.holdings import Partition
     from fedsparse.rng import Streams
 
-__all__ = ["Constants", "Problem", "relative"]
+__all__ = ["Constants", "Divisible", "Problem", "relative"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,19 @@ class Problem(Protocol):
         Rows must not depend on each other. ``draw`` has a stream for each client and step: random numbers for a
         minibatch or for noise; the same step of a round gives the same ones at any point.
         """
+
+
+@dataclass(frozen=True)
+class Divisible:
+    """A problem over examples, as long as nobody has said which client holds which.
+
+    Attributes:
+        dataset: the examples, which any partition divides.
+        over: makes the problem of a partition and a number of examples of a minibatch (0 for all).
+    """
+
+    dataset: Dataset
+    over: Callable[[Partition, int], Problem]
 
 
 def relative(vector: Tensor, start: Tensor) -> float:
