@@ -15,6 +15,13 @@ from fedsparse.engine.sampling import Sampler
 from fedsparse.message import Sparse
 from fedsparse.protocol import Context, Strategy
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.d_ec import DEC
+from fedsparse.strategies.ec_ideal import ECIdeal
+from fedsparse.strategies.ec_sgd import ECSGD
+from fedsparse.strategies.econtrol import EControl
+from fedsparse.strategies.ef21 import EF21
+from fedsparse.strategies.ef21_plus import EF21Plus
+from fedsparse.strategies.ef21_sgdm import EF21SGDM
 from fedsparse.strategies.fed_ef import FedEF
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.fedopt import FedOpt
@@ -49,6 +56,13 @@ EVERY: Mapping[str, Strategy] = {
     "scafcom": Scafcom(uplink=TopK(0.1), beta=0.5, **LOCAL),
     "topk": NaiveTopK(uplink=TopK(0.1), **LOCAL),
     "fed_ef": FedEF(uplink=TopK(0.1), **LOCAL),
+    "ec_sgd": ECSGD(lr=0.1, uplink=TopK(0.1)),
+    "ec_ideal": ECIdeal(lr=0.1, uplink=TopK(0.1)),
+    "d_ec": DEC(lr=0.1, uplink=TopK(0.1)),
+    "econtrol": EControl(lr=0.1, uplink=TopK(0.1)),
+    "ef21": EF21(lr=0.1, uplink=TopK(0.1)),
+    "ef21_plus": EF21Plus(lr=0.1, uplink=TopK(0.1)),
+    "ef21_sgdm": EF21SGDM(lr=0.1, beta=0.5, uplink=TopK(0.1)),
 }
 """Every strategy, in every form."""
 
@@ -58,8 +72,12 @@ class ToyProblem:
 
     def __init__(self, toy: Toy = Q, noise: float = 0.0, sizes: Sequence[int] | None = None) -> None:
         self.toy, self.noise, self.clients = toy, noise, toy.clients
-        self.start, self.optimum = torch.from_numpy(toy.x0), torch.from_numpy(toy.x_star)
+        self.start = torch.from_numpy(toy.x0)
         self.sizes = None if sizes is None else torch.tensor(sizes)
+
+    @property
+    def optimum(self) -> Tensor | None:
+        return torch.from_numpy(self.toy.x_star)
 
     def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
         rows = [self.toy.gradient(i, row) for i, row in zip(ids.tolist(), x.numpy(), strict=True)]
