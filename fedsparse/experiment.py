@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedsparse import config as configuration
 from fedsparse import rng
-from fedsparse.config import RunConfig
+from fedsparse.config import Choice, RunConfig
 from fedsparse.errors import ConfigError, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
@@ -25,11 +26,14 @@ from fedsparse.workers import Workers
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedsparse.data import Dataset
+    from fedsparse.data.problem import Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
     from fedsparse.engine.server import Server
     from fedsparse.engine.session import Session
+    from fedsparse.engine.suits import Settled
 
 __all__ = ["run"]
 
@@ -56,8 +60,9 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
     with ExitStack() as stack:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = _build(config)
+        config = parts.config
         if folder is None:
-            folder = stack.enter_context(_created(config))
+            folder = stack.enter_context(_created(config, parts.settled))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if not parts.arrays:
@@ -66,7 +71,7 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
             )
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
-        for line in parts.workload.notes:
+        for line in (*parts.settled.notes, *parts.workload.notes):
             progress.note(line)
         pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
@@ -84,10 +89,10 @@ def _resumed(path: Path) -> RunFolder:
     return folder
 
 
-def _created(config: RunConfig) -> RunFolder:
+def _created(config: RunConfig, settled: Settled) -> RunFolder:
     base = Path(config.runs)
     path = base / config.name if config.name else default_path(_title(config), base)
-    return RunFolder.create(path, configuration.to_yaml(config) + _versions_text())
+    return RunFolder.create(path, configuration.to_yaml(config) + _theory_text(settled) + _versions_text())
 
 
 @dataclass
@@ -189,6 +194,15 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Parts:
+    """Everything that a run is made of.
+
+    Attributes:
+        config: with numbers for what was left to theory.
+        settled: where those numbers come from, and notes.
+    """
+
+    config: RunConfig
+    settled: Settled
     plan: Plan
     recipe: Callable[[Mapping[str, np.ndarray]], Workload]
     arrays: Mapping[str, np.ndarray]
@@ -203,11 +217,13 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
+    found = _load(config)
+    config, settled = _settled(config, found)
     made = {
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
-    recipe, arrays = _workload(config)
+    recipe, arrays = _workload(config, found)
     workload = for_driver(recipe)(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
     rounds = config.rounds
@@ -230,21 +246,40 @@ def _build(config: RunConfig) -> _Parts:
     )
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, workload)
-    return _Parts(plan, recipe, arrays, workload)
+    return _Parts(config, settled, plan, recipe, arrays, workload)
+
+
+def _load(config: RunConfig) -> Dataset | Problem:
+    """The data set, or the problem that is given by formulas."""
+    from fedsparse import data
+
+    options = dict(config.data.options)
+    if options.get("clients") == 0:
+        options["clients"] = config.clients
+    return data.load(config.data.name, config.data_dir, config.seed, **options)
+
+
+def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Settled]:
+    """The configuration with a number for a step size from theory, and where it comes from."""
+    from fedsparse.data import Dataset
+    from fedsparse.engine.suits import settle
+
+    strategy, name = configuration.build(config, "strategy"), config.strategy.name
+    settled = settle(strategy, name, None if isinstance(found, Dataset) else found, config.cohort)
+    if settled.lr is None:
+        return config, settled
+    choice = Choice(name, {**config.strategy.options, "lr": settled.lr})
+    return replace(config, strategy=choice), settled
 
 
 def _workload(
-    config: RunConfig,
+    config: RunConfig, found: Dataset | Problem
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
     from fedsparse.data.partition import partition
     from fedsparse.simulation import AnalyticRecipe, supervised
 
-    options = dict(config.data.options)
-    if options.get("clients") == 0:
-        options["clients"] = config.clients
-    found = data.load(config.data.name, config.data_dir, config.seed, **options)
     if not isinstance(found, data.Dataset):
         if found.clients != config.clients:
             raise ConfigError(
@@ -270,6 +305,13 @@ def _path(text: str | None) -> Path | None:
 def _title(config: RunConfig) -> str:
     names = (config.strategy.name, config.data.name)
     return "-".join(Path(n.rpartition(":")[2] or n).stem for n in names) + f"-s{config.seed}"
+
+
+def _theory_text(settled: Settled) -> str:
+    """The section ``theory`` of ``config.yaml``: where a number comes from that nobody typed."""
+    if settled.lr is None:
+        return ""
+    return f"theory:\n  strategy.lr: {json.dumps(settled.reason, ensure_ascii=False)}\n"
 
 
 def _versions_text() -> str:

@@ -9,7 +9,19 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,11 @@ class Scafcom(Strategy):
 
     uplink_class = "contractive"
     theory = Theory(
-        "optimum", {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)}, rounds=300, within=1e-8
+        "optimum",
+        {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)},
+        rounds=300,
+        within=1e-8,
+        rate="linear",
     )
 
     lr: float = option(0.2, "local step size η_l", above=0)
@@ -63,3 +79,16 @@ class Scafcom(Strategy):
             "x": server["x"] - self.server_lr * self.lr * self.steps * direction,
             "c": server["c"] + inbox.sum("dc") / ctx.population,
         }
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=2, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """(S/N) min(δ / (20 L_rms), β / (7 L)) / (K η_g): EF21-SGDM's step for the product η_l η_g K.
+
+        With K = 1 and S = N it is EF21-SGDM (Fatkhullin et al. 2023; the constants from memory). With K > 1, L is
+        L_max; that and the factor S/N are rules of thumb, the constants of SCAFCOM's own theory were not at hand.
+        """
+        L = facts.L if self.steps == 1 else facts.L_max
+        step = min(facts.delta / (20 * facts.L_rms), self.beta / (7 * L))
+        return step * facts.cohort / facts.clients / (self.steps * self.server_lr)

@@ -176,7 +176,7 @@ class ClientTask(ABC):
         value = value.expand(1, -1) if value.dim() == 1 else value
         if value.dim() != 2 or value.shape[1] != size or len(value) not in (1, len(self.ids)):
             raise ProtocolError(
-                f"task.sgd: {name} has shape {tuple(value.shape)}; it must be [1, {size}], or a row for each client, "
+                f"task: {name} has shape {tuple(value.shape)}; it must be [1, {size}], or a row for each client, "
                 f"[{len(self.ids)}, {size}]"
             )
         return value

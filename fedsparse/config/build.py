@@ -54,10 +54,14 @@ def check(config: RunConfig) -> None:
     """Makes every part once.
 
     Raises:
-        ConfigError: options make no sense, or the uplink does not suit the strategy.
+        ConfigError: options make no sense, or the uplink, the cohort or the step size does not suit the strategy.
     """
-    for key in (*GROUPS, "faults"):
-        build(config, key)
+    from fedsparse.engine.suits import check_formula, check_participation
+
+    made = {key: build(config, key) for key in (*GROUPS, "faults")}
+    name = config.strategy.name
+    check_participation(made["strategy"], name, config.cohort, config.clients)
+    check_formula(made["strategy"], name)
 
 
 def _chosen(config: RunConfig, key: str) -> Any:

@@ -16,8 +16,8 @@ from fedsparse.words import there_are
 
 __all__ = ["differences", "flat", "from_yaml", "given_of", "to_yaml"]
 
-_OTHERS = frozenset({"versions"})
-"""Sections of ``config.yaml`` that are about the run's surroundings."""
+_OTHERS = frozenset({"theory", "versions"})
+"""Sections of ``config.yaml`` that say where numbers come from, and about the run's surroundings."""
 
 
 def to_yaml(config: RunConfig) -> str:

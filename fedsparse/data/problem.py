@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -9,7 +11,24 @@ if TYPE_CHECKING:
 
     from fedsparse.rng import Streams
 
-__all__ = ["Problem"]
+__all__ = ["Constants", "Problem", "relative"]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What theory asks of a problem: constants of the clients' gradients F_i and of their mean F.
+
+    Attributes:
+        mu: strong convexity (of an operator: strong monotonicity), <F(x) - F(y), x - y> >= mu ||x - y||^2.
+        L: ||F(x) - F(y)|| <= L ||x - y||.
+        L_max: the largest L_i of a client.
+        L_rms: sqrt(mean L_i^2).
+    """
+
+    mu: float
+    L: float
+    L_max: float
+    L_rms: float
 
 
 @runtime_checkable
@@ -19,7 +38,8 @@ class Problem(Protocol):
     Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default), ``shapes``
     (the tensors in ``x`` by name, whose sizes add up to d; one called ``x`` by default),
     ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's),
-    ``evaluate(x) -> {name: number}`` for ``x [d]``, and ``optimum [d]``, the minimiser of the mean of all losses.
+    ``evaluate(x) -> {name: number}`` for ``x [d]``, ``optimum [d]``, the minimiser of the mean of all losses, and
+    ``constants``, the :class:`Constants` where they are known.
     """
 
     @property
@@ -36,3 +56,8 @@ class Problem(Protocol):
         Rows must not depend on each other. ``draw`` has a stream for each client and step: random numbers for a
         minibatch or for noise; the same step of a round gives the same ones at any point.
         """
+
+
+def relative(vector: Tensor, start: Tensor) -> float:
+    """The norm of ``vector [d]``, where ``start [d]`` is what it was at first."""
+    return math.sqrt(float(vector.square().sum() / start.square().sum()))

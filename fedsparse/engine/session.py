@@ -26,6 +26,8 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
+from fedsparse.engine.suits import check_participation
+from fedsparse.engine.suits import name_of as name_of_strategy
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State, Strategy
@@ -101,6 +103,9 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
+        check_participation(
+            plan.strategy, name_of_strategy(plan.strategy), plan.cohort, self.workload.clients
+        )
         check_optimum(plan.strategy, self.workload)
         states, helds = _first_rows(plan, self.workload)
         specs, held_specs = _specs(states), _specs(helds)
