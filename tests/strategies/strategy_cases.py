@@ -16,13 +16,13 @@ from fedsparse.message import Sparse
 from fedsparse.protocol import Context, Layout, Strategy
 from fedsparse.simulation import Result, simulate
 from fedsparse.strategies.d_ec import DEC
+from fedsparse.strategies.diana import Diana
 from fedsparse.strategies.ec_ideal import ECIdeal
 from fedsparse.strategies.ec_sgd import ECSGD
 from fedsparse.strategies.econtrol import EControl
 from fedsparse.strategies.ef21 import EF21
 from fedsparse.strategies.ef21_plus import EF21Plus
 from fedsparse.strategies.ef21_sgdm import EF21SGDM
-from fedsparse.strategies.diana import Diana
 from fedsparse.strategies.ef_extragradient import EFExtragradient
 from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.fed_ef import FedEF
