@@ -31,7 +31,7 @@ class Vectors:
             any strategy is not its own and not said here.
         up_compressed: vectors that go through ``uplink``.
         probability: of the exchange in a round; below 1 for synchronisations at random times.
-        first: only in the first round in which a client takes part.
+        round: only in this round, from 0, in which there is nothing but exchanges for this round.
     """
 
     down: int = 0
@@ -39,7 +39,7 @@ class Vectors:
     down_compressed: int = 0
     up_compressed: int = 0
     probability: float = 1.0
-    first: bool = False
+    round: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class ECIdeal(ECSGD):
     """
 
     needs_optimum = True
-    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=400, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=400, within=1e-6, rate="linear")
 
     def gradient(self, x: Tensor, task: Task) -> Tensor:
         return task.grad(x) - task.full_grad(task.optimum)

@@ -10,7 +10,19 @@ from torch import Tensor
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -59,3 +71,14 @@ class ECSGD(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] + inbox.sum("dx") / ctx.population}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """δ / (4 L_max), for all clients in every round: of the order δ/L of the theory of error feedback.
+
+        For one client: x plus the memory moves by exact gradients, and the squared memories sum to at most (2 γ/δ)²
+        times those of the gradients, so that γ <= δ/(3 L) descends. L_max and 4 are for several clients.
+        """
+        return facts.delta / (4 * facts.L_max) if facts.full else None

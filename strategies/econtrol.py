@@ -9,7 +9,15 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Message,
+    Role,
+    Start,
+    State,
+    Theory,
+)
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -37,7 +45,7 @@ class EControl(EF21):
     server's by the identity above. With a damped memory, e_i <- η e_i + ..., it converges and breaks that identity.
     """
 
-    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=400, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=400, within=1e-6, rate="linear")
 
     eta: float | None = option(
         None,
@@ -61,3 +69,10 @@ class EControl(EF21):
         sent = self.uplink.compress(owed, ctx, "uplink")
         state = {"h": sent.added_to(client["h"]), "memory": sent.left_of(change.add_(client["memory"]))}
         return state, {"dh": sent}
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """δ / L_rms, for all clients in every round: the order of the theory, whose constant was not at hand.
+
+        Strongly convex losses need O(L / (μ δ) log 1/ε) rounds without noise.
+        """
+        return facts.delta / facts.L_rms if facts.full else None

@@ -10,7 +10,20 @@ from torch import Tensor
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Audience, Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Audience,
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class EF21(Strategy):
 
     uplink_class = "contractive"
     participation = "full"
-    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=200, within=1e-8)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=200, within=1e-8, rate="linear")
 
     lr: float = option(0.2, "step size γ", above=0)
     start: str = option("full", "first h_i: gradients, sent as they are, or zero", choices=("full", "zero"))
@@ -72,3 +85,14 @@ class EF21(Strategy):
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         h = server["h"] + inbox.sum("dh") / ctx.population
         return {"x": server["x"] - self.lr * h, "h": h}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        later = Vectors(down=1, up_compressed=1)
+        return (Vectors(down=1, up=1, round=0), later) if self.start == "full" else (later,)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """1 / (L + L_rms sqrt(b/θ)), with θ = 1 - sqrt(1-δ) and b = (1-δ)/θ, for all clients in every round.
+
+        The paper's condition. A compressor that is not contractive has none.
+        """
+        return 1 / (facts.L + facts.L_rms * facts.xi) if facts.full else None

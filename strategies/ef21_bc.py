@@ -8,7 +8,17 @@ import torch
 
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense, Payload
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Theory
+from fedsparse.protocol import (
+    Context,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Theory,
+    Vectors,
+)
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -32,8 +42,14 @@ class EF21BC(EF21):
 
     downlink_class = "contractive"
     theory = Theory(
-        "optimum", {"lr": 0.1, "uplink": TopK(0.1), "downlink": TopK(0.1)}, rounds=300, within=1e-8
+        "optimum",
+        {"lr": 0.1, "uplink": TopK(0.1), "downlink": TopK(0.1)},
+        rounds=300,
+        within=1e-8,
+        rate="linear",
     )
+
+    theory_lr = Strategy.theory_lr  # the paper's condition was not at hand, and EF21's does not hold
 
     downlink: Compressor = TopK(0.01)
 
@@ -72,3 +88,8 @@ class EF21BC(EF21):
     def _said(self, server: State, ctx: Context) -> Payload:
         """D, the same one each time it is asked for until the next step."""
         return self.downlink.compress(server["s"][None], ctx.of_server(int(server["made"])), "downlink")
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        later = Vectors(down_compressed=1, up_compressed=1)
+        first = (Vectors(up=1, round=0), Vectors(down=1, up_compressed=1, round=1))
+        return (*first, later) if self.start == "full" else (later,)

@@ -29,7 +29,7 @@ class EF21Plus(EF21):
     Limit and ``partial``: as of EF21. The theory is for deterministic C. A random C draws twice, independently.
     """
 
-    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=200, within=1e-8)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=200, within=1e-8, rate="linear")
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         state = super().init(role, start, ctx)

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Message,
+    Role,
+    Start,
+    State,
+    Theory,
+)
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -29,7 +37,9 @@ class EF21SGDM(EF21):
     here it is one like the others.
     """
 
-    theory = Theory("optimum", {"lr": 0.1, "beta": 0.3, "uplink": TopK(0.1)}, rounds=400, within=1e-6)
+    theory = Theory(
+        "optimum", {"lr": 0.1, "beta": 0.3, "uplink": TopK(0.1)}, rounds=400, within=1e-6, rate="linear"
+    )
 
     beta: float = option(0.1, "momentum weight β of the newest gradient", above=0, at_most=1)
 
@@ -44,3 +54,10 @@ class EF21SGDM(EF21):
         v = torch.lerp(client["v"], gradient, self.beta)
         state, message = super().track(client, v, ctx)
         return {**state, "v": v}, message
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """min(δ / (20 L_rms), β / (7 L)), for all clients in every round.
+
+        The paper's condition, from memory.
+        """
+        return min(facts.delta / (20 * facts.L_rms), self.beta / (7 * facts.L)) if facts.full else None

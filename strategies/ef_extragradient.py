@@ -9,7 +9,14 @@ from torch import Tensor
 
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Payload
-from fedsparse.protocol import Context, Role, Start, State, Theory
+from fedsparse.protocol import (
+    Context,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Theory,
+)
 from fedsparse.strategies.extragradient import Extragradient
 
 
@@ -29,6 +36,8 @@ class EFExtragradient(Extragradient):
 
     uplink_class = "contractive"
     theory = Theory("neighbourhood", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=300, within=1e-2)
+
+    theory_lr = Strategy.theory_lr  # there is no theory for it
 
     uplink: Compressor = TopK(0.01)
 

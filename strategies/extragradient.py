@@ -9,7 +9,19 @@ from torch import Tensor
 from fedsparse.compress import Compressor, Identity
 from fedsparse.message import Dense, Payload
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,11 @@ class Extragradient(Strategy):
     ``topk`` or with error feedback ``fed_ef``. On bilinear problems it diverges with every step size.
     """
 
-    theory = Theory("optimum", {"lr": 0.2}, rounds=300, within=1e-8)
+    problems = ("operators", "minimisation")
+    theory = (
+        Theory("optimum", {"lr": 0.2}, rounds=300, within=1e-8, rate="linear"),
+        Theory("optimum", {"lr": 0.8}, rounds=300, within=1e-8, problem="saddle", rate="linear"),
+    )
 
     lr: float = option(0.1, "step size γ", above=0)
     uplink: Compressor = Identity()
@@ -57,3 +73,14 @@ class Extragradient(Strategy):
         moved = server["x"] - inbox.mean("dx", by="one")
         # After a step xh is the new x: should nobody answer the next look, the step is one of descent-ascent.
         return {"x": server["x"] if ctx.phase == "look" else moved, "xh": moved}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        once = Vectors(down=1, up_compressed=1)
+        return (once, once)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """1 / (2 L), with L_max for L where a part of the clients takes part, for an uncompressed uplink.
+
+        Any γ < 1/L converges (Korpelevich 1976).
+        """
+        return 1 / (2 * (facts.L if facts.full else facts.L_max)) if facts.exact else None

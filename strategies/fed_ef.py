@@ -40,12 +40,13 @@ class FedEF(FedAvg):
         return {"memory": memory}, {"dx": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:
-        """δ (1-β) / (4 K η_g L_max): of the order δ/L of the theory of error feedback.
+        """δ (1-β) / (4 K η_g L_max), and at most (1-β) / L_max.
 
-        For one client: x - e moves by exact gradients, and ||e||² sums to at most (2 γ/δ)² times that of the gradients,
-        so that γ <= δ/(3 L) descends. L_max and 4 are for several clients and K local steps; no optimal constant.
+        Of the order δ/L of the theory of error feedback. For one client and K = 1: x plus the memory moves by exact
+        gradients, and the squared memories sum to at most (2 γ/δ)² times those of the gradients, so that γ <= δ/(3 L)
+        descends. L_max and 4 are for several clients and local steps.
         """
         if self.epochs is not None:
             return None
         L = facts.L_max + self.weight_decay
-        return facts.delta * (1 - self.momentum) / (4 * self.steps * self.server_lr * L)
+        return (1 - self.momentum) * min(facts.delta / (4 * self.steps * self.server_lr), 1.0) / L

@@ -85,15 +85,17 @@ class FedAvg(Strategy):
         return (Vectors(down=1, up_compressed=1),)
 
     def theory_lr(self, facts: Facts) -> float | None:
-        """(1-β) / (K η_g (L + 2 ω L_max / S)): gradient descent's 1/L for one step of all clients, uncompressed.
+        """(1-β) / (K η_g (L + 2 ω L_max / S)), and at most (1-β) / L_max where K > 1.
 
-        With local steps, momentum β or a part of the clients, L is L_max. The term with ω: E||ĝ||² of an unbiased
-        compressor is at most ||∇f||² + ω/S mean ||g_i||², and ||g_i||² <= 2 ||g_i - g_i(x*)||² + 2 ||g_i(x*)||². For
-        K > 1 the same product of K and the steps, which on quadratics keeps every client's map a contraction.
+        For one step of all clients without compression it is gradient descent's 1/L; with local steps, momentum β or a
+        part of the clients, L is L_max. The term with ω: E||ĝ||² of an unbiased compressor is at most
+        ||∇f||² + ω/S mean ||g_i||², and ||g_i||² <= 2 ||g_i - g_i(x*)||² + 2 ||g_i(x*)||². With K > 1 each client's map
+        is a contraction of quadratics; derived, not from the paper.
         """
         if self.epochs is not None:
             return None
         plain = self.steps == 1 and self.momentum == 0 and facts.full
-        L = (facts.L if plain else facts.L_max) + self.weight_decay
-        noise = 2 * facts.omega * (facts.L_max + self.weight_decay) / facts.cohort
-        return (1 - self.momentum) / (self.steps * self.server_lr * (L + noise))
+        L_max = facts.L_max + self.weight_decay
+        L = facts.L + self.weight_decay if plain else L_max
+        slope = self.steps * self.server_lr * (L + 2 * facts.omega * L_max / facts.cohort)
+        return (1 - self.momentum) / max(slope, L_max if self.steps > 1 else 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fedsparse.options import option
 from fedsparse.protocol import (
     Audience,
     Context,
+    Facts,
     Inbox,
     Message,
     Role,
@@ -21,6 +23,7 @@ from fedsparse.protocol import (
     Strategy,
     Task,
     Theory,
+    Vectors,
 )
 
 
@@ -59,7 +62,24 @@ class Masha(Strategy):
 
     uplink_class = "either"
     downlink_class = "either"
-    theory = Theory("optimum", {"lr": 0.2, "uplink": TopK(0.1), "oracle": "full"}, rounds=600, within=1e-8)
+    problems = ("operators", "minimisation")
+    theory = (
+        Theory(
+            "optimum",
+            {"lr": 0.1, "uplink": TopK(0.25), "oracle": "full"},
+            rounds=400,
+            within=1e-6,
+            rate="linear",
+        ),
+        Theory(
+            "optimum",
+            {"lr": 0.3, "uplink": TopK(0.25), "oracle": "full"},
+            rounds=600,
+            within=1e-6,
+            problem="saddle",
+            rate="linear",
+        ),
+    )
 
     lr: float = option(0.1, "step size γ", above=0)
     sync: float | None = option(
@@ -76,7 +96,7 @@ class Masha(Strategy):
 
     def syncs(self, ctx: Context) -> bool:
         """The coin of the iteration before this round: whether the anchor moves first."""
-        return bool(ctx.shared("sync").random() < self._share(ctx))
+        return bool(ctx.shared("sync").random() < self.probability(ctx.layout.size))
 
     def audience(self, ctx: Context) -> Audience:
         return "all" if ctx.phase == "anchor" else "cohort"
@@ -132,7 +152,7 @@ class Masha(Strategy):
 
     def _half(self, z: Tensor, w: Tensor, Fw: Tensor, ctx: Context) -> Tensor:
         # Not τ z + (1-τ) w, which rounds where the two are equal.
-        return torch.lerp(z, w, self._share(ctx)) - self.lr * Fw
+        return torch.lerp(z, w, self.probability(ctx.layout.size)) - self.lr * Fw
 
     def _said(self, server: State, ctx: Context) -> Payload:
         """D, the same one each time it is asked for until the next iteration."""
@@ -145,12 +165,33 @@ class Masha(Strategy):
             return 0.0
         return server["s"] - self._said(server, ctx).dense()[0]
 
-    def _share(self, ctx: Context) -> float:
-        """1 - τ."""
+    def probability(self, size: int) -> float:
+        """1 - τ for vectors of ``size`` entries."""
         if self.sync is not None:
             return self.sync
-        omega, delta = self.uplink.omega(ctx.layout.size), self.uplink.delta(ctx.layout.size)
+        omega, delta = self.uplink.omega(size), self.uplink.delta(size)
         return 1 / (1 + omega) if omega is not None else delta or 1.0
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        anchor = Vectors(down_compressed=1, up=1, round=0)
+        first = Vectors(down=1, up_compressed=1, round=0)
+        step = Vectors(down_compressed=1, up_compressed=1)
+        return (anchor, first, step, Vectors(down=1, up=1, probability=self.probability(size)))
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """min(sqrt(1-τ) / (2 C_q), (1-τ) / (2 μ)) for MASHA1, sqrt(1-τ) δ δ' / (2 L_rms) for MASHA2, with all clients.
+
+        C_q² = (1+ω') L_rms² (M + ω) / M, with ω and δ of the uplink, ω' and δ' of the downlink. The first is the
+        paper's, from memory; of the second only the order is, its constant was not at hand. None for one of each kind.
+        """
+        omega, delta = self.downlink.omega(facts.size), self.downlink.delta(facts.size)
+        p = self.probability(facts.size)
+        if not facts.full:
+            return None
+        if omega is not None and isfinite(facts.omega):
+            c = facts.L_rms * sqrt((1 + omega) * (facts.clients + facts.omega) / facts.clients)
+            return min(sqrt(p) / (2 * c), p / (2 * facts.mu) if facts.mu else inf)
+        return sqrt(p) * facts.delta * (delta or 0.0) / (2 * facts.L_rms) or None
 
 
 def _remembers(compressor: Compressor, ctx: Context) -> bool:

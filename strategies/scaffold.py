@@ -78,7 +78,7 @@ class Scaffold(Strategy):
         return (Vectors(down=2, up=1, up_compressed=1),)
 
     def theory_lr(self, facts: Facts) -> float | None:
-        """min(1 / (81 L_max), S / (15 μ N)) / (K η_g), for an uncompressed uplink.
+        """min(1 / (81 L_max), S / (15 μ N)) / (K max(η_g, 1)), for an uncompressed uplink.
 
         The paper's condition for strongly convex losses, from memory; it is cautious. None with a compressor, which the
         paper does not have.
@@ -86,4 +86,4 @@ class Scaffold(Strategy):
         if not facts.exact:
             return None
         share = facts.cohort / facts.clients
-        return min(1 / (81 * facts.L_max), share / (15 * facts.mu)) / (self.steps * self.server_lr)
+        return min(1 / (81 * facts.L_max), share / (15 * facts.mu)) / (self.steps * max(self.server_lr, 1.0))

@@ -81,11 +81,11 @@ class Scallion(Strategy):
         return (Vectors(down=2, up_compressed=1),)
 
     def theory_lr(self, facts: Facts) -> float | None:
-        """(S/N) / (L + L_rms sqrt(b/θ)) / (K η_g), with EF21's θ = 1 - sqrt(1-δ), b = (1-δ)/θ and δ of α C.
+        """(S/N) / (L + L_rms sqrt(b/θ)) / (K η_g), and at most 1 / L_max.
 
-        With K = 1 and S = N it is EF21 with the compressor α C (Richtárik et al. 2021), for which
-        δ = 1 - (1-α)² - α² ω. With K > 1, L is L_max; that and the factor S/N are rules of thumb, the constants of
-        SCALLION's own theory were not at hand. None where α >= 2 / (1 + ω).
+        θ = 1 - sqrt(1-δ) and b = (1-δ)/θ are EF21's (Richtárik et al. 2021), which this is with K = 1, S = N and the
+        compressor α C; of that δ = 1 - (1-α)² - α² ω. With K > 1, L is L_max; that and the factor S/N are rules of
+        thumb, the constants of SCALLION's own theory were not at hand. None where α >= 2 / (1 + ω).
         """
         alpha = 1 / (1 + facts.omega) if self.alpha is None else self.alpha
         damped = replace(facts, delta=1 - (1 - alpha) ** 2 - alpha**2 * facts.omega)
@@ -93,4 +93,5 @@ class Scallion(Strategy):
             return None
         L = facts.L if self.steps == 1 else facts.L_max
         step = 1 / (L + facts.L_rms * damped.xi)
-        return step * facts.cohort / facts.clients / (self.steps * self.server_lr)
+        share = facts.cohort / facts.clients
+        return min(share * step / (self.steps * self.server_lr), 1 / facts.L_max)

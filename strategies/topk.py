@@ -27,5 +27,5 @@ class NaiveTopK(FedAvg):
     uplink: Compressor = TopK(0.01)
 
     def theory_lr(self, facts: Facts) -> float | None:
-        """None with a biased compressor: no step size is safe. Otherwise FedAvg's."""
+        """FedAvg's; none with a biased compressor, with which no step size is safe."""
         return super().theory_lr(facts) if math.isfinite(facts.omega) else None

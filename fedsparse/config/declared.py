@@ -57,7 +57,7 @@ def comparison(strategies: Mapping[str, Strategy]) -> Table:
 
 def _in_short(strategy: Strategy) -> tuple[str, ...]:
     """A word or two for each column but the name."""
-    exchanges = [e for e in strategy.communication(_SIZE) if not e.first]
+    exchanges = [e for e in strategy.communication(_SIZE) if e.round is None]
     short = ["min" if name == "minimisation" else "VI" for name in strategy.problems]
     return (
         strategy.uplink_class if hasattr(strategy, "uplink") else "-",
@@ -92,8 +92,8 @@ def _exchange(vectors: Vectors) -> str:
         )
     ]
     when = (
-        "a client's first round: "
-        if vectors.first
+        f"only in round {vectors.round + 1}: "
+        if vectors.round is not None
         else ""
         if vectors.probability == 1
         else f"with probability {vectors.probability:.3g} (at d = {_SIZE:,}): "

@@ -38,8 +38,9 @@ class Problem(Protocol):
     Optional members: ``sizes`` (examples of each client ``[N]``, for weighted means; 1 each by default), ``shapes``
     (the tensors in ``x`` by name, whose sizes add up to d; one called ``x`` by default),
     ``loss(ids, x) -> [C]``, ``full_gradient(ids, x) -> [C, d]`` (where ``gradient`` is a minibatch's),
-    ``evaluate(x) -> {name: number}`` for ``x [d]``, ``optimum [d]``, the minimiser of the mean of all losses, and
-    ``constants``, the :class:`Constants` where they are known.
+    ``evaluate(x) -> {name: number}`` for ``x [d]``, ``optimum [d]``, the minimiser of the mean of all losses,
+    ``constants``, the :class:`Constants` where they are known, and ``problem_class``, ``"operators"`` where what
+    ``gradient`` gives is a monotone operator and not the gradient of a loss (``"minimisation"`` by default).
     """
 
     @property

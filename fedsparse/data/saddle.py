@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.data.affine import Affine
 from fedsparse.data.problem import relative
+from fedsparse.theory import ProblemClass
 
 __all__ = ["Saddle"]
 
@@ -35,6 +37,8 @@ class Saddle(Affine):
         upper, lower = torch.cat([eye, A], 2), torch.cat([-A.mT, eye], 2)
         super().__init__(torch.cat([upper, lower], 1), torch.cat([-a, b], 1), noise)
         self.mu, self.shapes = mu, {"x": (size,), "y": (size,)}
+
+    problem_class: ClassVar[ProblemClass] = "operators"
 
     @classmethod
     def drawn(

@@ -143,6 +143,8 @@ def settle(strategy: Strategy, who: str, problem: Problem | None, cohort: int) -
     if not isinstance(getattr(strategy, "lr", None), FromTheory):
         return Settled(strategy, None, "", notes)
     check_formula(strategy, who)
+    if strange:
+        raise ConfigError(f"strategy.lr=theory: {strange}; give a number")
     if problem is None or getattr(problem, "constants", None) is None:
         raise ConfigError(
             "strategy.lr=theory: needs a problem whose constants (mu, L, ...) are known, such as data=quadratic; "

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
+from fedsparse.data.affine import Affine
 from fedsparse.data.quadratic import Quadratics
+from fedsparse.data.saddle import Saddle
 from fedsparse.protocol import Strategy, Theory
 from fedsparse.testing.report import ConformanceError, Finding, passed, skipped
 from fedsparse.testing.trial import Setting, opened
@@ -87,9 +90,10 @@ def _require_rate(theory: Theory, distances: Sequence[float], words: str) -> Non
     )
 
 
-def toy(name: str) -> Quadratics:
+def toy(name: Literal["quadratic", "saddle"]) -> Affine:
     """The problem of a trial: ten clients of 40 parameters that disagree."""
-    del name
+    if name == "saddle":
+        return Saddle.drawn(_CLIENTS, _SIZE // 2, 0.0, 1.0, spread=3.0, mu=0.2, noise=0.0, seed=0)
     return Quadratics.drawn(_CLIENTS, _SIZE, _SPREAD, noise=0.0, seed=0)
 
 
@@ -101,9 +105,13 @@ def configured(strategy: Strategy, theory: Theory) -> Strategy:
     return type(strategy)(**{name: getattr(strategy, name) for name in needed} | dict(theory.settings))
 
 
-def _target(strategy: Strategy, theory: Theory, problem: Quadratics) -> Tensor:
+def _target(strategy: Strategy, theory: Theory, problem: Affine) -> Tensor:
     if theory.limit != "fixed_point":
-        return problem.optimum
+        return problem.solution
+    if not isinstance(problem, Quadratics):
+        raise ConformanceError(
+            "declares a fixed point of a saddle problem; its closed form is that of quadratics"
+        )
     lr, steps = getattr(strategy, "lr", None), getattr(strategy, "steps", None)
     if not isinstance(lr, float) or not isinstance(steps, int):
         raise ConformanceError(
@@ -113,7 +121,7 @@ def _target(strategy: Strategy, theory: Theory, problem: Quadratics) -> Tensor:
     return problem.fixed_point(lr, steps)
 
 
-def _distances(strategy: Strategy, theory: Theory, problem: Quadratics, target: Tensor) -> list[float]:
+def _distances(strategy: Strategy, theory: Theory, problem: Affine, target: Tensor) -> list[float]:
     """Relative distance to the target before the first round and after each."""
     whole = float((problem.start - target).norm())
     setting = Setting(rounds=theory.rounds, cohort=theory.cohort or _CLIENTS, block=_CLIENTS)
