@@ -213,7 +213,8 @@ def _build(config: RunConfig) -> _Parts:
     """Every object of a run."""
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
-    from fedsparse.engine.session import check_compressors, check_optimum, default_block
+    from fedsparse.engine.session import check_compressors, default_block
+    from fedsparse.engine.suits import check_optimum
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
@@ -245,7 +246,7 @@ def _build(config: RunConfig) -> _Parts:
         run=rng.seed64(config.seed, "run"),
     )
     check_compressors(plan, workload.start.x.numel())
-    check_optimum(plan.strategy, workload)
+    check_optimum(plan.strategy, config.strategy.name, workload)
     return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
 
 

@@ -31,16 +31,16 @@ class DEC(EF21):
     estimates h_i of the clients' gradients and their mean h, N clients, one minibatch gradient g_i a round::
 
         round 0:   h_i <- g_i(x);   send h_i as it is;   the server steps along h    ``start=full``; or h_i = 0 at first
-        later:     D_i = C(e_i + g_i(x) - h_i);   q_i = C(α (g_i(x) - h_i));   send D_i and q_i
-                   e_i <- e_i + g_i(x) - h_i - D_i;   h_i <- h_i + q_i        with the old h_i; D_i and q_i as decoded
+        later:     D_i = C(e_i + g_i(x) - h_i);   q_i = C(g_i(x) - h_i);   send D_i and q_i
+                   e_i <- e_i + g_i(x) - h_i - D_i;   h_i <- h_i + α q_i      with the old h_i; D_i and q_i as decoded
         server:    x <- x - γ (h + (1/N) sum_i D_i)                           with the old h
-                   h <- h + (1/N) sum_i q_i
+                   h <- h + (α/N) sum_i q_i
 
     Sent: down x; up two compressed vectors, twice EControl's. Client state: h_i and e_i. The two draw their random
     numbers apart. The point x - γ (1/N) sum_i e_i moves by plain SGD with all the gradients.
 
     Limit: the optimum with exact gradients. ``partial``: a variant for smaller cohorts: absentees keep h_i and e_i.
-    Departures: one compressor for both messages; α is inside of it, which is the same where C(α x) = α C(x).
+    Departure: one compressor for both messages.
     """
 
     theory = Theory("optimum", {"lr": 0.1, "uplink": TopK(0.1)}, rounds=400, within=1e-6, rate="linear")
@@ -55,16 +55,19 @@ class DEC(EF21):
 
     def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
         change = gradient - client["h"]
-        tracked = self.uplink.compress(self.alpha * change, ctx, "estimate")
+        learned = self.uplink.compress(change, ctx, "estimate")
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
-        return {"h": tracked.added_to(client["h"]), "memory": memory}, {"dg": sent, "dh": tracked}
+        h = learned.added_to(client["h"], self.alpha)
+        return {"h": h, "memory": memory}, {"dg": sent, "dh": learned}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        new = super().aggregate(server, inbox, ctx)
         if ctx.phase == "start":
-            return new
+            return super().aggregate(server, inbox, ctx)
         direction = server["h"] + inbox.sum("dg") / ctx.population
-        return {**new, "x": server["x"] - self.lr * direction}
+        return {
+            "x": server["x"] - self.lr * direction,
+            "h": server["h"] + self.alpha / ctx.population * inbox.sum("dh"),
+        }
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
         return tuple(

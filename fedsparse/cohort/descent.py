@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.batched import Batched, Linear
-from fedsparse.cohort.line import Line
 from fedsparse.cohort.loss import losses_of, shares
 from fedsparse.cohort.lowrank import LowRank, Weights, window
 from fedsparse.cohort.minibatches import Minibatches

@@ -26,13 +26,13 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
-from fedsparse.engine.suits import check_participation
+from fedsparse.engine.suits import check_optimum, check_participation
 from fedsparse.engine.suits import name_of as name_of_strategy
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
-from fedsparse.protocol import Context, State, Strategy
+from fedsparse.protocol import Context, State
 
-__all__ = ["Place", "Session", "check_compressors", "check_optimum", "default_block"]
+__all__ = ["Place", "Session", "check_compressors", "default_block"]
 
 _MOST, _LEAST = 25, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
@@ -103,10 +103,9 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
-        check_participation(
-            plan.strategy, name_of_strategy(plan.strategy), plan.cohort, self.workload.clients
-        )
-        check_optimum(plan.strategy, self.workload)
+        who = name_of_strategy(plan.strategy)
+        check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
+        check_optimum(plan.strategy, who, self.workload)
         states, helds = _first_rows(plan, self.workload)
         specs, held_specs = _specs(states), _specs(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
@@ -171,12 +170,13 @@ def check_compressors(plan: Plan, size: int) -> None:
         compressor = getattr(strategy, direction, None)
         if isinstance(compressor, Compressor):
             wanted = getattr(strategy, f"{direction}_class")
-            compress.require(compressor, wanted, size, _name(strategy), direction)
+            compress.require(compressor, wanted, size, name_of_strategy(strategy), direction)
     if isinstance(getattr(strategy, "downlink", None), Compressor) and not isinstance(
         plan.downlink, Identity
     ):
+        who = name_of_strategy(strategy)
         raise ConfigError(
-            f"downlink={compress.name_of(plan.downlink)}: {_name(strategy)} compresses what it says itself; "
+            f"downlink={compress.name_of(plan.downlink)}: {who} compresses what it says itself; "
             f"give its own field, {type(strategy).__name__}(downlink=...)"
         )
     uplink = getattr(strategy, "uplink", None)
@@ -187,24 +187,6 @@ def check_compressors(plan: Plan, size: int) -> None:
             f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
             "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
-        )
-
-
-def _name(strategy: Strategy) -> str:
-    return type(strategy).__module__.rsplit(".", 1)[-1]
-
-
-def check_optimum(strategy: Strategy, workload: Workload) -> None:
-    """Refuses a strategy that uses the optimum on a problem that does not know it.
-
-    Raises:
-        ConfigError: says which problems do.
-    """
-    if strategy.needs_optimum and not workload.has_optimum:
-        raise ConfigError(
-            f"strategy={_name(strategy)}: uses the clients' gradients at the optimum, which this problem lacks; use "
-            "data=quadratic or a problem of your own with an attribute optimum [d], or a strategy that can be run "
-            "without, such as strategy=econtrol"
         )
 
 

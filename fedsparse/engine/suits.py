@@ -8,6 +8,7 @@ from typing import Any
 
 from fedsparse.compress import Compressor
 from fedsparse.data.problem import Problem
+from fedsparse.engine.block import Workload
 from fedsparse.errors import ConfigError
 from fedsparse.protocol import Facts, Strategy
 from fedsparse.theory import FromTheory
@@ -15,6 +16,7 @@ from fedsparse.theory import FromTheory
 __all__ = [
     "Settled",
     "check_formula",
+    "check_optimum",
     "check_participation",
     "facts_of",
     "formula",
@@ -58,6 +60,25 @@ def check_participation(strategy: Strategy, who: str, cohort: int, clients: int)
         f"cohort={cohort}: strategy={who} needs all clients in every round, clients={clients}; leave cohort out, or "
         f"{variant}"
     )
+
+
+def check_optimum(strategy: Strategy, who: str, workload: Workload) -> None:
+    """Refuses a strategy that uses the optimum on a problem that does not know it.
+
+    Args:
+        strategy: the strategy.
+        who: what it is called, for the message.
+        workload: of the problem.
+
+    Raises:
+        ConfigError: says which problems do.
+    """
+    if strategy.needs_optimum and not workload.has_optimum:
+        raise ConfigError(
+            f"strategy={who}: uses the clients' gradients at the optimum, which this problem does not know; use "
+            "data=quadratic, or a problem of your own with an attribute optimum [d], or a strategy that can be run "
+            "without, such as strategy=econtrol"
+        )
 
 
 def problem_note(strategy: Strategy, who: str, problem: Problem) -> str | None:

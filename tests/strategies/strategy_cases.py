@@ -15,7 +15,14 @@ from fedsparse.engine.sampling import Sampler
 from fedsparse.message import Sparse
 from fedsparse.protocol import Context, Layout, Strategy
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.d_ec import DEC
 from fedsparse.strategies.diana import Diana
+from fedsparse.strategies.ec_ideal import ECIdeal
+from fedsparse.strategies.ec_sgd import ECSGD
+from fedsparse.strategies.econtrol import EControl
+from fedsparse.strategies.ef21 import EF21
+from fedsparse.strategies.ef21_plus import EF21Plus
+from fedsparse.strategies.ef21_sgdm import EF21SGDM
 from fedsparse.strategies.ef_extragradient import EFExtragradient
 from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.fed_ef import FedEF
@@ -65,6 +72,13 @@ EVERY: Mapping[str, Strategy] = {
     "scafcom": Scafcom(uplink=TopK(0.1), beta=0.5, **LOCAL),
     "topk": NaiveTopK(uplink=TopK(0.1), **LOCAL),
     "fed_ef": FedEF(uplink=TopK(0.1), **LOCAL),
+    "ec_sgd": ECSGD(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ec_ideal": ECIdeal(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "d_ec": DEC(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "econtrol": EControl(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21": EF21(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21_plus": EF21Plus(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21_sgdm": EF21SGDM(partial=True, lr=0.1, beta=0.5, uplink=TopK(0.1)),
     "masha-1": Masha(uplink=RandK(0.1), downlink=RandK(0.1)),
     "masha-2": Masha(uplink=TopK(0.1), downlink=TopK(0.1), oracle="full"),
     "extragradient": Extragradient(uplink=TopK(0.1)),
@@ -78,8 +92,12 @@ class ToyProblem:
 
     def __init__(self, toy: Toy = Q, noise: float = 0.0, sizes: Sequence[int] | None = None) -> None:
         self.toy, self.noise, self.clients = toy, noise, toy.clients
-        self.start, self.optimum = torch.from_numpy(toy.x0), torch.from_numpy(toy.x_star)
+        self.start = torch.from_numpy(toy.x0)
         self.sizes = None if sizes is None else torch.tensor(sizes)
+
+    @property
+    def optimum(self) -> Tensor | None:
+        return torch.from_numpy(self.toy.x_star)
 
     def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
         rows = [self.toy.gradient(i, row) for i, row in zip(ids.tolist(), x.numpy(), strict=True)]

@@ -44,9 +44,7 @@ def test_is_exact():
 class Lost(ToyProblem):
     """The toy, whose optimum nobody knows."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        del self.optimum
+    optimum = None
 
 
 def test_a_problem_whose_optimum_is_not_known_is_refused_before_a_gradient_is_taken():

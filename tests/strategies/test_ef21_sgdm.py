@@ -10,7 +10,6 @@ from strategy_cases import EXACT, assert_same_run, error, iterates, noisy, run
 
 from fedsparse.compress import TopK
 from fedsparse.engine.faults import Faults
-from fedsparse.errors import Diverged
 from fedsparse.simulation import Result
 from fedsparse.strategies.ef21 import EF21
 from fedsparse.strategies.ef21_sgdm import EF21SGDM
@@ -62,9 +61,5 @@ def test_is_exact_with_exact_gradients():
 
 
 def test_the_step_must_shrink_with_beta():
-    strategy = EF21SGDM(lr=0.3, beta=0.1, uplink=TopK(0.1))
-    try:
-        reached = error(run(strategy, everybody(500)))
-    except Diverged:
-        return
-    assert reached > 1e3
+    assert error(run(EF21SGDM(lr=0.3, beta=0.1, uplink=TopK(0.1)), everybody(500))) > 1
+    assert error(run(EF21SGDM(lr=0.1, beta=0.1, uplink=TopK(0.1)), everybody(500))) < 1e-4
