@@ -263,7 +263,7 @@ class Task(Protocol):
         """
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
-        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator).
+        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator), which the caller may write to.
 
         Args:
             x: where.

@@ -71,7 +71,9 @@ class Diana(Strategy):
         return {"x": Dense(server["x"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        sent = self.uplink.compress(task.grad(heard["x"]) - client["h"], ctx, "uplink")
+        change = task.grad(heard["x"])
+        change -= client["h"]
+        sent = self.uplink.compress(change, ctx, "uplink")
         return {"h": sent.added_to(client["h"], self._alpha(ctx))}, {"dh": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

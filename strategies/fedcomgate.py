@@ -39,6 +39,8 @@ class FedCOMGATE(Strategy):
     that mean. Here δ_i is in two halves: c_i takes effect when the client's message was accepted, and c is sent with x.
     So sum_i δ_i = 0 also where messages are lost, and who did not hear of a mean has not missed it for good.
 
+    c moves as far as x does, so that a compressed downlink slows it down more than SCAFFOLD.
+
     Sent: down x and c (2d values; in the paper x and the mean); up one compressed vector. Client state: c_i.
     Limit: the optimum, if ω < 1: an error e of δ_i becomes e - Q(e). ``natural`` has ω = 1/8, ``qsgd`` needs more than
     sqrt(d) levels, ``randk`` more than half of the entries; with others δ_i may grow until the run diverges.

@@ -39,7 +39,8 @@ class Marina(Strategy):
                 server:  g <- g + (1/S) sum_S D_i
         both:   server:  x <- x - γ g
 
-    Sent: down x (d values); up one compressed vector on tails (phase ``step``), d values on heads (phase ``sync``).
+    Sent: down x (d values), and to who was away x⁻, too; up one compressed vector on tails (phase ``step``), d values
+    on heads (phase ``sync``).
     Client state: none; all clients hold x and x⁻ alike. Limit: the optimum; g is exact after each synchronisation.
     p is 1 / (1 + ω) by default, for rand-k the share k/d, so that synchronisations cost as many bytes as all other
     rounds together; γ is at most 1 / (L (1 + sqrt((1-p) ω / (p N)))).
@@ -90,7 +91,8 @@ class Marina(Strategy):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         if ctx.phase == "sync":
             return {}, {"g": Dense(task.full_grad(heard["x"]))}
-        change = task.grad(heard["x"]) - task.grad(heard["before"])
+        change = task.grad(heard["x"])
+        change -= task.grad(heard["before"])
         return {}, {"dg": self.uplink.compress(change, ctx, "uplink")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

