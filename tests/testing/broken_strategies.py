@@ -330,6 +330,38 @@ class SendsInParts(Sound):
 
 
 @dataclass(frozen=True)
+class BeginsInFull(Sound):
+    """Sends its first vector dense, and declares that it is compressed like the others."""
+
+    caught_by = "communication"
+
+    def phases(self, ctx: Context) -> tuple[str, ...]:
+        return ("begin",) if ctx.round == 0 else ("train",)
+
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
+        state, message = super().client_update(client, heard, task, ctx)
+        return state, message if ctx.round else {"dx": Dense(self.change(heard, task))}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+
+@dataclass(frozen=True)
+class PretendsToCompress(Sound):
+    """Has no compressor to choose, declares a compressed vector, and sends it dense."""
+
+    caught_by = "communication"
+
+    uplink: Compressor | None = None  # type: ignore[assignment]
+
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
+        return {"rounds": client["rounds"] + 1}, {"dx": Dense(self.change(heard, task))}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+
+@dataclass(frozen=True)
 class Synchronises(Sound):
     """Sends in full whenever the coin says so, and declares how often: nothing is wrong with it."""
 
