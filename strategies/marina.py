@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 
 from fedsparse.compress import Compressor, RandK
-from fedsparse.message import Dense
+from fedsparse.message import Dense, Scalars
 from fedsparse.options import option
 from fedsparse.protocol import (
     Audience,
@@ -39,8 +39,8 @@ class Marina(Strategy):
                 server:  g <- g + (1/S) sum_S D_i
         both:   server:  x <- x - γ g
 
-    Sent: down x (d values), and to who was away x⁻, too; up one compressed vector on tails (phase ``step``), d values
-    on heads (phase ``sync``).
+    Sent: down x (d values) and t, the number of steps that the server took, and to who was away x⁻, too; up one
+    compressed vector on tails (phase ``step``), d values on heads (phase ``sync``).
     Client state: none; all clients hold x and x⁻ alike. Limit: the optimum; g is exact after each synchronisation.
     p is 1 / (1 + ω) by default, for rand-k the share k/d, so that synchronisations cost as many bytes as all other
     rounds together; γ is at most 1 / (L (1 + sqrt((1-p) ω / (p N)))).
@@ -69,24 +69,25 @@ class Marina(Strategy):
         return ("sync",) if heads else ("step",)
 
     def probability(self, size: int) -> float:
-        """P for vectors of ``size`` entries."""
+        """The probability p, for vectors of ``size`` entries."""
         return self.uplink.damping(size) if self.sync is None else self.sync
 
     def audience(self, ctx: Context) -> Audience:
         return "all" if ctx.phase == "sync" else "cohort"
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
+        t = torch.zeros(1, dtype=torch.float64)
         if role == "server":
-            return {"x": start.x, "g": torch.zeros_like(start.x)}
-        return {"x": start.x[None], "before": start.x[None]} if role == "held" else {}
+            return {"x": start.x, "g": torch.zeros_like(start.x), "t": t}
+        return {"x": start.x[None], "before": start.x[None], "t": t[None]} if role == "held" else {}
 
     def broadcast(self, server: State, ctx: Context) -> Message:
-        return {"x": Dense(server["x"][None])}
+        return {"x": Dense(server["x"][None]), "t": Scalars(server["t"][None])}
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
-        # A server that stands still has heard nobody: its g still belongs to the point before.
-        stands = said["x"].equal(held["x"])
-        return {"x": said["x"], "before": held["before" if stands else "x"]}
+        # A server that heard nobody took no step, and its g still belongs to the point before.
+        stepped = not said["t"].equal(held["t"])
+        return {"x": said["x"], "before": held["x" if stepped else "before"], "t": said["t"]}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         if ctx.phase == "sync":
@@ -97,7 +98,7 @@ class Marina(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         g = inbox.mean("g", by="one") if ctx.phase == "sync" else server["g"] + inbox.mean("dg", by="one")
-        return {"x": server["x"] - self.lr * g, "g": g}
+        return {"x": server["x"] - self.lr * g, "g": g, "t": server["t"] + 1}
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
         p, full = self.probability(size), Vectors(down=1, up=1)

@@ -166,7 +166,7 @@ class Masha(Strategy):
         return server["s"] - self._said(server, ctx).dense()[0]
 
     def probability(self, size: int) -> float:
-        """1 - τ for vectors of ``size`` entries."""
+        """The probability 1-τ, for vectors of ``size`` entries."""
         if self.sync is not None:
             return self.sync
         omega, delta = self.uplink.omega(size), self.uplink.delta(size)

@@ -16,7 +16,7 @@ from fedsparse.message import Dense
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task
 from fedsparse.simulation import Result
 from fedsparse.strategies.marina import Marina
-from tests.reference import Trace, marina
+from tests.reference import Toy, Trace, marina
 from tests.reference.compressors import Compress
 from tests.reference.oracle import Q, everybody, sampled
 from tests.reference.toys import Array
@@ -149,6 +149,14 @@ def test_after_rounds_that_nobody_was_heard_in_the_estimate_still_belongs_to_its
     np.testing.assert_allclose(iterates(result)[1:][steps], descent(10)[1:], rtol=0, atol=EXACT)
 
 
+def test_a_step_of_length_zero_is_a_step():
+    """With f_i(x) = |x - b_i|² / 2 and a step of 1 the first step ends at the optimum, and all others stay there."""
+    toy = Toy(np.tile(np.eye(3), (4, 1, 1)), np.arange(12.0).reshape(4, 3), np.zeros(3))
+    strategy = Marina(lr=1.0, sync=1e-9, uplink=Identity())
+    found = iterates(run(strategy, [np.arange(4)] * 6, toy=toy), toy)
+    np.testing.assert_allclose(found[1:], np.tile(toy.x_star, (6, 1)), rtol=0, atol=EXACT)
+
+
 def test_with_a_compressed_downlink_it_still_reaches_the_optimum():
     assert error(run(Marina(lr=0.1, uplink=RAND4), everybody(600), downlink=TopK(0.1))) < 1e-6
 
@@ -187,7 +195,7 @@ class CoinOfEachClient(Marina):
         if ctx.phase == "sync":
             return right
         g = right["g"] - server["g"] * inbox.mean("heads", by="one")
-        return {"x": server["x"] - self.lr * g, "g": g}
+        return {**right, "x": server["x"] - self.lr * g, "g": g}
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ class PointOfTheRoundBefore(Marina):
         return {**found, "older": start.x[None]} if role == "held" else found
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
-        return {"x": said["x"], "before": held["older"], "older": held["x"]}
+        return {**super().hear(held, said, ctx), "before": held["older"], "older": held["x"]}
 
 
 @pytest.mark.parametrize("flawed", [AnotherMinibatch, CoinOfEachClient])

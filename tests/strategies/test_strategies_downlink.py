@@ -58,7 +58,7 @@ def trial(name: str, downlink: TopK | None) -> Result:
 @pytest.mark.parametrize("name", EVERY)
 def test_fewer_bytes_go_down_and_about_as_many_up(name: str):
     compressed, dense = (trial(name, downlink).history[-1] for downlink in (DOWN, None))
-    assert compressed.down_bytes < 0.31 * dense.down_bytes
+    assert compressed.down_bytes < 0.35 * dense.down_bytes
     assert compressed.up_bytes == pytest.approx(dense.up_bytes, rel=0.02)
 
 
