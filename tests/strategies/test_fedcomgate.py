@@ -24,6 +24,7 @@ from fedsparse.strategies.fedcom import FedCOM
 from fedsparse.strategies.fedcomgate import FedCOMGATE
 from fedsparse.strategies.scaffold import Scaffold
 from tests.reference import Trace, fedcomgate
+from tests.reference.common import local_steps
 from tests.reference.oracle import LOCAL, Q, everybody, sampled
 
 GIVEN = {"server_lr": 0.4, **LOCAL}
@@ -86,6 +87,22 @@ def test_reaches_the_optimum_where_fedcom_stays_away(seed: int, uplink: Compress
 def test_a_quantiser_whose_noise_exceeds_its_argument_lets_the_shifts_grow():
     """ω = 9 for rand-k of a tenth."""
     assert error(run(FedCOMGATE(uplink=RandK(0.1), **LOCAL), everybody(60))) > 1e10
+
+
+def test_every_iterate_of_small_cohorts_is_that_of_the_variant_as_stated():
+    cohorts, compress = sampled(3, 60), drawn(Natural())
+    x, c, c_i, expected = Q.x0, np.zeros(40), np.zeros((10, 40)), [Q.x0]
+    for t, cohort in enumerate(cohorts):
+        D = {i: (x - local_steps(Q.gradient, i, x, shift=c - c_i[i], **LOCAL)) / 0.02 for i in cohort}
+        sent = {i: compress(t, i, D[i]) for i in cohort}
+        for i in cohort:
+            c_i[i] += sent[i] / 5
+        total = sum(sent.values())
+        x, c = x - 0.02 * 0.4 * total / 3, c + total / (10 * 5)
+        expected.append(x)
+    result = run(FedCOMGATE(partial=True, **GIVEN), cohorts)
+    np.testing.assert_allclose(iterates(result), expected, rtol=0, atol=EXACT)
+    np.testing.assert_allclose(rows(result, "c"), c_i, rtol=0, atol=EXACT)
 
 
 def test_small_cohorts_reach_the_optimum_as_a_variant():
