@@ -27,6 +27,7 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.engine.suits import name_of, settle
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
@@ -151,7 +152,7 @@ def simulate(
     """Runs ``strategy`` on clients of ``problem``, or on ``examples`` with ``model``.
 
     Args:
-        strategy: a strategy with its hyper-parameters.
+        strategy: a strategy with its hyper-parameters; ``lr=FromTheory()`` where theory has a formula for it.
         problem: an analytic problem, see :class:`~fedsparse.data.problem.Problem`.
         examples: a data set and who holds what.
         model: the module to train on it; its weights are the start and are left alone.
@@ -199,8 +200,11 @@ def simulate(
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
     every = evaluate_every
+    settled = settle(strategy, name_of(strategy), problem, count)
+    for line in settled.notes:
+        note(line)
     plan = Plan(
-        strategy=strategy,
+        strategy=settled.strategy,
         seed=seed,
         rounds=rounds,
         cohort=count,

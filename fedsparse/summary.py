@@ -13,6 +13,7 @@ from fedsparse.records import Record
 
 __all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
 
+_FIRST = ("accuracy", "distance", "operator_norm")
 _MINIMISED = frozenset({"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual"})
 
 
@@ -73,9 +74,12 @@ class Summary:
 
 
 def headline(metrics: Iterable[str]) -> str | None:
-    """The metric to show where there is room for one: accuracy where there is, else the first by name."""
-    ordered = sorted(metrics, key=lambda name: (name != "accuracy", "accuracy" not in name, name))
-    return ordered[0] if ordered else None
+    """The metric to show where there is room for one: accuracy, distance or operator norm, else the first by name."""
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        return _FIRST.index(name) if name in _FIRST else len(_FIRST), "accuracy" not in name, name
+
+    return min(metrics, key=rank, default=None)
 
 
 def lower_is_better(metric: str) -> bool:

@@ -9,7 +9,19 @@ import torch
 from fedsparse.compress import Compressor, RandK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Diana(Strategy):
 
     uplink_class = "unbiased"
     participation = "full"
-    theory = Theory("optimum", {"lr": 0.1, "uplink": RandK(0.1)}, rounds=600, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": RandK(0.1)}, rounds=600, within=1e-6, rate="linear")
 
     lr: float = option(0.1, "step size γ", above=0)
     alpha: float | None = option(
@@ -72,3 +84,16 @@ class Diana(Strategy):
 
     def _alpha(self, ctx: Context) -> float:
         return self.uplink.damping(ctx.layout.size) if self.alpha is None else self.alpha
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """1 / (L + 6 ω L_max / N), for α <= 1 / (1 + ω) and all clients in every round.
+
+        Mishchenko et al. 2019 in the form of Gorbunov, Hanzely, Richtárik (AISTATS 2020, arXiv:1905.11261).
+        """
+        damping = 1 / (1 + facts.omega)
+        if not facts.full or (self.alpha is not None and self.alpha > damping):
+            return None
+        return 1 / (facts.L + 6 * facts.omega * facts.L_max / facts.clients)

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from fedsparse.compress import QSGD, Compressor
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -45,3 +57,14 @@ class FedCOM(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] - self.lr * self.server_lr * inbox.mean("dx", by="one")}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """1 / (K γ L_max (1 + 2 ω / S)), FedAvg's, and at most 1 / L_max.
+
+        Derived there; the paper's own condition is of the same order.
+        """
+        slope = self.steps * self.server_lr * (1 + 2 * facts.omega / facts.cohort)
+        return 1 / (max(slope, 1.0) * facts.L_max)

@@ -9,7 +9,18 @@ import torch
 from fedsparse.compress import Compressor, Natural
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class FedCOMGATE(Strategy):
 
     uplink_class = "unbiased"
     participation = "full"
-    theory = Theory("optimum", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-6, rate="linear")
 
     lr: float = option(0.2, "local step size η", above=0)
     server_lr: float = option(1.0, "server step size γ", above=0)
@@ -65,3 +76,6 @@ class FedCOMGATE(Strategy):
             "x": server["x"] - self.lr * self.server_lr * inbox.mean("dx", by="one"),
             "c": server["c"] + inbox.sum("dx") / (ctx.population * self.steps),
         }
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=2, up_compressed=1),)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import torch
 
 from fedsparse.compress import Compressor, RandK
 from fedsparse.message import Dense, Scalars
 from fedsparse.options import option
-from fedsparse.protocol import Audience, Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Audience,
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Marina(Strategy):
 
     uplink_class = "unbiased"
     participation = "partial"
-    theory = Theory("optimum", {"lr": 0.1, "uplink": RandK(0.1)}, rounds=600, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.1, "uplink": RandK(0.25)}, rounds=600, within=1e-6, rate="linear")
 
     lr: float = option(0.1, "step size γ", above=0)
     sync: float | None = option(
@@ -51,9 +65,12 @@ class Marina(Strategy):
     uplink: Compressor = RandK(0.01)
 
     def phases(self, ctx: Context) -> tuple[str, ...]:
-        sync = self.uplink.damping(ctx.layout.size) if self.sync is None else self.sync
-        heads = ctx.round == 0 or ctx.shared("coin").random() < sync
+        heads = ctx.round == 0 or ctx.shared("coin").random() < self.probability(ctx.layout.size)
         return ("sync",) if heads else ("step",)
+
+    def probability(self, size: int) -> float:
+        """The probability p, for vectors of ``size`` entries."""
+        return self.uplink.damping(size) if self.sync is None else self.sync
 
     def audience(self, ctx: Context) -> Audience:
         return "all" if ctx.phase == "sync" else "cohort"
@@ -82,3 +99,17 @@ class Marina(Strategy):
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         g = inbox.mean("g", by="one") if ctx.phase == "sync" else server["g"] + inbox.mean("dg", by="one")
         return {"x": server["x"] - self.lr * g, "g": g, "t": server["t"] + 1}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        p, full = self.probability(size), Vectors(down=1, up=1)
+        tails = Vectors(down=1, up_compressed=1, probability=1 - p)
+        return (replace(full, round=0), tails, replace(full, probability=p))
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """1 / (L + L_rms sqrt((1-p) ω / (p N))); with S < N clients 1 + ω for ω and S for N.
+
+        Theorems 2.1 and 4.1 of the paper, from memory.
+        """
+        p = self.probability(facts.size)
+        noise = facts.omega if facts.full else 1 + facts.omega
+        return 1 / (facts.L + facts.L_rms * sqrt((1 - p) * noise / (p * facts.cohort)))

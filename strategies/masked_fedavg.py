@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from fedsparse.compress import RandK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -50,3 +61,6 @@ class MaskedFedAvg(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] + self.server_lr * inbox.mean("dx", by=self.weighting)}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)

@@ -86,6 +86,12 @@ class AnalyticTask(ClientTask):
         """Loss of each client, ``[C]``; NaN where the problem has none."""
         return self._losses(self.ids, x.expand(len(self.ids), -1))
 
+    @property
+    def optimum(self) -> Tensor:
+        """The problem's optimum, ``[d]``; see :attr:`ClientTask.optimum`."""
+        known: Tensor | None = getattr(self._problem, "optimum", None)
+        return super().optimum if known is None else known
+
     def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
         return torch.full((len(self.ids),), steps or epochs or 0, dtype=torch.int64)
 
@@ -115,6 +121,11 @@ class AnalyticWorkload:
     def total(self) -> int:
         """Examples of all clients together."""
         return self.clients if self._sizes is None else int(self._sizes.sum())
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether the problem says where its optimum is."""
+        return getattr(self.problem, "optimum", None) is not None
 
     @property
     def client_bytes(self) -> int:

@@ -93,8 +93,9 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     losses = torch.zeros(len(asked.steps), dtype=asked.x.dtype, device=asked.x.device)
     for step in range(longest):
         if step % span == 0:
-            steps = range(asked.first + step, asked.first + min(step + span, longest))
-            inputs, targets, counts = batches.several(steps, asked.first + asked.steps)
+            steps = range(step, min(step + span, longest))
+            named = range(asked.first + steps.start, asked.first + steps.stop)
+            inputs, targets, counts = batches.several(named, asked.first + asked.steps)
             if feed:
                 dense[feed].feed(inputs.reshape(len(inputs), -1, low_rank[feed][0].shape[1]), len(steps))
             share = shares(targets, counts, asked.x.dtype)

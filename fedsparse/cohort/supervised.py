@@ -146,6 +146,8 @@ class SupervisedWorkload:
         device: where clients train.
     """
 
+    has_optimum = False
+
     def __init__(self, examples: Examples, module: nn.Module, batch: int, device: str = "cpu") -> None:
         self.examples, self.batch, self.device = examples, batch, prepared(device)
         self.clients, self.total = examples.clients, examples.total

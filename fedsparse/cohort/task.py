@@ -110,6 +110,18 @@ class ClientTask(ABC):
     def loss(self, x: Tensor) -> Tensor:
         """Loss over all of the client's examples, ``[C]``."""
 
+    @property
+    def optimum(self) -> Tensor:
+        """The minimiser of the mean of all clients' losses, ``[d]``.
+
+        Raises:
+            ProtocolError: it is not known.
+        """
+        raise ProtocolError(
+            "task.optimum: this problem's optimum is not known; a strategy that uses it declares needs_optimum = True, "
+            "and is refused before the first round"
+        )
+
     @abstractmethod
     def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
         """Local steps of each client, ``[C]`` int64."""
@@ -170,12 +182,10 @@ class ClientTask(ABC):
         return value
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
-        """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance.
-
-        It is that of one local step. Clients without examples have zeros, and are not counted.
-        """
-        once, plain = self._steps(1, None), Rule(1.0)
-        asked = Descent(plain, self._fitting("x", x), once, 1, None, None, None, self.buffers.clone(), step)
+        """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
+        # One step that goes nowhere: what trains clients side by side knows how to do this.
+        taken, point = self._steps(1, None), self._fitting("x", x)
+        asked = Descent(Rule(0.0), point, taken, 1, None, None, None, self.buffers.clone(), first=step)
         trained = self._descend(asked)
         self.buffers, self.train_loss = trained.buffers, trained.loss
         out = trained.mean_grad

@@ -13,29 +13,37 @@ from fedsparse.errors import ConfigError
 
 __all__ = ["Wanted", "name_of", "require"]
 
-Wanted = Literal["any", "unbiased", "contractive"]
+Wanted = Literal["any", "unbiased", "contractive", "either"]
 
 
-def require(compressor: Compressor, wanted: Wanted, size: int, strategy_name: str) -> None:
+def require(
+    compressor: Compressor, wanted: Wanted, size: int, strategy_name: str, direction: str = "uplink"
+) -> None:
     """Refuses a compressor with which the strategy would not converge.
 
     Args:
-        compressor: the strategy's uplink.
+        compressor: the strategy's own.
         wanted: the class that the strategy is made for.
         size: d; the class may depend on it.
         strategy_name: for the message.
+        direction: ``"uplink"`` or ``"downlink"``.
 
     Raises:
         ConfigError: the compressor is of another class; says why that matters and what to do.
     """
     if wanted == "unbiased" and compressor.omega(size) is None:
         raise ConfigError(
-            f"{strategy_name} needs an unbiased uplink compressor; "
+            f"{strategy_name} needs an unbiased {direction} compressor; "
             f"{name_of(compressor)} {_why_biased(compressor, size)}"
         )
     if wanted == "contractive" and compressor.delta(size) is None:
         raise ConfigError(
-            f"{strategy_name} keeps what compression left out, and so needs a contractive uplink compressor; "
+            f"{strategy_name} keeps what compression left out, and so needs a contractive {direction} compressor; "
+            f"{name_of(compressor)} {_why_expansive(compressor, size)}"
+        )
+    if wanted == "either" and compressor.omega(size) is None and compressor.delta(size) is None:
+        raise ConfigError(
+            f"{strategy_name} needs an unbiased or a contractive {direction} compressor, to keep what it left out; "
             f"{name_of(compressor)} {_why_expansive(compressor, size)}"
         )
 

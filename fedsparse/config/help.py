@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import fields
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -54,12 +55,17 @@ def show_help(console: Console, topic: str | None = None) -> None:
     if topic is None:
         return _overview(console)
     key, _, name = topic.partition("=")
+    if topic == "strategy=all":
+        return _declarations(console)
     if key in GROUPS and name:
         GROUPS[key].check(name)
         return _member(console, key, name)
     if key in GROUPS:
         title(console, f"{key}=NAME: {_about(key)}")
-        return _choices(console, [key])
+        _choices(console, [key])
+        if key == "strategy":
+            console.print(Text("  --help strategy=all compares what they declare", style="dim"))
+        return None
     if key == "faults":
         title(console, f"faults: {_about(key)}")
         return options(console, FAULTS.options("faults"), "faults.")
@@ -109,6 +115,7 @@ def _member(console: Console, key: str, name: str) -> None:
     member(console, GROUPS[key], key, name)
     if key == "strategy":
         _uplinks(console, name)
+        _declared(console, name)
 
 
 def _uplinks(console: Console, name: str) -> None:
@@ -120,3 +127,30 @@ def _uplinks(console: Console, name: str) -> None:
     own = text_of(slot.default) if slot.default else "none"
     console.print(Text(f"  {listed(accepted_uplinks(name))}; by default {own}"))
     console.print(Text("  (more with other options than their defaults: --help uplink=NAME)", style="dim"))
+
+
+def _declared(console: Console, name: str) -> None:
+    from fedsparse.config.declared import declaration
+
+    title(console, "\nWhat it declares, measured by python -m fedsparse.check")
+    made = _by_default(name)
+    rows = declaration(made) if made is not None else [("", "depends on options that must be given")]
+    columns(console, [(Text(f"  {heading}", style="bold"), Text(text)) for heading, text in rows])
+
+
+def _declarations(console: Console) -> None:
+    """What all strategies declare, a line each."""
+    from fedsparse.config.declared import LEGEND, comparison
+
+    title(console, "What strategies declare (--help strategy=NAME says it in words)")
+    made = {name: _by_default(name) for name in GROUPS["strategy"].names()}
+    console.print(comparison({name: strategy for name, strategy in made.items() if strategy is not None}))
+    console.print(Text(f"  {LEGEND}", style="dim"))
+
+
+def _by_default(name: str) -> Any:
+    """The strategy with its defaults; ``None`` where something must be given, or where it cannot be imported."""
+    try:
+        return GROUPS["strategy"].member(name)()
+    except (TypeError, ConfigError):
+        return None

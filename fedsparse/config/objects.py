@@ -19,6 +19,7 @@ from fedsparse.config.specs import OptionSpec, of_dataclass, shown
 from fedsparse.errors import ConfigError
 from fedsparse.options import validate
 from fedsparse.registry import by_path, is_path
+from fedsparse.theory import FromTheory
 from fedsparse.words import there_are
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _object(spec: OptionSpec, value: object, key: str) -> Any:
         return tuple(part(text, spec.nested, f"{key}.{spec.name}") for text in read)
     if spec.nested and read is not None:
         return part(read, spec.nested, f"{key}.{spec.name}")
+    if spec.theory and read == str(FromTheory()):
+        return FromTheory()
     if spec.schedules and isinstance(read, str):
         return schedule.parse(read)
     return read

@@ -106,6 +106,8 @@ def settled(chosen: Chosen, tree: Mapping[str, Any], given: Given) -> RunConfig:
     values: dict[str, Any] = _plain({key: tree[key] for key in plain_keys()}, "cohort" in given)
     for key, name in chosen.names.items():
         values[key] = None if name is None else Choice(name, _options(key, chosen, tree))
+    if "cohort" not in given and _wants_all(values["strategy"]):
+        values["cohort"] = values["clients"]
     config = RunConfig(**values, faults=_options("faults", chosen, tree))
     check(config)
     return config
@@ -130,6 +132,12 @@ def _plain(typed: Mapping[str, Any], cohort_given: bool) -> dict[str, Any]:
     if not cohort_given and isinstance(clients, int) and clients >= 1:
         values["cohort"] = min(RunConfig.cohort, clients)
     return values
+
+
+def _wants_all(strategy: Choice) -> bool:
+    """Whether a cohort that nobody asked for is all clients, however many there are."""
+    cls = GROUPS["strategy"].member(strategy.name)
+    return cls.participation == "full" and not strategy.options.get("partial", False)
 
 
 def _name(key: str, given: Given) -> str | None:

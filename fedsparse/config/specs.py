@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
 from fedsparse import schedule
@@ -13,6 +13,7 @@ from fedsparse.config.values import MismatchError, convert, in_words, settable
 from fedsparse.errors import ConfigError
 from fedsparse.options import allowed as range_of
 from fedsparse.options import help_of
+from fedsparse.theory import FromTheory
 
 __all__ = ["REQUIRED", "OptionSpec", "of_dataclass", "of_function", "shown"]
 
@@ -31,6 +32,7 @@ class OptionSpec:
         help: one line.
         allowed: the values it may have, in words.
         schedules: whether a number may be a schedule.
+        theory: whether a number may be ``theory``.
         nested: the class of the object that the text stands for, such as a compressor inside another.
     """
 
@@ -40,10 +42,11 @@ class OptionSpec:
     help: str
     allowed: str
     schedules: bool = False
+    theory: bool = False
     nested: type | None = None
 
     def read(self, value: object, prefix: str = "") -> Any:
-        """``value`` in this option's type; a schedule stays text.
+        """``value`` in this option's type; a schedule and ``theory`` stay text.
 
         Args:
             value: as typed.
@@ -57,6 +60,8 @@ class OptionSpec:
         except MismatchError:
             if self.schedules and isinstance(value, str) and "(" in value:
                 return self._schedule(value, prefix)
+            if self.theory and value == str(FromTheory()):
+                return value
             about = f" ({self.help})" if self.help else ""
             raise ConfigError(f"{prefix}{self.name}={shown(value)}: must be {self.allowed}{about}") from None
 
@@ -103,7 +108,14 @@ def of_dataclass(
             specs.append(_nested(entry, kind, inner, text_of))
         elif settable(kind):
             specs.append(_of_field(entry, kind, schedules))
-    return specs
+    return [_with_theory(spec, cls) if schedules and spec.name == "lr" else spec for spec in specs]
+
+
+def _with_theory(spec: OptionSpec, cls: type) -> OptionSpec:
+    """A step size, which may follow from theory; that is told of strategies that have a formula."""
+    known = getattr(cls, "has_theory_lr", None)
+    told = f"{spec.allowed}, or theory" if known is not None and known() else spec.allowed
+    return replace(spec, theory=known is not None, allowed=told)
 
 
 def _default(entry: Field[Any]) -> Any:

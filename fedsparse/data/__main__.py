@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedsparse.data import SETS, Dataset, load, names
+from fedsparse.data import SETS, Dataset, Divisible, load, names
 from fedsparse.data.download import download
 from fedsparse.data.files import VARIABLE, Files, data_root
 from fedsparse.data.partition import partition
@@ -132,6 +132,8 @@ def _get(name: str, data_dir: str) -> None:
 def _summarise(name: str, values: dict[str, Value]) -> None:
     seed, clients = _number(values, "seed"), _number(values, "clients")
     dataset = load(name, str(values.get("data_dir", "")), seed, **_group(values, "data."))
+    if isinstance(dataset, Divisible):
+        dataset = dataset.dataset
     if not isinstance(dataset, Dataset):
         raise ConfigError(
             f"partition={values['partition']}: {name} is given by formulas, there is nothing to divide"

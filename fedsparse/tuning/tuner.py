@@ -14,6 +14,7 @@ from fedsparse.interrupts import Interrupts
 from fedsparse.records import Record, plain
 from fedsparse.runfolder import read_rounds, read_summary
 from fedsparse.summary import summarise
+from fedsparse.theory import FromTheory
 from fedsparse.tuning.asked import Tuning
 from fedsparse.tuning.folder import TuningFolder
 from fedsparse.tuning.grid import Method, Setting
@@ -173,11 +174,13 @@ class Tuner:
 
 def _check_same(path: Path, config: RunConfig) -> None:
     """Refuses a run folder that another tuning has made."""
-    there = configuration.from_yaml((path / "config.yaml").read_text(encoding="utf-8"))
+    text = (path / "config.yaml").read_text(encoding="utf-8")
+    there, asked = configuration.from_yaml(text), configuration.flat(config)
+    # A value that was left to theory is a number there.
+    settled = {key for key in configuration.from_theory(text) if asked[key] == str(FromTheory())}
+    differing = {line.partition("=")[0]: line for line in configuration.differences(there, config)}
     wrong = [
-        text
-        for text in configuration.differences(there, config)
-        if not configuration.elsewhere(text.partition("=")[0])
+        line for key, line in differing.items() if key not in settled and not configuration.elsewhere(key)
     ]
     if wrong:
         raise RunFolderError(f"{path}: is not a run of this tuning: {listed(wrong)}. Start a new tuning.")

@@ -32,7 +32,7 @@ def _everything_once(held: Stored, n: int) -> bool:
 
 
 def test_these_partitions_exist() -> None:
-    assert set(names()) == {*DRAWN, "natural", "bootstrap"}
+    assert set(names()) == {*DRAWN, "natural", "norm", "bootstrap"}
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # From the ground up; a module may import what stands on its own line or on one before it.
 LAYERS = [
-    {"errors", "units", "words", "process", "files", "schedule", "rng", "options", "perclient"},
+    {"errors", "units", "words", "process", "files", "schedule", "rng", "options", "perclient", "theory"},
     {"wire", "message"},
     {"protocol", "compress", "ledger"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},

@@ -144,6 +144,16 @@ def test_a_stopped_tuning_goes_on_to_the_same_result(stop: str, capsys: Any) -> 
         assert (path / "summary.json").read_bytes() == summary
 
 
+def test_a_step_size_from_theory_is_a_setting_of_a_tuning_that_goes_on() -> None:
+    # The runs that are finished have a number where this tuning asks for theory.
+    words = ["strategy=stopped.py", "strategy.lr=theory,0.1", "seed=0", "report_seed=7", *QUADRATIC]
+    assert tune.main([*words, "name=whole"]) == 0
+    Path("stop").write_text("0.1 0 1")
+    assert tune.main([*words, "name=cut"]) == 130
+    assert tune.main(["resume=runs/cut", "quiet=true"]) == 0
+    assert result("cut") == result("whole")
+
+
 def test_what_diverged_is_not_run_again(capsys: Any) -> None:
     words = ["strategy=stopped.py", "strategy.lr=1e80,0.1", "seed=0", "report_seed=7", *QUADRATIC, "name=t"]
     Path("stop").write_text("0.1 0 0")
