@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedsparse.cohort.layers.base import Dense, Pass
 from fedsparse.cohort.layers.dropout import KeyedDropout
+from fedsparse.cohort.line import Line
 from fedsparse.cohort.program import Program
 from fedsparse.cohort.steady import steady
 from fedsparse.cohort.tracing import as_one, traced
@@ -68,6 +69,7 @@ class Batched:
         buffer_layout: its statistics.
         program: the steps.
         linear: linear layers that are trainable and used once.
+        line: the program, where it is linear layers and ReLUs one behind the other.
         notes: what goes through one client after the other, a line for people each.
     """
 
@@ -91,6 +93,7 @@ class Batched:
         self.program = self._proven(module, traced(module), examples)
         self.notes = [f"model: clients go one at a time through {what}" for what in self.program.alone]
         self.linear = self._find_linear(examples)
+        self.line = Line.of(self.program, {layer.name for layer in self.linear if layer.positions == 1})
 
     def run(
         self,

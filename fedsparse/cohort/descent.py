@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.batched import Batched, Linear
-from fedsparse.cohort.loss import losses_of
+from fedsparse.cohort.line import Line
+from fedsparse.cohort.loss import losses_of, shares
 from fedsparse.cohort.lowrank import LowRank, Weights, window
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import Descent
@@ -89,6 +90,7 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     feed = next((linear.name for linear, _ in low_rank.values() if linear.leading), None)
     dense = {name: layer for name, (_, layer) in low_rank.items()}
     span = dense[feed].window if feed else 1
+    line = None if tensors else model.line
     losses = torch.zeros(len(asked.steps), dtype=asked.x.dtype, device=asked.x.device)
     for step in range(longest):
         if step % span == 0:
@@ -96,7 +98,11 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
             inputs, targets, counts = batches.several(steps, asked.steps)
             if feed:
                 dense[feed].feed(inputs.reshape(len(inputs), -1, low_rank[feed][0].shape[1]), len(steps))
+            share = shares(targets, counts, asked.x.dtype)
         at = step % span
+        if line is not None:
+            losses += line.slopes(inputs[:, at], targets[:, at], share[:, at], dense)
+            continue
         taking = asked.steps > step
         running = None if bool(taking.all()) else taking.to(asked.x.device)
         values = {name: tensor.open_step() for name, tensor in tensors.items()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["loss_of", "losses_of"]
+__all__ = ["loss_of", "losses_of", "shares", "slopes_of"]
 
 
 def loss_of(outputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
@@ -16,6 +16,25 @@ def loss_of(outputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor
     if targets.is_floating_point():
         return functional.mse_loss(outputs.reshape(targets.shape), targets, reduction=reduction)
     return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction=reduction)
+
+
+def shares(targets: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each target counts in the mean loss of its client: zero in rows of padding.
+
+    Args:
+        targets: ``[C, ..., B, ...]``.
+        counts: real rows ``[C, ...]``: the leading dimensions of ``targets`` up to B.
+        dtype: of the result.
+
+    Returns:
+        ``[C, ..., B]`` for one target a row, ``[C, ..., B, positions]`` for several.
+    """
+    lead, counts = counts.dim(), counts.to(targets.device)
+    rows, positions = targets.shape[lead], targets.shape[lead + 1 :].numel()
+    real = torch.arange(rows, device=targets.device) < counts[..., None]
+    share = (real / (counts.clamp(min=1) * positions)[..., None]).to(dtype)
+    missing = targets.dim() - share.dim()
+    return share.view(*share.shape, *[1] * missing).expand(targets.shape) if missing else share
 
 
 def losses_of(outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
@@ -26,19 +45,38 @@ def losses_of(outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         targets: ``[C, B, ...]``.
         counts: real rows ``[C]``; the others count for nothing. A client without any has loss zero.
     """
-    counts = counts.to(targets.device)
-    real = torch.arange(targets.shape[1], device=targets.device) < counts[:, None]
-    share = real / (counts.clamp(min=1) * targets[0, 0].numel())[:, None]
-    share = share.to(outputs.dtype)
+    share = shares(targets, counts, outputs.dtype)
     if targets.is_floating_point():
         squared = (outputs.reshape(targets.shape) - targets).square()
-        return (squared.flatten(2) if squared.dim() > 2 else squared[:, :, None]).sum(2).mul(share).sum(1)
-    classes = outputs.shape[-1]
-    logits, labels = outputs.reshape(len(targets), -1, classes), targets.flatten(1)
-    positions = labels.shape[1] // share.shape[1]
-    weights = share if positions == 1 else share.repeat_interleave(positions, dim=1)
-    found: Tensor = _CrossEntropy.apply(logits, labels, weights)  # type: ignore[no-untyped-call]
+        return (squared * share).flatten(1).sum(1)
+    found: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        outputs.reshape(len(targets), -1, outputs.shape[-1]), targets.flatten(1), share.flatten(1)
+    )
     return found
+
+
+def slopes_of(outputs: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """The same losses ``[C]``, and their gradients in ``outputs``; ``share`` is that of :func:`shares`."""
+    if targets.is_floating_point():
+        apart = outputs.reshape(targets.shape) - targets
+        slopes = (apart * share).mul_(2).view(outputs.shape)
+        return (apart.square() * share).flatten(1).sum(1), slopes
+    labels = targets[..., None]
+    logs = functional.log_softmax(outputs, dim=-1)
+    losses = _taken(logs, labels, share)
+    return losses.flatten(1).sum(1), _slopes(logs, labels, share)
+
+
+def _taken(logs: Tensor, labels: Tensor, share: Tensor) -> Tensor:
+    """Cross-entropies of the labels, each times its share."""
+    return logs.gather(-1, labels).squeeze(-1).mul_(share).neg_()
+
+
+def _slopes(logs: Tensor, labels: Tensor, share: Tensor) -> Tensor:
+    """Gradients of :func:`_taken` in the logits."""
+    found = logs.exp()
+    found.scatter_add_(-1, labels, found.new_full((1,), -1.0).expand(labels.shape))
+    return found.mul_(share[..., None])
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -46,15 +84,11 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        logs = functional.log_softmax(logits, dim=-1)
+        logs, labels = functional.log_softmax(logits, dim=-1), labels[..., None]
         ctx.save_for_backward(logs, labels, weights)
-        return -(logs.gather(-1, labels[..., None]).squeeze(-1) * weights).sum(1)
+        return _taken(logs, labels, weights).sum(1)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
         logs, labels, weights = ctx.saved_tensors
-        gradient = logs.exp()
-        gradient.scatter_add_(
-            -1, labels[..., None], gradient.new_full((1, 1, 1), -1.0).expand(*labels.shape, 1)
-        )
-        return gradient.mul_((weights * d[:, None])[..., None]), None, None
+        return _slopes(logs, labels, weights * d[:, None]), None, None

@@ -103,15 +103,19 @@ class LowRank:
         self._d: Tensor | None = None
         self._given = False
         self._alike: Tensor | None = None
+        self._ahead: Tensor | None = None  # the inputs times weights that stay the same through the window
         self._terms: tuple[Weights, list[_Term]] = (start, [])
+        self._factors: tuple[float, ...] = ()  # of these terms
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._sum: Weights | None = None
 
     def feed(self, inputs: Tensor, steps: int) -> None:
         """The inputs ``[C, rows, n]`` of the next window's steps, where they are known before."""
         self._begin()
-        self._h, self._given, self._alike = inputs, True, None
+        self._h, self._given, self._alike, self._ahead = inputs, True, None, None
         rows = inputs.shape[1] // steps
+        if self._steady:
+            self._ahead = self._times(inputs, lambda w: w, biased=True)
         if products.large(rows, inputs.shape[2], rows * (self.window - 1)):
             self._alike = products.each(inputs[:, rows:], inputs[:, :-rows].mT)
 
@@ -127,14 +131,16 @@ class LowRank:
 
     def forward(self, h: Tensor) -> Tensor:
         """Outputs at the weights of this step."""
-        self._terms, self._open = self._now(self._table.point[self._t]), h.detach()
-        z = self._times(h, lambda w: w, biased=True)
-        if self._t:
-            like = self._like(h)
-            if self._start.bias is not None:
-                like += 1
-            self._correct(z, like, self._past(self._d))
-        return z
+        self._open = h.detach()
+        if self._ahead is None:
+            z = self._times(h, lambda w: w, biased=True)
+        else:
+            at = self._t * h.shape[1]
+            z = self._ahead[:, at : at + h.shape[1]]
+        if not self._t:
+            return z
+        like = self._like(h)
+        return self._corrected(z, like + 1 if self._start.bias is not None else like, self._past(self._d))
 
     def backward(self, h: Tensor, d: Tensor, needed: bool) -> Tensor | None:
         """Gradient of the inputs, where needed; keeps what the gradient of the weights is made of."""
@@ -142,13 +148,14 @@ class LowRank:
         if needed:
             found = self._times(d, lambda w: w.mT, biased=False)
             if self._t:
-                self._correct(found, products.each(d, self._past(self._d).mT), self._past(self._h))
+                like = products.each(d, self._past(self._d).mT)
+                found = self._corrected(found, like, self._past(self._h))
         self._keep(h, d)
         return found
 
     def _times(self, x: Tensor, turned: Callable[[Tensor], Tensor], biased: bool) -> Tensor:
         """``x`` times the weights of this step, but for their low-rank changes."""
-        base, apart = self._terms
+        base, apart = self._now()
         found = products.apply(x, turned(base.weight), base.bias if biased else None)
         for factor, w in apart:
             own = turned(w.weight).mT.expand(len(x), -1, -1)
@@ -167,13 +174,13 @@ class LowRank:
         past: Tensor = rows[:, : self._t * self._step_rows]
         return past
 
-    def _correct(self, z: Tensor, like: Tensor, past: Tensor) -> None:
-        """``z <- z + (b like) past``."""
+    def _corrected(self, z: Tensor, like: Tensor, past: Tensor) -> Tensor:
+        """``z + (b like) past``."""
         even = self._table.even
         if even is None:
             of_step = self._table.point[self._t, 4 : 4 + self._t].to(like)
             like = like * of_step.repeat_interleave(self._step_rows)
-        products.add_each(z, like, past, 1.0 if even is None else even)
+        return products.added(z, like, past, 1.0 if even is None else even)
 
     def _keep(self, h: Tensor, d: Tensor) -> None:
         self._open = None
@@ -189,11 +196,25 @@ class LowRank:
             self._h[:, at] = h
         self._t += 1
 
-    def _now(self, row: Tensor) -> tuple[Weights, list[_Term]]:
+    def _now(self) -> tuple[Weights, list[_Term]]:
         """The weights but for their low-rank changes: a sum that is carried out, and terms that are not."""
-        factors = row[:4].tolist()
-        apart = [(factors[3] * factor, w) for factor, w in self._apart]
-        return _summed(self._carried(factors)), [term for term in apart if term[0]]
+        factors = self._factors_at(self._t)
+        if factors != self._factors:
+            apart = [(factors[3] * factor, w) for factor, w in self._apart]
+            self._terms = _summed(self._carried(factors)), [term for term in apart if term[0]]
+            self._factors = factors
+        return self._terms
+
+    def _factors_at(self, step: int) -> tuple[float, float, float, float]:
+        """Of the point, velocity and centre before the window, and of the shift; zero for what there is not."""
+        point, velocity, centre, shift = self._table.factors[step]
+        moving, shifted = self._velocity is not None, bool(self._shifts or self._apart)
+        return point, velocity if moving else 0.0, centre, shift if shifted else 0.0
+
+    @property
+    def _steady(self) -> bool:
+        """Whether these terms are the same in every step of the window."""
+        return len({self._factors_at(step) for step in range(self.window)}) == 1
 
     def _carried(self, factors: Sequence[Any]) -> list[tuple[Any, Weights]]:
         """What the weights are the sum of; factors are numbers, or ``[C]``."""
@@ -258,7 +279,7 @@ class LowRank:
             self._sum, self._kept = self._summed_gradients(), []
         self._point, self._velocity = point, velocity
         self._begun += self._t
-        self._t, self._d, self._h = 0, None, None
+        self._t, self._d, self._h, self._factors = 0, None, None, ()
 
     def _keep_window(self) -> None:
         self._kept.append((self._filled(self._past(self._h)), self._filled(self._past(self._d))))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["add_each", "apply", "each", "large"]
+__all__ = ["add_each", "added", "apply", "each", "large"]
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tensor]
 
@@ -105,10 +105,16 @@ def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 def add_each(z: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
     """``z <- z + factor a b`` in place, every client its own; shapes as of :func:`each`."""
-    if z.is_cuda or not large(a.shape[1], a.shape[2], b.shape[2]):
-        if a.shape[0] > 1 or z.is_cuda:
-            z.baddbmm_(a, b, alpha=factor)
-        else:
-            z.copy_(torch.baddbmm(*(t.expand(2, -1, -1) for t in (z, a, b)), alpha=factor)[:1])
+    if z.is_cuda or (a.shape[0] > 1 and not large(a.shape[1], a.shape[2], b.shape[2])):
+        z.baddbmm_(a, b, alpha=factor)
     else:
-        z.add_(each(a, b), alpha=factor)
+        z.copy_(added(z, a, b, factor))
+
+
+def added(z: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
+    """``z + factor a b`` in a new tensor; shapes as of :func:`each`."""
+    if not z.is_cuda and large(a.shape[1], a.shape[2], b.shape[2]):
+        return torch.add(z, each(a, b), alpha=factor)
+    if a.shape[0] > 1 or z.is_cuda:
+        return torch.baddbmm(z, a, b, alpha=factor)
+    return torch.baddbmm(*(t.expand(2, -1, -1) for t in (z, a, b)), alpha=factor)[:1]

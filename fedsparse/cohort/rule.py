@@ -73,6 +73,11 @@ class Table:
     velocity: Tensor
 
     @cached_property
+    def factors(self) -> list[tuple[float, float, float, float]]:
+        """The first four coefficients of ``point``, for each t."""
+        return [(p, v, c, s) for p, v, c, s in self.point[:, :4].tolist()]
+
+    @cached_property
     def even(self) -> float | None:
         """The coefficient of every gradient so far, where it is the same for all and at any time (plain SGD)."""
         below = [self.point[t, 4 : 4 + t] for t in range(1, len(self.point))]

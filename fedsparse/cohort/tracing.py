@@ -16,6 +16,7 @@ from fedsparse.cohort.layers import batched
 from fedsparse.cohort.layers.base import Layer, Pass
 from fedsparse.cohort.layers.plain import in_registers
 from fedsparse.cohort.layers.whole import whole
+from fedsparse.cohort.line import is_relu
 from fedsparse.cohort.program import Program, Ref, Step
 
 __all__ = ["as_one", "traced"]
@@ -195,14 +196,10 @@ def _pooled_first(steps: list[Step]) -> list[Step]:
             users[ref.number] = users.get(ref.number, 0) + 1
     for k, (first, second) in enumerate(pairwise(steps)):
         follows = second.inputs[:1] == (Ref(k + 1),) and users.get(k + 1) == 1
-        if follows and _is_relu(first) and _is_maximum(second):
+        if follows and is_relu(first) and _is_maximum(second):
             steps[k] = replace(second, inputs=(*first.inputs[:1], *second.inputs[1:]))
             steps[k + 1] = replace(first, inputs=(Ref(k + 1), *first.inputs[1:]))
     return steps
-
-
-def _is_relu(step: Step) -> bool:
-    return type(step.module) is nn.ReLU or step.function in (functional.relu, torch.relu, "relu")
 
 
 def _is_maximum(step: Step) -> bool:
