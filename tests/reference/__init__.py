@@ -11,6 +11,7 @@ from .control_variates import scafcom, scaffold, scaffold_with_memory, scallion
 from .error_feedback import d_ec, ec_ideal, ec_sgd, econtrol
 from .estimates import ef21, ef21_plus, ef21_sgdm
 from .toys import Toy, b0_toy, b_toy, divergence_toy, fedavg_fixed_point, lossy_toy, q_toy
+from .unbiased import dcgd, diana, dore, fedcom, fedcomgate, fedpaq, marina, masked_fedavg
 from .variational import (
     Minibatches,
     compressed_extragradient,
@@ -33,7 +34,10 @@ __all__ = [
     "compressed_gda",
     "compressors",
     "d_ec",
+    "dcgd",
+    "diana",
     "divergence_toy",
+    "dore",
     "ec_ideal",
     "ec_sgd",
     "econtrol",
@@ -46,12 +50,17 @@ __all__ = [
     "fedavg",
     "fedavg_fixed_point",
     "fedavgm",
+    "fedcom",
+    "fedcomgate",
     "fedopt",
+    "fedpaq",
     "fedprox",
     "gda",
     "lossy_toy",
+    "marina",
     "masha1",
     "masha2",
+    "masked_fedavg",
     "q_toy",
     "scafcom",
     "scaffold",

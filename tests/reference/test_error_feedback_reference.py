@@ -138,6 +138,16 @@ def test_ec_sgd_is_error_feedback_on_one_local_step():
     np.testing.assert_allclose(ours.x, other.x, rtol=0, atol=ROUND_OFF)
 
 
+def test_ec_sgd_with_fewer_clients_is_error_feedback_on_one_local_step():
+    """Both take the mean over the cohort, and absentees keep their memory."""
+    rounds = [np.array([4, 1]), np.array([1, 7, 2]), np.array([0])]
+    options = {"lr": 0.1, "compress": top4()}
+    ours = ec_sgd(Q.gradient, Q.x0, Q.clients, rounds, **options)
+    other = fed_ef(Q.gradient, Q.x0, Q.clients, rounds, steps=1, **options)
+    np.testing.assert_allclose(ours.x, other.x, rtol=0, atol=ROUND_OFF)
+    np.testing.assert_allclose(ours.clients["e"], other.clients["e"], rtol=0, atol=ROUND_OFF)
+
+
 def test_ec_sgd_keeps_each_step_in_its_memory_when_the_step_changes():
     """x^T - mean e_i = x^0 - (sum of lr_t times the mean gradient at x^t), for any sequence lr_t."""
     steps = 0.1 / np.sqrt(1 + np.arange(50))

@@ -158,7 +158,7 @@ def flawed_masha(compress: Compress, flaw: str, *, memory: bool) -> float:
     z = w = B.x0
     e = np.zeros((10, 40))
     for t, sync in enumerate(syncs(1000)):
-        anchors, old = B.gradients(w), z
+        anchors, old = B.gradients(B.x0 if flaw == "stale operator" else w), z
         zh = TAU * z + (1 - TAU) * w - 0.1 * anchors.mean(0)
         a = 0.1 * (B.gradients(zh) - anchors)
         if flaw == "no difference":
@@ -182,6 +182,11 @@ def test_masha_that_compresses_the_operator_itself_stalls():
     assert flawed_masha(top4(), "no difference", memory=True) > 0.01
 
 
+def test_masha_that_forgets_to_renew_its_operator_stalls():
+    assert flawed_masha(rand4(3), "stale operator", memory=False) > 0.1
+    assert flawed_masha(top4(), "stale operator", memory=True) > 0.1
+
+
 def sampled_operator(rounds: int, *, same: bool) -> Minibatches:
     """F_mj(z) = F_m(z) + E_mj z, five parts a client; E_mj is 0.1 times normal, centred over j, seed 77.
 
@@ -197,6 +202,11 @@ def test_variance_reduction_needs_the_same_minibatch_at_both_points():
     same = masha(masha2, 1000, top4(), minibatches=sampled_operator(1000, same=True))
     independent = masha(masha2, 1000, top4(), minibatches=sampled_operator(1000, same=False))
     assert [B.error(same.last), B.error(independent.last)] == printed("1.424e-04", "0.096")
+
+
+def test_masha1_with_minibatches_converges():
+    same = masha(masha1, 1000, rand4(3), minibatches=sampled_operator(1000, same=True))
+    assert B.error(same.last) < 1e-3
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from .cohorts import Cohort
 from .common import Gradient, Trace, all_gradients, table
 from .compressors import SERVER, Compress, identity
 from .toys import Array
+from .unbiased import dcgd
 
 Prox = Callable[[Array], Array]
 
@@ -136,12 +137,8 @@ def extragradient(gradient: Gradient, z: Array, cohorts: Sequence[Cohort], *, lr
 def compressed_gda(
     gradient: Gradient, z: Array, cohorts: Sequence[Cohort], *, lr: float, compress: Compress
 ) -> Trace:
-    """Gradient descent ascent with compressed operators, without memory."""
-    zs = [z]
-    for t, cohort in enumerate(cohorts):
-        z = z - lr * np.mean([compress(t, m, gradient(m, z)) for m in cohort], axis=0)
-        zs.append(z)
-    return Trace(np.stack(zs))
+    """Gradient descent ascent with compressed operators, without memory: compressed gradient descent."""
+    return dcgd(gradient, z, cohorts, lr=lr, compress=compress)
 
 
 def compressed_extragradient(
