@@ -52,10 +52,11 @@ class Masha(Strategy):
     ``oracle=minibatch`` is the variance-reduced form for finite sums: F_m of one and the same minibatch at zh and at
     w, two gradients a round, and all examples at the anchor. ``oracle=full`` keeps F_m(w): one gradient over all.
     ``sync`` is by default 1/(1+ω) of an unbiased uplink and δ of a contractive one, both k/d where k entries are kept:
-    synchronisations then cost about as much as the rest. With ``sync=1`` it is the extragradient method.
+    synchronisations then cost about as much as the rest. (The δ of ``sign`` is 1/d at worst: give 1/32.) With
+    ``sync=1`` and no compression it is the extragradient method. Usual steps are between 0.05/L and 0.5/L.
 
     Departures: γ is inside of the message in MASHA1, too, which changes nothing where C(γ v) = γ C(v); absent clients
-    keep their e_m (no theorem for MASHA2 with cohorts); there is no h, so no projection, which MASHA2 does not cover.
+    keep their e_m (no theorem for MASHA2 with cohorts); there is no h, hence no projection (MASHA2 covers none).
     On networks F is not monotone, and on minimisation it is slower than ``scafcom`` and its like.
     Source: the algorithm boxes were not at hand; anchoring at the old z converges, too.
     """

@@ -55,8 +55,9 @@ class Problem(Protocol):
         """Where everybody starts, ``[d]``; its dtype is that of the whole run."""
 
     def gradient(self, ids: Tensor, x: Tensor, draw: Streams) -> Tensor:
-        """Gradients ``[C, d]`` of the clients ``ids [C]`` at ``x [C, d]``.
+        """Gradients ``[C, d]`` of the clients ``ids [C]`` at ``x [C, d]``; of a saddle problem their operators.
 
+        An operator is the gradient in the block that minimises and minus the gradient in the one that maximises.
         Rows must not depend on each other. ``draw`` has a stream for each client and step: random numbers for a
         minibatch or for noise; the same step of a round gives the same ones at any point.
         """

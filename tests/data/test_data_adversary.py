@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fedsparse import rng
+from fedsparse import experiment, rng, run
 from fedsparse.compress import TopK
+from fedsparse.config import parse
 from fedsparse.data import Dataset, Divisible, load
+from fedsparse.data.__main__ import main
 from fedsparse.data.adversarial import AdversarialTraining
 from fedsparse.data.holdings import Stored
 from fedsparse.data.partition import partition
 from fedsparse.data.robust import RobustLinear
 from fedsparse.errors import ConfigError
 from fedsparse.protocol import Strategy
+from fedsparse.runfolder import read_summary
 from fedsparse.simulation import Result, simulate
 from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.masha import Masha
@@ -171,6 +176,25 @@ def test_the_partition_by_norm_draws_the_order_of_equal_norms() -> None:
     held, again, other = (partition("norm", data, 2, seed).examples(0).tolist() for seed in (0, 0, 1))
     assert held == again
     assert held not in (other, list(range(30)))
+
+
+def test_a_run_divides_its_examples_and_shows_the_operator_norm(tmp_path: Path, capsys: Any) -> None:
+    words = (
+        "strategy=masha data=robust_logistic data.on=logistic partition=norm clients=10 rounds=3 engine=local"
+    )
+    assert run.main([*words.split(), f"runs={tmp_path}", "name=robust", "target=0.99"]) == 0
+    text = capsys.readouterr().out
+    assert "data=robust_logistic is given by formulas: model has no meaning here" in text
+    assert "operator_norm" in text
+    summary = read_summary(tmp_path / "robust")
+    assert summary["metric"] == "operator_norm"
+    with pytest.raises(ConfigError, match="device=cuda"):
+        experiment.run(parse([*words.split(), "device=cuda", f"runs={tmp_path}"]))
+
+
+def test_the_command_sums_up_who_holds_what(capsys: Any) -> None:
+    assert main(["robust_regression", "data.on=logistic", "partition=norm", "clients=20"]) == 0
+    assert "examples                              2,000" in capsys.readouterr().out
 
 
 def course(strategy: Strategy, problem: RobustLinear, rounds: int) -> list[float]:

@@ -15,6 +15,9 @@ from tests.reference.oracle import LOCAL, Q, everybody, sampled, top4
 
 DOWN = TopK(0.1)
 
+PLAIN = [name for name, strategy in EVERY.items() if not hasattr(strategy, "downlink")]
+"""Strategies whose broadcasts the machine compresses; others do it themselves."""
+
 
 def test_clients_start_from_the_replica_and_the_server_keeps_its_own_value():
     """FedAvg in the form of EF21-P: z <- z + C(x - z) after the first, dense broadcast."""

@@ -18,14 +18,19 @@ from masha_cases import (
 )
 from strategy_cases import EXACT, error, iterates, rows, run
 
+from fedsparse.cohort.examples import Examples
 from fedsparse.compress import Identity, RandK, Sign, Threshold, TopK
+from fedsparse.data import load
+from fedsparse.data.partition import partition
 from fedsparse.data.quadratic import Quadratics
 from fedsparse.engine.faults import Faults
 from fedsparse.errors import ConfigError
+from fedsparse.models import build
 from fedsparse.schedule import Cosine
 from fedsparse.simulation import simulate
 from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.masha import Masha
+from fedsparse.testing import CHECKS, check_strategy
 from fedsparse.testing.trial import Setting, opened
 from tests.reference.oracle import Q, everybody, printed
 
@@ -231,3 +236,26 @@ def test_a_compressor_of_neither_class_is_refused(direction: str):
 def test_a_downlink_of_the_machine_is_refused():
     with pytest.raises(ConfigError, match=r"give its own field, Masha\(downlink=...\)"):
         simulate(Masha(), SampledProblem(), rounds=1, downlink=TopK(0.1))
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Masha(uplink=RandK(0.2), downlink=RandK(0.5), sync=0.5),
+        Masha(uplink=TopK(0.2), downlink=TopK(0.2), sync=0.5, oracle="full"),
+        Masha(uplink=RandK(0.2), downlink=TopK(0.2), sync=0.5),
+    ],
+    ids=["masha1", "masha2", "one of each"],
+)
+def test_it_keeps_the_protocol_with_compression_both_ways(strategy: Masha):
+    check_strategy(strategy, only=[name for name in CHECKS if name != "theory"]).require()
+
+
+def test_it_minimises_a_convex_loss_over_examples():
+    """A linear model of the digits; the anchor is that of all examples. A tenth of them would be right by chance."""
+    data = load("digits")
+    examples = Examples.of(data, partition("dirichlet", data, 10, 0))
+    model = build("linear", data.example_shape, data.classes, 0)
+    strategy = Masha(lr=0.5, uplink=TopK(0.1))
+    found = simulate(strategy, examples=examples, model=model, batch=20, rounds=60, evaluate_every=60)
+    assert found.summary.final["accuracy"] > 0.8
