@@ -16,10 +16,7 @@ from fedsparse.graphs.matrices import Matrices
 from fedsparse.graphs.spectrum import DENSE, laplacian_ends, largest
 from fedsparse.rng import stream
 
-__all__ = ["contraction", "half_life", "norm", "period_contraction"]
-
-_EXCHANGES = 64
-"""Exchanges over which a sequence that never repeats is measured."""
+__all__ = ["contraction", "half_life", "norm", "period_contraction", "sample"]
 
 _COLUMNS = 16
 
@@ -55,6 +52,11 @@ def period_contraction(matrices: Matrices) -> float:
     doubly = all(stochasticity(W) == "doubly" for W in every)
     found = norm(every) if doubly else _second_eigenvalue(every)
     return found if found > _ROUNDING * len(every) else 0.0
+
+
+def sample(matrices: Matrices) -> int:
+    """Exchanges that stand for a sequence that never repeats, or repeats late: 64, down to 8 where clients are many."""
+    return max(8, min(64, 2**16 // matrices.clients))
 
 
 def half_life(rate: float) -> float:
@@ -116,7 +118,7 @@ def _too_near(n: int) -> ResourceError:
 def _measured(matrices: Matrices) -> float:
     x = stream(0, "contraction").standard_normal((matrices.clients, _COLUMNS))
     logs = []
-    for t in range(_EXCHANGES):
+    for t in range(sample(matrices)):
         x = x - x.mean(axis=0)
         before = np.linalg.norm(x)
         x = matrices.at(t) @ x

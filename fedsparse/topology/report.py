@@ -8,13 +8,10 @@ import numpy as np
 
 from fedsparse.graphs import Matrices, Stochastic, require
 from fedsparse.graphs.checks import stochasticity
-from fedsparse.graphs.rates import contraction, half_life
+from fedsparse.graphs.rates import contraction, half_life, sample
 from fedsparse.graphs.rule import Mixing
 
 __all__ = ["Report", "report"]
-
-_LOOKED_AT = 64
-"""Exchanges that are looked at, of a longer period or of a sequence that never repeats."""
 
 _VALUE_BYTES = 4
 
@@ -67,7 +64,8 @@ def report(matrices: Matrices, parameters: int) -> Report:
     """
     rule = matrices.rule
     require(matrices, rule.stochastic if rule else "row")
-    looked_at = min(matrices.period or _LOOKED_AT, _LOOKED_AT)
+    most = sample(matrices)
+    looked_at = min(matrices.period or most, most)
     hears, sends = [], []
     for t in range(looked_at):
         W = matrices.at(t).copy()
