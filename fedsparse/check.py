@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fedsparse.errors import ConfigError, FedSparseError
+from fedsparse.command import concluded, one_thread
+from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,16 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(USAGE)
         return 0
-    try:
-        return _run([text for text in arguments if text not in {"-v", "--verbose"}])
-    except FedSparseError as error:
-        if verbose:
-            traceback.print_exception(error)
-        sys.stderr.write(f"fedsparse: {' '.join(str(error).split())}\n")
-        return error.exit_status
-    except KeyboardInterrupt:
-        sys.stderr.write("fedsparse: interrupted\n")
-        return 130
+    pairs = [text for text in arguments if text not in {"-v", "--verbose"}]
+    return concluded(lambda: _run(pairs), verbose=verbose, only_shows=True)
 
 
 def _run(pairs: Sequence[str]) -> int:
@@ -64,8 +55,7 @@ def _run(pairs: Sequence[str]) -> int:
             )
     if not any(text.startswith("strategy=") for text in pairs):
         raise ConfigError("which strategy? give strategy=NAME, strategy=path/to/file.py, or strategy=all")
-    # Before torch is imported: the trials are small, and many threads would only wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    one_thread()  # the trials are small, and many threads would only wait for each other
     from fedsparse.console import console
 
     out = console()

@@ -30,7 +30,8 @@ def concluded(act: Callable[[], int], *, verbose: bool, only_shows: bool) -> int
         only_shows: what it does is to print something, and whoever reads it may stop early.
     """
     try:
-        return act()
+        status = act()
+        sys.stdout.flush()  # a broken pipe is to be known before the interpreter ends
     except BrokenPipeError:
         # The interpreter's own flush must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +44,7 @@ def concluded(act: Callable[[], int], *, verbose: bool, only_shows: bool) -> int
     except KeyboardInterrupt:
         said("interrupted")
         return INTERRUPTED
+    return status
 
 
 def report(error: Exception, verbose: bool) -> int:

@@ -27,11 +27,12 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
-from fedsparse.engine.suits import name_of, settle
+from fedsparse.engine.suits import settle
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
+from fedsparse.registry import strategies
 from fedsparse.summary import Summary, summarise
 
 __all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simulate", "supervised"]
@@ -200,7 +201,7 @@ def simulate(
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
     every = evaluate_every
-    settled = settle(strategy, name_of(strategy), problem, count)
+    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count)
     for line in settled.notes:
         note(line)
     plan = Plan(

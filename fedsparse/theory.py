@@ -114,6 +114,11 @@ class Facts:
         return self.omega == 0.0 or self.delta == 1.0
 
     @property
+    def damping(self) -> float:
+        """1 / (1 + omega): the share of an unbiased message that a memory takes."""
+        return 1 / (1 + self.omega)
+
+    @property
     def xi(self) -> float:
         """sqrt(b / θ) of EF21, with θ = 1 - sqrt(1 - delta) and b = (1 - delta) / θ; infinite for delta = 0."""
         theta = 1 - math.sqrt(1 - self.delta)

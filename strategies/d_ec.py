@@ -9,17 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import (
-    Context,
-    Inbox,
-    Message,
-    Role,
-    Start,
-    State,
-    Strategy,
-    Theory,
-    Vectors,
-)
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Theory, Vectors
 from fedsparse.strategies.ef21 import EF21
 
 

@@ -58,9 +58,7 @@ class Diana(Strategy):
     alpha: float | None = option(
         None, "step α of the memories; 1/(1+ω) of the uplink by default", above=0, at_most=1
     )
-    partial: bool = option(
-        False, "whether fewer than all clients may take part in a round: Artemis's variant"
-    )
+    partial: bool = option(False, "allow smaller cohorts: Artemis's variant")
     uplink: Compressor = RandK(0.01)
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
@@ -93,7 +91,6 @@ class Diana(Strategy):
 
         Mishchenko et al. 2019 in the form of Gorbunov, Hanzely, Richtárik (AISTATS 2020, arXiv:1905.11261).
         """
-        damping = 1 / (1 + facts.omega)
-        if not facts.full or (self.alpha is not None and self.alpha > damping):
+        if not facts.full or (self.alpha is not None and self.alpha > facts.damping):
             return None
         return 1 / (facts.L + 6 * facts.omega * facts.L_max / facts.clients)

@@ -8,17 +8,7 @@ import torch
 
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense, Payload
-from fedsparse.protocol import (
-    Context,
-    Inbox,
-    Message,
-    Role,
-    Start,
-    State,
-    Strategy,
-    Theory,
-    Vectors,
-)
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Theory, Vectors
 from fedsparse.strategies.ef21 import EF21
 
 

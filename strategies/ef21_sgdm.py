@@ -9,15 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import (
-    Context,
-    Facts,
-    Message,
-    Role,
-    Start,
-    State,
-    Theory,
-)
+from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Theory
 from fedsparse.strategies.ef21 import EF21
 
 

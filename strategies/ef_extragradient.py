@@ -9,14 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Payload
-from fedsparse.protocol import (
-    Context,
-    Role,
-    Start,
-    State,
-    Strategy,
-    Theory,
-)
+from fedsparse.protocol import Context, Role, Start, State, Strategy, Theory
 from fedsparse.strategies.extragradient import Extragradient
 
 

@@ -37,7 +37,6 @@ class FedCOM(Strategy):
     """
 
     uplink_class = "unbiased"
-    participation = "partial"
     theory = Theory("neighbourhood", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-2)
 
     lr: float = option(0.2, "local step size η", above=0)

@@ -9,18 +9,7 @@ import torch
 from fedsparse.compress import Compressor, Natural
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import (
-    Context,
-    Inbox,
-    Message,
-    Role,
-    Start,
-    State,
-    Strategy,
-    Task,
-    Theory,
-    Vectors,
-)
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class FedCOMGATE(Strategy):
     lr: float = option(0.2, "local step size η", above=0)
     server_lr: float = option(1.0, "server step size γ", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
-    partial: bool = option(False, "whether fewer than all clients may take part in a round: a variant")
+    partial: bool = option(False, "allow smaller cohorts: a variant without the theory")
     uplink: Compressor = Natural()
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:

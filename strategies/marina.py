@@ -55,7 +55,6 @@ class Marina(Strategy):
     """
 
     uplink_class = "unbiased"
-    participation = "partial"
     theory = Theory("optimum", {"lr": 0.1, "uplink": RandK(0.25)}, rounds=600, within=1e-6, rate="linear")
 
     lr: float = option(0.1, "step size γ", above=0)

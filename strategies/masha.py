@@ -170,8 +170,8 @@ class Masha(Strategy):
         """The probability 1-τ, for vectors of ``size`` entries."""
         if self.sync is not None:
             return self.sync
-        omega, delta = self.uplink.omega(size), self.uplink.delta(size)
-        return 1 / (1 + omega) if omega is not None else delta or 1.0
+        unbiased = self.uplink.omega(size) is not None
+        return self.uplink.damping(size) if unbiased else self.uplink.delta(size) or 1.0
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
         anchor = Vectors(down_compressed=1, up=1, round=0)

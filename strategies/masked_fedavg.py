@@ -7,18 +7,7 @@ from dataclasses import dataclass
 from fedsparse.compress import RandK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import (
-    Context,
-    Inbox,
-    Message,
-    Role,
-    Start,
-    State,
-    Strategy,
-    Task,
-    Theory,
-    Vectors,
-)
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,6 @@ class MaskedFedAvg(Strategy):
     Departure: the mask is put on after training; the paper's structured updates also train within it.
     """
 
-    participation = "partial"
     theory = Theory("neighbourhood", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-2)
 
     lr: float = option(0.2, "local step size η_l", above=0)

@@ -87,7 +87,7 @@ class Scallion(Strategy):
         compressor α C; of that δ = 1 - (1-α)² - α² ω. With K > 1, L is L_max; that and the factor S/N are rules of
         thumb, the constants of SCALLION's own theory were not at hand. None where α >= 2 / (1 + ω).
         """
-        alpha = 1 / (1 + facts.omega) if self.alpha is None else self.alpha
+        alpha = facts.damping if self.alpha is None else self.alpha
         damped = replace(facts, delta=1 - (1 - alpha) ** 2 - alpha**2 * facts.omega)
         if damped.delta <= 0:
             return None

@@ -34,23 +34,24 @@ def require(
     if wanted == "unbiased" and compressor.omega(size) is None:
         raise ConfigError(
             f"{strategy_name} needs an unbiased {direction} compressor; "
-            f"{name_of(compressor)} {_why_biased(compressor, size, direction)}"
+            f"{name_of(type(compressor))} {_why_biased(compressor, size, direction)}"
         )
     if wanted == "contractive" and compressor.delta(size) is None:
         raise ConfigError(
             f"{strategy_name} keeps what compression left out, and so needs a contractive {direction} compressor; "
-            f"{name_of(compressor)} {_why_expansive(compressor, size, direction)}"
+            f"{name_of(type(compressor))} {_why_expansive(compressor, size, direction)}"
         )
     if wanted == "either" and compressor.omega(size) is None and compressor.delta(size) is None:
         raise ConfigError(
             f"{strategy_name} needs an unbiased or a contractive {direction} compressor, to keep what it left out; "
-            f"{name_of(compressor)} {_why_expansive(compressor, size, direction)}"
+            f"{name_of(type(compressor))} {_why_expansive(compressor, size, direction)}"
         )
 
 
-def name_of(compressor: Compressor) -> str:
-    """What a compressor is called on the command line: its module."""
-    return type(compressor).__module__.rpartition(".")[2]
+def name_of(cls: type[Compressor]) -> str:
+    """What a compressor is called on the command line: its file, or ``module:Class`` outside of this package."""
+    package, _, file = cls.__module__.rpartition(".")
+    return file if package == __package__ else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _why_biased(compressor: Compressor, size: int, direction: str) -> str:

@@ -35,5 +35,4 @@ class Scaled(Compressor):
 
     def delta(self, size: int) -> float | None:
         """1 / (1 + omega); ``None`` where the inner compressor is not unbiased."""
-        omega = self.compressor.omega(size)
-        return None if omega is None else 1 / (1 + omega)
+        return None if self.compressor.omega(size) is None else self.compressor.damping(size)

@@ -6,7 +6,6 @@ from dataclasses import MISSING, fields, replace
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
-from fedsparse.config.objects import compressor_name
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.errors import ConfigError
 
@@ -100,6 +99,8 @@ def accepted_uplinks(strategy: str) -> list[str]:
 
 
 def _with_compressors(strategy: Any, config: RunConfig) -> Any:
+    from fedsparse import compress
+
     mine = [key for key in DIRECTIONS if compressor_slot(config.strategy.name, key) is not None]
     made = {key: _chosen(config, key) for key in mine}
     for key, compressor in made.items():
@@ -107,7 +108,7 @@ def _with_compressors(strategy: Any, config: RunConfig) -> Any:
             continue
         refusal = _refusal(compressor, getattr(strategy, f"{key}_class"), config.strategy.name, key)
         if refusal is not None:
-            raise ConfigError(f"{key}={compressor_name(type(compressor))}: {refusal}")
+            raise ConfigError(f"{key}={compress.name_of(type(compressor))}: {refusal}")
     return replace(strategy, **made)
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "as_typed",
     "compressor_class",
-    "compressor_name",
     "made",
     "part",
     "plain",
@@ -134,16 +133,6 @@ def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
     return compress.get(name)
 
 
-def compressor_name(cls: type[Compressor]) -> str:
-    """The name that :func:`compressor_class` finds this class by."""
-    from fedsparse import compress
-
-    name = cls.__module__.rpartition(".")[2]
-    if name in compress.names() and compress.get(name) is cls:
-        return name
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
 def part(text: str, kind: type, key: str) -> Any:
     """The compressor, topology or mixing rule of a text.
 
@@ -185,6 +174,12 @@ def _pairs(text: str, key: str) -> dict[str, object]:
     return options
 
 
+def _compressor_name(cls: type[Compressor]) -> str:
+    from fedsparse import compress
+
+    return compress.name_of(cls)
+
+
 class _Kind(NamedTuple):
     """What may be an option of something else: its base class, finding it by name, and its name."""
 
@@ -195,7 +190,7 @@ class _Kind(NamedTuple):
 
 
 _KINDS = (
-    _Kind("fedsparse.compress", "Compressor", compressor_class, compressor_name),
+    _Kind("fedsparse.compress", "Compressor", compressor_class, _compressor_name),
     _Kind(
         "fedsparse.graphs",
         "Topology",

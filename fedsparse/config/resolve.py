@@ -14,7 +14,7 @@ from typing import Any
 from fedsparse.config.build import check, compressor_slot
 from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
 from fedsparse.config.kinds import check_options
-from fedsparse.config.objects import compressor_name, plain
+from fedsparse.config.objects import plain
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.config.specs import REQUIRED, OptionSpec, of_dataclass, shown
 from fedsparse.errors import ConfigError
@@ -158,6 +158,8 @@ def _defaults(specs: list[OptionSpec]) -> dict[str, Any]:
 
 def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:
     """The compressor of a direction and its start values: what is chosen, else the strategy's own."""
+    from fedsparse import compress
+
     slot = compressor_slot(strategy, key)
     if slot is None:
         if key == "uplink" and name is not None:
@@ -176,7 +178,7 @@ def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple
         return None, {}
     if slot.default is MISSING:
         raise ConfigError(f"strategy={strategy} has no {key} of its own; choose one, as in {key}=topk")
-    return (None, {}) if slot.default is None else (compressor_name(type(slot.default)), plain(slot.default))
+    return (None, {}) if slot.default is None else (compress.name_of(type(slot.default)), plain(slot.default))
 
 
 def _refuse_options(key: str, given: Given) -> None:

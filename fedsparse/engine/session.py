@@ -27,10 +27,10 @@ from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
 from fedsparse.engine.suits import check_optimum, check_participation
-from fedsparse.engine.suits import name_of as name_of_strategy
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
+from fedsparse.registry import strategies
 
 __all__ = ["Place", "Session", "check_compressors", "default_block"]
 
@@ -103,7 +103,7 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
-        who = name_of_strategy(plan.strategy)
+        who = strategies.name_of(type(plan.strategy))
         check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
         check_optimum(plan.strategy, who, self.workload)
         states, helds = _first_rows(plan, self.workload)
@@ -162,6 +162,7 @@ def check_compressors(plan: Plan, size: int) -> None:
         ConfigError: says why.
     """
     strategy, rule = plan.strategy, plan.aggregator
+    who = strategies.name_of(type(strategy))
     if rule.least > plan.cohort:
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs at least {rule.least} messages, and cohort={plan.cohort}"
@@ -170,13 +171,12 @@ def check_compressors(plan: Plan, size: int) -> None:
         compressor = getattr(strategy, direction, None)
         if isinstance(compressor, Compressor):
             wanted = getattr(strategy, f"{direction}_class")
-            compress.require(compressor, wanted, size, name_of_strategy(strategy), direction)
+            compress.require(compressor, wanted, size, who, direction)
     if isinstance(getattr(strategy, "downlink", None), Compressor) and not isinstance(
         plan.downlink, Identity
     ):
-        who = name_of_strategy(strategy)
         raise ConfigError(
-            f"downlink={compress.name_of(plan.downlink)}: {who} compresses what it says itself; "
+            f"downlink={compress.name_of(type(plan.downlink))}: {who} compresses what it says itself; "
             f"give its own field, {type(strategy).__name__}(downlink=...)"
         )
     uplink = getattr(strategy, "uplink", None)
@@ -184,8 +184,8 @@ def check_compressors(plan: Plan, size: int) -> None:
         return
     if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
-            f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
-            "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
+            f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(type(uplink))} leaves "
+            "out most coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
         )
 

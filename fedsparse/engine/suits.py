@@ -20,16 +20,10 @@ __all__ = [
     "check_participation",
     "facts_of",
     "formula",
-    "name_of",
     "problem_note",
     "settle",
     "wants_all",
 ]
-
-
-def name_of(strategy: Strategy) -> str:
-    """What a strategy is called on the command line: its module."""
-    return type(strategy).__module__.rpartition(".")[2]
 
 
 def wants_all(strategy: Strategy) -> bool:

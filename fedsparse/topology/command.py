@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fedsparse.errors import ConfigError, FedSparseError
+from fedsparse.command import concluded
+from fedsparse.errors import ConfigError
 from fedsparse.options import option, validate
 
 if TYPE_CHECKING:
@@ -54,27 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit status: 0, or that of the error whose text was written to standard error.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        _run(words)
-        sys.stdout.flush()
-    except FedSparseError as error:
-        sys.stderr.write(f"fedsparse: {' '.join(str(error).split())}\n")
-        return error.exit_status
-    except BrokenPipeError:
-        # Whoever reads has seen enough, as in "| head"; the interpreter's own flush must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        sys.stderr.write("fedsparse: interrupted\n")
-        return 130
-    return 0
+    return concluded(lambda: _run(words), verbose=False, only_shows=True)
 
 
-def _run(words: Sequence[str]) -> None:
+def _run(words: Sequence[str]) -> int:
     from fedsparse.console import console
 
     topics = [word for word in words if word not in {"-h", "--help"}]
     if len(topics) < len(words) or not words:
-        return _help(console(), topics)
+        _help(console(), topics)
+        return 0
     name, given = _parsed(words)
     settings = _settings(given)
     matrices = _matrices(name, given, settings)
@@ -85,7 +74,7 @@ def _run(words: Sequence[str]) -> None:
         from fedsparse.topology.drawing import draw
 
         draw(matrices, settings.draw)
-    return None
+    return 0
 
 
 @cache

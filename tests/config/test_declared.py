@@ -91,7 +91,7 @@ def test_the_number_and_where_it_comes_from_are_written_down(
     lr = config.from_yaml(text).strategy.options["lr"]
     # Gradient descent's 1/L, with L of these ten quadratics.
     assert 0.3 < lr < 0.6
-    assert 'theory:\n  strategy.lr: "(1-β) / (K η_g (L + 2 ω L_max / S))' in text
+    assert config.from_theory(text)["strategy.lr"].startswith("(1-β) / (K η_g (L + 2 ω L_max / S))")
     assert f"L = {1 / lr:.6g}" in text
     assert f"strategy.lr={lr:.6g} from theory" in capsys.readouterr().out
 
