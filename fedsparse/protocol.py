@@ -29,7 +29,7 @@ from fedsparse.errors import ProtocolError
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
-from fedsparse.theory import Facts, Participation, ProblemClass, Theory, Vectors
+from fedsparse.theory import CompressorClass, Facts, Participation, ProblemClass, Theory, Vectors
 
 __all__ = [
     "Audience",
@@ -331,8 +331,8 @@ class Strategy:
 
     buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
     held: ClassVar[Literal["shared", "own"]] = "shared"
-    uplink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
-    downlink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
+    uplink_class: ClassVar[CompressorClass] = "any"
+    downlink_class: ClassVar[CompressorClass] = "any"
     problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
