@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -39,6 +40,10 @@ _ROUNDED: set[Any] = {
 """Functions of single entries that round the last ones of a tensor in another way."""
 
 
+_TRACING = threading.Lock()
+"""While it traces, torch.fx changes ``nn.Module`` for the whole process; workers that are threads start together."""
+
+
 class _OneLevel(fx.Tracer):
     """Sees the children of a module as they are called, and nothing inside them."""
 
@@ -52,7 +57,8 @@ def traced(module: nn.Module) -> Program:
     if _ties(module):
         steps.append(_alone(module, "", (Ref(0),), {}, "its layers share parameters"))
     else:
-        found = _emit(module, "", (Ref(0),), {}, steps)
+        with _TRACING:
+            found = _emit(module, "", (Ref(0),), {}, steps)
         if found.number < len(steps):  # what comes after it is of no use
             steps.append(Step(lambda _, x: x, (found,)))
     return Program(tuple(_pooled_first(steps)))
