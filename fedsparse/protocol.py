@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from fedsparse import rng
 from fedsparse.errors import ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
