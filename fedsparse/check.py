@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fedsparse.errors import ConfigError, FedSparseError
+from fedsparse.command import concluded, one_thread
+from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,16 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(USAGE)
         return 0
-    try:
-        return _run([text for text in arguments if text not in {"-v", "--verbose"}])
-    except FedSparseError as error:
-        if verbose:
-            traceback.print_exception(error)
-        sys.stderr.write(f"fedsparse: {' '.join(str(error).split())}\n")
-        return error.exit_status
-    except KeyboardInterrupt:
-        sys.stderr.write("fedsparse: interrupted\n")
-        return 130
+    pairs = [text for text in arguments if text not in {"-v", "--verbose"}]
+    return concluded(lambda: _run(pairs), verbose=verbose, only_shows=True)
 
 
 def _run(pairs: Sequence[str]) -> int:
@@ -64,15 +55,16 @@ def _run(pairs: Sequence[str]) -> int:
             )
     if not any(text.startswith("strategy=") for text in pairs):
         raise ConfigError("which strategy? give strategy=NAME, strategy=path/to/file.py, or strategy=all")
-    # Before torch is imported: the trials are small, and many threads would only wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    console = _console()
+    one_thread()  # the trials are small, and many threads would only wait for each other
+    from fedsparse.console import console
+
+    out = console()
     failed = []
     for name, report in _reports(pairs):
-        _show(console, name, report)
+        _show(out, name, report)
         failed += [] if report.passed else [name]
     if failed:
-        console.print(f"failed: {', '.join(failed)}", style="bold red")
+        out.print(f"failed: {', '.join(failed)}", style="bold red")
     return 1 if failed else 0
 
 
@@ -93,15 +85,6 @@ def _reports(pairs: Sequence[str]) -> Iterator[tuple[str, Report]]:
         except ConfigError as error:
             # One broken plug-in does not keep the others from being checked.
             yield name, Report("not loaded", (Finding("import", "failed", str(error)),))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 110
-    return console
 
 
 def _show(console: Console, name: str, report: Report) -> None:

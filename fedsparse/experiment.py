@@ -6,15 +6,15 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fedsparse import config as configuration
 from fedsparse import rng
-from fedsparse.config import RunConfig
-from fedsparse.errors import ConfigError, Interrupted, RunFolderError
+from fedsparse.config import Choice, RunConfig
+from fedsparse.errors import ConfigError, Diverged, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
@@ -25,13 +25,15 @@ from fedsparse.workers import Workers
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedsparse.data import Dataset, Divisible, Partition, Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
     from fedsparse.engine.server import Server
     from fedsparse.engine.session import Session
+    from fedsparse.engine.suits import Settled
 
-__all__ = ["run"]
+__all__ = ["loaded", "run", "versions"]
 
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
@@ -40,12 +42,15 @@ _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
 
 
-def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
+def run(
+    config: RunConfig, *, workers: Workers | None = None, tuning: Mapping[str, Any] | None = None
+) -> Summary:
     """Runs a configuration, or goes on with the run in ``config.resume``.
 
     Args:
         config: the resolved configuration.
-        workers: workers to use, which stay open unless the run fails; by default the run has its own.
+        workers: workers to use, which stay open unless the run fails on them; by default the run has its own.
+        tuning: how its values were chosen, which is written down with it; a run that is resumed keeps its own.
 
     Returns:
         the summary that was written to the run folder.
@@ -56,21 +61,23 @@ def run(config: RunConfig, *, workers: Workers | None = None) -> Summary:
     with ExitStack() as stack:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = _build(config)
+        config = parts.config
         if folder is None:
-            folder = stack.enter_context(_created(config))
+            folder = stack.enter_context(_created(config, parts.settled, tuning))
         progress = stack.enter_context(Progress(config.rounds, quiet=config.quiet))
         progress.note(f"run folder: {folder.path}")
         if not parts.arrays:
-            progress.note(
-                f"data={config.data.name} is given by formulas: partition, model and batch have no meaning here"
-            )
+            unused = "model has" if parts.divided else "partition, model and batch have"
+            progress.note(f"data={config.data.name} is given by formulas: {unused} no meaning here")
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
-        for line in parts.workload.notes:
+        for line in (*parts.settled.notes, *parts.workload.notes):
             progress.note(line)
         pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
             return _Run(config, parts, folder, progress, pool).go()
+        except (Diverged, Interrupted):
+            raise  # between two calls: no worker is busy
         except BaseException:
             workers.close()  # they may still be busy with the run that failed
             raise
@@ -84,10 +91,12 @@ def _resumed(path: Path) -> RunFolder:
     return folder
 
 
-def _created(config: RunConfig) -> RunFolder:
+def _created(config: RunConfig, settled: Settled, tuning: Mapping[str, Any] | None) -> RunFolder:
     base = Path(config.runs)
     path = base / config.name if config.name else default_path(_title(config), base)
-    return RunFolder.create(path, configuration.to_yaml(config) + _versions_text())
+    theory = None if settled.lr is None else {"strategy.lr": settled.reason}
+    surroundings = {"theory": theory, "versions": versions(), "tuning": tuning}
+    return RunFolder.create(path, configuration.to_yaml(config, surroundings))
 
 
 @dataclass
@@ -118,7 +127,8 @@ class _Run:
             records = self._resume(session.server) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
-            summary = summarise(records, self.config.target)
+            tuning = configuration.tuning_of(self.folder.config)
+            summary = replace(summarise(records, self.config.target), tuning=tuning)
             self._save_model(session)
             self.folder.write_summary(plain(summary))
         self.progress.close()
@@ -189,10 +199,20 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Parts:
+    """Everything that a run is made of.
+
+    Attributes:
+        config: with numbers for what was left to theory.
+        settled: where those numbers come from, and notes.
+    """
+
+    config: RunConfig
+    settled: Settled
     plan: Plan
     recipe: Callable[[Mapping[str, np.ndarray]], Workload]
     arrays: Mapping[str, np.ndarray]
     workload: Workload
+    divided: bool
 
 
 def _build(config: RunConfig) -> _Parts:
@@ -200,14 +220,17 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
+    from fedsparse.engine.suits import check_optimum
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
+    found = _load(config)
+    config, settled = _settled(config, found.data)
     made = {
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
-    recipe, arrays = _workload(config)
+    recipe, arrays = _workload(config, found)
     workload = for_driver(recipe)(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
     rounds = config.rounds
@@ -229,37 +252,95 @@ def _build(config: RunConfig) -> _Parts:
         run=rng.seed64(config.seed, "run"),
     )
     check_compressors(plan, workload.start.x.numel())
-    return _Parts(plan, recipe, arrays, workload)
+    check_optimum(plan.strategy, config.strategy.name, workload)
+    return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
+
+
+class _Found(NamedTuple):
+    """What clients optimise, and who holds which examples where there are any."""
+
+    data: Dataset | Problem
+    held: Partition | None
+
+
+def _load(config: RunConfig) -> _Found:
+    """The data set, divided, or the problem."""
+    from fedsparse import data
+    from fedsparse.data.partition import partition
+    from fedsparse.data.validation import held_back
+
+    found = loaded(config)
+    dataset = found.dataset if isinstance(found, data.Divisible) else found
+    if not isinstance(dataset, data.Dataset):
+        return _Found(_accepted(dataset, config), None)
+    if not isinstance(found, data.Divisible):
+        dataset = held_back(dataset, config.validation, config.seed)
+    held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
+    if isinstance(found, data.Divisible):
+        return _Found(_accepted(found.over(held, config.batch), config), held)
+    return _Found(dataset, held)
+
+
+def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Settled]:
+    """The configuration with a number for a step size from theory, and where it comes from."""
+    from fedsparse.data import Dataset
+    from fedsparse.engine.suits import settle
+
+    strategy, name = configuration.build(config, "strategy"), config.strategy.name
+    settled = settle(strategy, name, None if isinstance(found, Dataset) else found, config.cohort)
+    if settled.lr is None:
+        return config, settled
+    choice = Choice(name, {**config.strategy.options, "lr": settled.lr})
+    return replace(config, strategy=choice), settled
 
 
 def _workload(
-    config: RunConfig,
+    config: RunConfig, found: _Found
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
-    from fedsparse.data.partition import partition
     from fedsparse.simulation import AnalyticRecipe, supervised
+
+    if not isinstance(found.data, data.Dataset):
+        return AnalyticRecipe(found.data), {}
+    model = models.build(
+        config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
+    )
+    held = cast("Partition", found.held)  # a data set is always divided
+    return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+
+
+def _accepted(problem: Problem, config: RunConfig) -> Problem:
+    if problem.clients != config.clients:
+        raise ConfigError(
+            f"clients={config.clients}: data={config.data.name} has {problem.clients} clients; give that"
+        )
+    if config.device != "cpu":
+        raise ConfigError(
+            f"device={config.device}: data={config.data.name} is given by formulas, "
+            "which only the processor computes; use device=cpu"
+        )
+    if config.validation:
+        raise ConfigError(
+            f"validation={config.validation}: data={config.data.name} has no examples to hold back, it is judged by a "
+            "metric of its own; leave validation out"
+        )
+    return problem
+
+
+def loaded(config: RunConfig) -> Dataset | Problem | Divisible:
+    """The whole data set that a configuration names, or the problem.
+
+    Raises:
+        ConfigError: an unknown name or option, or a value that makes no sense.
+        DataError: a file is missing or damaged.
+    """
+    from fedsparse import data
 
     options = dict(config.data.options)
     if options.get("clients") == 0:
         options["clients"] = config.clients
-    found = data.load(config.data.name, config.data_dir, config.seed, **options)
-    if not isinstance(found, data.Dataset):
-        if found.clients != config.clients:
-            raise ConfigError(
-                f"clients={config.clients}: data={config.data.name} has {found.clients} clients; give that"
-            )
-        if config.device != "cpu":
-            raise ConfigError(
-                f"device={config.device}: data={config.data.name} is given by formulas, "
-                "which only the processor computes; use device=cpu"
-            )
-        return AnalyticRecipe(found), {}
-    held = partition(config.partition.name, found, config.clients, config.seed, **config.partition.options)
-    model = models.build(
-        config.model.name, found.example_shape, found.classes, config.seed, **config.model.options
-    )
-    return supervised(Examples.of(found, held), model, config.batch, config.device)
+    return data.load(config.data.name, config.data_dir, config.seed, **options)
 
 
 def _path(text: str | None) -> Path | None:
@@ -271,11 +352,10 @@ def _title(config: RunConfig) -> str:
     return "-".join(Path(n.rpartition(":")[2] or n).stem for n in names) + f"-s{config.seed}"
 
 
-def _versions_text() -> str:
-    """The section ``versions`` of ``config.yaml``: what this run was made with."""
-    rows = {p: version(p) for p in ("fedsparse", "torch", "numpy", "ray", "flwr")}
-    rows |= {"python": platform.python_version(), "commit": _commit()}
-    return "versions:\n" + "".join(f"  {name}: {value!r}\n" for name, value in rows.items())
+def versions() -> dict[str, str]:
+    """What a run is made with: packages, Python, and the commit of fedsparse."""
+    packages = {name: version(name) for name in ("fedsparse", "torch", "numpy", "ray", "flwr")}
+    return packages | {"python": platform.python_version(), "commit": _commit()}
 
 
 def _commit() -> str:

@@ -15,7 +15,8 @@ __all__ = ["Interrupts"]
 class Interrupts:
     """While it is open, the first signal sets ``asked``; use it as a context manager, on the main thread.
 
-    Elsewhere it does nothing: signals are the main thread's.
+    Elsewhere it does nothing: signals are the main thread's. One that is open inside of another, as that of a run
+    inside of that of a tuning, takes over what was asked and hands on what is asked of it.
 
     Args:
         last: called before the process ends at the second signal.
@@ -30,6 +31,8 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
+        for outer in self._outer():
+            self.asked = self.asked or outer.asked
         return self
 
     def __exit__(
@@ -37,6 +40,13 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for outer in self._outer():
+            outer.asked = outer.asked or self.asked
+
+    def _outer(self) -> set[Interrupts]:
+        """Those that this one is open inside of."""
+        owners = (getattr(handler, "__self__", None) for handler in self._before.values())
+        return {owner for owner in owners if isinstance(owner, Interrupts)}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame

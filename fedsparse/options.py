@@ -12,6 +12,7 @@ from typing import Any
 
 from fedsparse.errors import ConfigError
 from fedsparse.schedule import Schedule
+from fedsparse.theory import FromTheory
 
 __all__ = ["allowed", "help_of", "option", "validate"]
 
@@ -80,6 +81,8 @@ def _wrong(entry: Field[Any], value: Any) -> bool:
         return entry.default is not None and entry.default is not MISSING
     if m["choices"] is not None:
         return value not in m["choices"]
+    if isinstance(value, FromTheory):
+        return entry.name != "lr"
     if isinstance(value, Schedule):
         return not all(_fits(v, m) or v == m["above"] for v in value.extremes())
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -17,7 +17,7 @@ A client's new state takes effect when its message was accepted, what it *held* 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import torch
@@ -29,10 +29,12 @@ from fedsparse.lazy import cached_property
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
+from fedsparse.theory import CompressorClass, Facts, Participation, ProblemClass, Theory, Vectors
 
 __all__ = [
     "Audience",
     "Context",
+    "Facts",
     "Field",
     "Forward",
     "Inbox",
@@ -46,6 +48,7 @@ __all__ = [
     "Task",
     "Theory",
     "Trained",
+    "Vectors",
 ]
 
 State = Mapping[str, Tensor]
@@ -174,6 +177,10 @@ class Context:
         """One NumPy generator that the server and every client have alike this round: coins, seeded masks."""
         return rng.stream(self.seed, f"shared:{purpose}", self.round)
 
+    def of_server(self, round: int) -> Context:  # noqa: A002
+        """The server's own circumstances in ``round``, for what it compresses: one stream, whatever the phase."""
+        return replace(self, ids=torch.tensor([rng.NOBODY]), round=round, phase="server")
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -256,7 +263,7 @@ class Task(Protocol):
         """
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
-        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator).
+        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator), which the caller may write to.
 
         Args:
             x: where.
@@ -269,6 +276,10 @@ class Task(Protocol):
 
     def loss(self, x: Tensor) -> Tensor:
         """Loss over all of the client's examples, ``[C]``."""
+
+    @property
+    def optimum(self) -> Tensor:
+        """The minimiser of the mean of all losses, ``[d]``: for yardsticks, which declare ``needs_optimum``."""
 
 
 class Inbox(Protocol):
@@ -295,27 +306,6 @@ class Inbox(Protocol):
 
 
 @dataclass(frozen=True)
-class Theory:
-    """What a strategy promises on strongly convex quadratics that differ between clients.
-
-    Attributes:
-        limit: ``"optimum"``: reaches the minimiser of the mean of the clients' losses. ``"fixed_point"``: reaches the
-            closed-form fixed point of local gradient descent with averaging. ``"neighbourhood"``: stalls at a distance.
-        settings: hyper-parameters of the trial.
-        rounds: length of the trial.
-        within: relative distance that must be reached (``optimum``, ``fixed_point``), or stayed above
-            (``neighbourhood``).
-        cohort: clients a round of the ten; all of them unless said.
-    """
-
-    limit: Literal["optimum", "fixed_point", "neighbourhood"]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    rounds: int = 300
-    within: float = 1e-6
-    cohort: int | None = None
-
-
-@dataclass(frozen=True)
 class Strategy:
     """Base of all strategies: defaults of the protocol.
 
@@ -327,16 +317,27 @@ class Strategy:
             ``"local"`` (each client keeps its own), ``"none"`` (frozen), ``"own"`` (the strategy sends them itself).
         held: ``"shared"``: what clients derive from the broadcast is equal on all of them and is stored once; whoever
             missed a round is charged for catching up. ``"own"``: stored for each client.
-        uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"`` or ``"contractive"``.
+        uplink_class: the compressors that ``uplink`` may be: ``"any"``, ``"unbiased"``, ``"contractive"``, or
+            ``"either"`` of the latter two.
+        downlink_class: likewise of ``downlink``, where the strategy has one: it compresses what it says itself.
+        problems: what its theory covers: ``"minimisation"``, monotone ``"operators"``, or both. On others it runs, and
+            the run says so.
+        participation: ``"full"``: its theory needs all clients in every round. A smaller cohort is refused, unless a
+            boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
+        needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
-        theory: see :class:`Theory`.
+        theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
 
     buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
     held: ClassVar[Literal["shared", "own"]] = "shared"
-    uplink_class: ClassVar[Literal["any", "unbiased", "contractive"]] = "any"
+    uplink_class: ClassVar[CompressorClass] = "any"
+    downlink_class: ClassVar[CompressorClass] = "any"
+    problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
+    participation: ClassVar[Participation] = "partial"
+    needs_optimum: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
-    theory: ClassVar[Theory | None] = None
+    theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 
     def __post_init__(self) -> None:
         validate(self, "strategy.")
@@ -375,6 +376,22 @@ class Strategy:
             "aggregate"
         )
 
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        """What is sent in a round, one :class:`Vectors` for each kind of exchange; empty: not declared. It is measured.
+
+        Args:
+            size: d, on which the probability of a synchronisation may depend.
+        """
+        return ()
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """The step size ``lr`` that theory gives, for ``strategy.lr=theory``; ``None`` where it gives none.
+
+        The first line of the docstring is the formula, which a run writes down; then its source. It depends on the
+        other fields and on ``facts`` alone.
+        """
+        return None
+
     def model(self, state: State, ctx: Context) -> Tensor:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
@@ -393,6 +410,16 @@ class Strategy:
     def predicts(cls) -> bool:
         """Whether this strategy has its own way from a model to its outputs."""
         return cls.predict is not Strategy.predict
+
+    @classmethod
+    def theories(cls) -> tuple[Theory, ...]:
+        """All that it promises, in order."""
+        return cls.theory if isinstance(cls.theory, tuple) else () if cls.theory is None else (cls.theory,)
+
+    @classmethod
+    def has_theory_lr(cls) -> bool:
+        """Whether its theory gives a step size."""
+        return cls.theory_lr is not Strategy.theory_lr
 
     @classmethod
     def hears(cls) -> bool:

@@ -1,4 +1,4 @@
-"""Finding strategies and topologies: one file is one member, and its file name is its name.
+"""Finding strategies, topologies and mixing rules: one file is one member, and its file name is its name.
 
 A member is a file of the installed package, an entry point of another package in the group of the same name,
 ``package.module:Class``, or ``path/to/file.py``; of the same name the first. Listing names imports nothing;
@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -27,7 +27,7 @@ from fedsparse import sources
 from fedsparse.errors import ConfigError
 from fedsparse.words import nearest, there_are
 
-__all__ = ["Registry", "by_path", "from_files", "is_path", "strategies", "topologies"]
+__all__ = ["Registry", "by_path", "from_files", "is_path", "mixings", "strategies", "topologies"]
 
 Found = TypeVar("Found")
 
@@ -77,6 +77,11 @@ class Registry:
                 f"{self.kind}={name}: several packages bring one ({several}); write package.module:Class"
             )
         return self._loaded(points[0])
+
+    def name_of(self, cls: type) -> str:
+        """The name that finds a class: that of its file, or ``module:Class`` outside of the package."""
+        package, _, file = cls.__module__.rpartition(".")
+        return file if package == self.package else f"{cls.__module__}:{cls.__qualname__}"
 
     def _points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=self.package))
@@ -191,8 +196,23 @@ def _is_strategy(found: type) -> bool:
     return issubclass(found, Strategy) and found is not Strategy
 
 
+def _is_topology(found: type) -> bool:
+    from fedsparse.graphs import Topology  # brings networkx and SciPy
+
+    return issubclass(found, Topology) and found is not Topology
+
+
+def _is_mixing(found: type) -> bool:
+    from fedsparse.graphs import Mixing
+
+    return issubclass(found, Mixing) and found is not Mixing
+
+
 strategies = Registry("strategy", "fedsparse.strategies", _is_strategy)
 """The algorithms."""
 
-topologies = Registry("topology", "fedsparse.topologies", is_dataclass)
+topologies = Registry("topology", "fedsparse.topologies", _is_topology)
 """The communication graphs."""
+
+mixings = Registry("mixing", "fedsparse.mixing", _is_mixing)
+"""The rules that make mixing matrices from graphs."""

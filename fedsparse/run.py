@@ -5,39 +5,27 @@ Imports are inside the functions that need them: help and mistakes are to be ans
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fedsparse.errors import ConfigError, FedSparseError
+from fedsparse.command import BROKEN_PIPE, BUG, INTERRUPTED, concluded, one_thread, report, said
+from fedsparse.errors import ConfigError
 from fedsparse.words import nearest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fedsparse.config import Job, RunConfig
     from fedsparse.summary import Summary
     from fedsparse.sweep import Outcome
     from fedsparse.workers import Workers
 
-__all__ = ["main"]
+__all__ = ["BROKEN_PIPE", "BUG", "INTERRUPTED", "main"]
 
 _FLAGS = {
     "-h": "help", "--help": "help", "--cfg": "cfg", "-m": "sweep", "--multirun": "sweep", "-v": "verbose",
     "--verbose": "verbose",
 }  # fmt: skip
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
-
-BROKEN_PIPE = 141
-"""Exit status where the output could not be written to its end, as shells have it."""
-
-BUG = 1
-"""Exit status of an error that nobody foresaw."""
 
 
 @dataclass
@@ -55,21 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0, that of the error (see :mod:`fedsparse.errors`), or 130 after Ctrl-C.
     """
-    arguments = _Arguments()
-    try:
-        arguments = _split(sys.argv[1:] if argv is None else argv)
-        return _run(arguments)
-    except BrokenPipeError:
-        # The interpreter's own flush must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if arguments.flags & {"help", "cfg"}:
-            return 0  # whoever read the output has seen enough, as in "--help | head"
-        print("fedsparse: nobody reads the output any more; the run is not finished", file=sys.stderr)
-        return BROKEN_PIPE
-    except Exception as error:  # noqa: BLE001 - the last line of defence
-        return _report(error, "verbose" in arguments.flags)
-    except KeyboardInterrupt:
-        return _interrupted()
+    words = list(sys.argv[1:] if argv is None else argv)
+    flags = {_FLAGS[word] for word in words if word in _FLAGS}
+    return concluded(
+        lambda: _run(_split(words)), verbose="verbose" in flags, only_shows=bool(flags & {"help", "cfg"})
+    )
 
 
 def _split(argv: Sequence[str]) -> _Arguments:
@@ -96,10 +74,9 @@ def _unknown_flag(text: str) -> str:
 def _run(arguments: _Arguments) -> int:
     if "help" in arguments.flags:
         return _help(arguments.overrides)
-    # Before torch and NumPy are imported: parallel work is cut into blocks of clients, one thread for each.
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    one_thread()
     from fedsparse import config
+    from fedsparse.console import console
     from fedsparse.progress import final_table
 
     if "sweep" in arguments.flags:
@@ -111,32 +88,18 @@ def _run(arguments: _Arguments) -> int:
         return 0
     if "sweep" in arguments.flags:
         return _sweep(found, "verbose" in arguments.flags)
-    _console().print(final_table(_experiment(found[0].config)))
+    console().print(final_table(_experiment(found[0].config)))
     return 0
 
 
 def _help(topics: Sequence[str]) -> int:
     from fedsparse.config.help import show_help
+    from fedsparse.console import console
 
-    console = _console()
+    out = console()
     for topic in topics or (None,):
-        show_help(console, topic)
+        show_help(out, topic)
     return 0
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    class Plain(Console):
-        """A console that leaves a broken pipe to us; rich would end the process."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    console = Plain(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 110
-    return console
 
 
 def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
@@ -147,13 +110,14 @@ def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
 
 def _sweep(found: Sequence[Job], verbose: bool) -> int:
     """Runs one job after the other, whatever becomes of each; gives the status of the first failure."""
+    from fedsparse.console import console
     from fedsparse.sweep import table_of
     from fedsparse.workers import Workers
 
     outcomes: list[Outcome] = []
     with Workers() as workers:
         _run_all(found, workers, outcomes, verbose)
-    _console().print(table_of(outcomes))
+    console().print(table_of(outcomes))
     return next((outcome.status for outcome in outcomes if outcome.status), 0)
 
 
@@ -166,29 +130,12 @@ def _run_all(found: Sequence[Job], workers: Workers, outcomes: list[Outcome], ve
         try:
             outcomes.append(Outcome(job.label, 0, _experiment(job.config, workers)))
         except Exception as error:  # noqa: BLE001 - it is reported, and the other runs are worth having
-            outcomes.append(Outcome(job.label, _report(error, verbose), None))
+            outcomes.append(Outcome(job.label, report(error, verbose), None))
         except KeyboardInterrupt:
-            outcomes.append(Outcome(job.label, _interrupted(), None))
+            said("interrupted")
+            outcomes.append(Outcome(job.label, INTERRUPTED, None))
         if outcomes[-1].status == INTERRUPTED:
             break
-
-
-def _report(error: Exception, verbose: bool) -> int:
-    """Prints an error, on one line where it is one of ours; gives its exit status."""
-    if verbose or not isinstance(error, FedSparseError):
-        traceback.print_exception(error)
-    if not isinstance(error, FedSparseError):
-        print(
-            "fedsparse: this is a bug, in fedsparse or in a plug-in; the traceback is above", file=sys.stderr
-        )
-        return BUG
-    print(f"fedsparse: {' '.join(str(error).split())}", file=sys.stderr)
-    return error.exit_status
-
-
-def _interrupted() -> int:
-    print("fedsparse: interrupted", file=sys.stderr)
-    return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -27,15 +27,17 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.engine.suits import settle
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
+from fedsparse.registry import strategies
 from fedsparse.summary import Summary, summarise
 
 __all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simulate", "supervised"]
 
-_DATA = ("x", "y", "x_test", "y_test")
+_DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
 _HELD = "held."
 """What the names of a partition's arrays begin with."""
 
@@ -69,7 +71,7 @@ class SupervisedRecipe:
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
-        data = {name: arrays[name] for name in _DATA}
+        data = {name: arrays[name] for name in _DATA if name in arrays}
         own = {name.removeprefix(_HELD): value for name, value in arrays.items() if name.startswith(_HELD)}
         examples = Examples(**data, held=self.held(**own), scale=self.scale, shift=self.shift)
         return SupervisedWorkload(examples, self.module, self.batch, self.device)
@@ -80,7 +82,7 @@ def supervised(
 ) -> tuple[SupervisedRecipe, dict[str, np.ndarray]]:
     """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share."""
     held, own = examples.held.parts()
-    arrays = {name: getattr(examples, name) for name in _DATA}
+    arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
     arrays |= {_HELD + name: value for name, value in own.items()}
     return SupervisedRecipe(model, batch, held, examples.scale, examples.shift, device), arrays
 
@@ -151,7 +153,7 @@ def simulate(
     """Runs ``strategy`` on clients of ``problem``, or on ``examples`` with ``model``.
 
     Args:
-        strategy: a strategy with its hyper-parameters.
+        strategy: a strategy with its hyper-parameters; ``lr=FromTheory()`` where theory has a formula for it.
         problem: an analytic problem, see :class:`~fedsparse.data.problem.Problem`.
         examples: a data set and who holds what.
         model: the module to train on it; its weights are the start and are left alone.
@@ -199,8 +201,11 @@ def simulate(
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
     every = evaluate_every
+    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count)
+    for line in settled.notes:
+        note(line)
     plan = Plan(
-        strategy=strategy,
+        strategy=settled.strategy,
         seed=seed,
         rounds=rounds,
         cohort=count,

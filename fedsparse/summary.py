@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fedsparse.ledger import ratio, sent_bytes
 from fedsparse.records import Record
 
 __all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
 
+_FIRST = ("accuracy", "distance", "operator_norm")
 _MINIMISED = frozenset({"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual"})
 
 
@@ -51,6 +53,7 @@ class Summary:
         target: the value to reach; ``None`` where none was set.
         reached: what it took; ``None`` where it was not reached.
         wall_s: seconds on this machine.
+        tuning: how the values were chosen, see :class:`fedsparse.tuning.Fairness`; ``None`` where they were not tuned.
     """
 
     rounds: int
@@ -67,12 +70,16 @@ class Summary:
     target: float | None
     reached: Mark | None
     wall_s: float
+    tuning: Mapping[str, Any] | None = None
 
 
 def headline(metrics: Iterable[str]) -> str | None:
-    """The metric to show where there is room for one: accuracy where there is, else the first by name."""
-    ordered = sorted(metrics, key=lambda name: (name != "accuracy", "accuracy" not in name, name))
-    return ordered[0] if ordered else None
+    """The metric to show where there is room for one: accuracy, distance or operator norm, else the first by name."""
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        return _FIRST.index(name) if name in _FIRST else len(_FIRST), "accuracy" not in name, name
+
+    return min(metrics, key=rank, default=None)
 
 
 def lower_is_better(metric: str) -> bool:

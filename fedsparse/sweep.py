@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from fedsparse.summary import Summary
+from fedsparse.tuning import unlike
 from fedsparse.units import bytes_text, number_text, seconds_text
 
 __all__ = ["Outcome", "table_of"]
@@ -29,8 +30,12 @@ class Outcome:
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
-    """One line for each run: its metric, bytes and virtual time, and what it took to reach the target."""
-    table = Table()
+    """One line for each run: its metric, bytes and virtual time, and what it took to reach the target.
+
+    Where only some are of tuned methods, or tuned in another way, it says so below.
+    """
+    unfair = unlike({outcome.label: outcome.summary.tuning for outcome in outcomes if outcome.summary})
+    table = Table(caption="\n".join(unfair) or None, caption_justify="left", caption_style="bold red")
     table.add_column("run", overflow="fold")
     for heading in ("result", "up", "down", "network time", "target"):
         table.add_column(heading, justify="right")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fedsparse.compress import Compressor, TopK
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Task, Theory
 from fedsparse.strategies.fedavg import FedAvg
 
 
@@ -38,3 +38,15 @@ class FedEF(FedAvg):
         change = self.train(heard["x"], task).change
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         return {"memory": memory}, {"dx": sent}
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """δ (1-β) / (4 K η_g L_max), and at most (1-β) / L_max.
+
+        Of the order δ/L of the theory of error feedback. For one client and K = 1: x plus the memory moves by exact
+        gradients, and the squared memories sum to at most (2 γ/δ)² times those of the gradients, so that γ <= δ/(3 L)
+        descends. L_max and 4 are for several clients and local steps.
+        """
+        if self.epochs is not None:
+            return None
+        L = facts.L_max + self.weight_decay
+        return (1 - self.momentum) * min(facts.delta / (4 * self.steps * self.server_lr), 1.0) / L

@@ -9,7 +9,20 @@ from torch import Tensor
 from fedsparse.compress import Compressor, Identity
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory, Trained
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Trained,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class FedAvg(Strategy):
     """
 
     uplink_class = "unbiased"
-    theory = Theory("fixed_point", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-8)
+    theory = Theory("fixed_point", {"lr": 0.02, "steps": 5}, rounds=300, within=1e-8, rate="linear")
 
     lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
@@ -67,3 +80,22 @@ class FedAvg(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] + self.server_lr * inbox.mean("dx", by=self.weighting)}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=1, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """(1-β) / (K η_g (L + 2 ω L_max / S)), and at most (1-β) / L_max where K > 1.
+
+        For one step of all clients without compression it is gradient descent's 1/L; with local steps, momentum β or a
+        part of the clients, L is L_max. The term with ω: E||ĝ||² of an unbiased compressor is at most
+        ||∇f||² + ω/S mean ||g_i||², and ||g_i||² <= 2 ||g_i - g_i(x*)||² + 2 ||g_i(x*)||². With K > 1 each client's map
+        is a contraction of quadratics; derived, not from the paper.
+        """
+        if self.epochs is not None:
+            return None
+        plain = self.steps == 1 and self.momentum == 0 and facts.full
+        L_max = facts.L_max + self.weight_decay
+        L = facts.L + self.weight_decay if plain else L_max
+        slope = self.steps * self.server_lr * (L + 2 * facts.omega * L_max / facts.cohort)
+        return (1 - self.momentum) / max(slope, L_max if self.steps > 1 else 0.0)

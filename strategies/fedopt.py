@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Role, Start, State, Theory
+from fedsparse.protocol import Context, Facts, Inbox, Role, Start, State, Theory
 from fedsparse.strategies.fedavg import FedAvg
 
 
@@ -35,6 +35,7 @@ class FedOpt(FedAvg):
         {"lr": 0.02, "steps": 5, "optimizer": "momentum", "server_lr": 0.3},
         rounds=600,
         within=1e-6,
+        rate="linear",
     )
 
     optimizer: str = option("adam", "the server's rule", choices=("momentum", "adam", "yogi", "adagrad"))
@@ -65,3 +66,7 @@ class FedOpt(FedAvg):
         else:
             v = v + square
         return {"x": server["x"] + self.server_lr * m / (v.sqrt() + self.tau), "m": m, "v": v}
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """FedAvg's for ``optimizer=momentum``, a heavy ball, which bears twice it; none for the adaptive rules."""
+        return super().theory_lr(facts) if self.optimizer == "momentum" else None

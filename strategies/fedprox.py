@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from fedsparse.options import option
-from fedsparse.protocol import Task, Theory, Trained
+from fedsparse.protocol import Facts, Task, Theory, Trained
 from fedsparse.strategies.fedavg import FedAvg
 
 
@@ -38,3 +38,10 @@ class FedProx(FedAvg):
             weight_decay=self.weight_decay,
             prox=self.mu,
         )
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """FedAvg's, with L + μ for L and L_max + μ for L_max.
+
+        The pull adds μ to the curvature of what a client minimises; derived, not from the paper.
+        """
+        return super().theory_lr(replace(facts, L=facts.L + self.mu, L_max=facts.L_max + self.mu))

@@ -9,7 +9,19 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -28,14 +40,18 @@ class Scafcom(Strategy):
     Sent: down x and c (2d values); up one compressed vector. Client state: c_i, v_i. Limit: the optimum.
 
     β = 1 is fine without gradient noise, 0.1 to 0.5 with it; few clients a round of many want a smaller ``server_lr``.
-    With K = 1 and S = N it is EF21-SGDM (stepping after the update of the estimates).
+    η_l η_g K is EF21-SGDM's step, which this is with K = 1 and S = N (stepping after the update of the estimates).
 
     Source: as for ``scallion``; the algorithm boxes were not at hand.
     """
 
     uplink_class = "contractive"
     theory = Theory(
-        "optimum", {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)}, rounds=300, within=1e-8
+        "optimum",
+        {"lr": 0.02, "steps": 5, "beta": 0.5, "uplink": TopK(0.1)},
+        rounds=300,
+        within=1e-8,
+        rate="linear",
     )
 
     lr: float = option(0.2, "local step size η_l", above=0)
@@ -63,3 +79,17 @@ class Scafcom(Strategy):
             "x": server["x"] - self.server_lr * self.lr * self.steps * direction,
             "c": server["c"] + inbox.sum("dc") / ctx.population,
         }
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=2, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """(S/N) min(δ / (20 L_rms), β / (7 L)) / (K η_g), and at most 1 / L_max.
+
+        With K = 1 and S = N it is EF21-SGDM (Fatkhullin et al. 2023; the constants from memory). With K > 1, L is
+        L_max; that and the factor S/N are rules of thumb, the constants of SCAFCOM's own theory were not at hand.
+        """
+        L = facts.L if self.steps == 1 else facts.L_max
+        step = min(facts.delta / (20 * facts.L_rms), self.beta / (7 * L))
+        share = facts.cohort / facts.clients
+        return min(share * step / (self.steps * self.server_lr), 1 / facts.L_max)

@@ -9,7 +9,19 @@ import torch
 from fedsparse.compress import Compressor, Identity
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task, Theory
+from fedsparse.protocol import (
+    Context,
+    Facts,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Scaffold(Strategy):
     """
 
     uplink_class = "contractive"
-    theory = Theory("optimum", {"lr": 0.02, "steps": 5}, rounds=600, within=1e-6)
+    theory = Theory("optimum", {"lr": 0.02, "steps": 5}, rounds=600, within=1e-6, rate="linear")
 
     lr: float = option(0.2, "local step size η_l", above=0)
     server_lr: float = option(1.0, "server step size η_g", above=0)
@@ -61,3 +73,17 @@ class Scaffold(Strategy):
             "x": server["x"] + self.server_lr * inbox.mean("dx", by="one"),
             "c": server["c"] + inbox.sum("dc") / ctx.population,
         }
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(down=2, up=1, up_compressed=1),)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """min(1 / (81 L_max), S / (15 μ N)) / (K max(η_g, 1)), for an uncompressed uplink.
+
+        The paper's condition for strongly convex losses, from memory; it is cautious. None with a compressor, which the
+        paper does not have.
+        """
+        if not facts.exact:
+            return None
+        share = facts.cohort / facts.clients
+        return min(1 / (81 * facts.L_max), share / (15 * facts.mu)) / (self.steps * max(self.server_lr, 1.0))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fedsparse.compress import Compressor, TopK
-from fedsparse.protocol import Theory
+from fedsparse.protocol import Facts, Theory
 from fedsparse.strategies.fedavg import FedAvg
 
 
@@ -24,3 +25,7 @@ class NaiveTopK(FedAvg):
     theory = Theory("neighbourhood", {"lr": 0.02, "steps": 5, "uplink": TopK(0.1)}, rounds=300, within=0.1)
 
     uplink: Compressor = TopK(0.01)
+
+    def theory_lr(self, facts: Facts) -> float | None:
+        """FedAvg's; none with a biased compressor, with which no step size is safe."""
+        return super().theory_lr(facts) if math.isfinite(facts.omega) else None

@@ -33,10 +33,6 @@ class AnalyticTask(ClientTask):
         super().__init__(ids, sizes, layout, torch.zeros(1, 0))
         self._problem, self._name = problem, (seed, round)
 
-    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        del stats
-        return self._some(x, step, self._steps(1, None) > 0)
-
     def _some(self, y: Tensor, step: int, running: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients and losses of those who take the step; zeros of the others."""
         gradient = _checked(
@@ -55,7 +51,7 @@ class AnalyticTask(ClientTask):
         gradients, losses = torch.zeros_like(y), torch.zeros(len(y), dtype=y.dtype)
         for step in range(int(asked.steps.max())):
             running = asked.steps > step
-            gradient, loss = self._some(y, step, running)
+            gradient, loss = self._some(y, asked.first + step, running)
             losses += loss
             gradients += gradient
             asked.rule.move(y, gradient, velocity, running, x, asked.shifts, asked.mask)
@@ -90,6 +86,12 @@ class AnalyticTask(ClientTask):
         """Loss of each client, ``[C]``; NaN where the problem has none."""
         return self._losses(self.ids, x.expand(len(self.ids), -1))
 
+    @property
+    def optimum(self) -> Tensor:
+        """The problem's optimum, ``[d]``; see :attr:`ClientTask.optimum`."""
+        known: Tensor | None = getattr(self._problem, "optimum", None)
+        return super().optimum if known is None else known
+
     def _steps(self, steps: int | None, epochs: int | None) -> Tensor:
         return torch.full((len(self.ids),), steps or epochs or 0, dtype=torch.int64)
 
@@ -119,6 +121,11 @@ class AnalyticWorkload:
     def total(self) -> int:
         """Examples of all clients together."""
         return self.clients if self._sizes is None else int(self._sizes.sum())
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether the problem says where its optimum is."""
+        return getattr(self.problem, "optimum", None) is not None
 
     @property
     def client_bytes(self) -> int:

@@ -94,7 +94,8 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     for step in range(longest):
         if step % span == 0:
             steps = range(step, min(step + span, longest))
-            inputs, targets, counts = batches.several(steps, asked.steps)
+            named = range(asked.first + steps.start, asked.first + steps.stop)
+            inputs, targets, counts = batches.several(named, asked.first + asked.steps)
             if feed:
                 dense[feed].feed(inputs.reshape(len(inputs), -1, low_rank[feed][0].shape[1]), len(steps))
             share = shares(targets, counts, asked.x.dtype)
@@ -105,7 +106,7 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
         taking = asked.steps > step
         running = None if bool(taking.all()) else taking.to(asked.x.device)
         values = {name: tensor.open_step() for name, tensor in tensors.items()}
-        keys = batches.keys(step) if model.random else batches.no_keys
+        keys = batches.keys(asked.first + step) if model.random else batches.no_keys
         with torch.enable_grad():
             out = model.run(values | statistics, inputs[:, at], counts[:, at], keys, dense)
             loss = losses_of(out, targets[:, at], counts[:, at])

@@ -28,6 +28,8 @@ class Examples:
         held: the examples of each client.
         scale: inputs that are not tokens become ``x * scale + shift``.
         shift: see ``scale``.
+        x_validation: inputs held back from training; None where there are none.
+        y_validation: their targets.
     """
 
     x: np.ndarray
@@ -37,13 +39,15 @@ class Examples:
     held: Partition
     scale: float = 1.0
     shift: float = 0.0
+    x_validation: np.ndarray | None = None
+    y_validation: np.ndarray | None = None
     _kept: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, dataset: Dataset, held: Partition) -> Self:
         """A data set, divided by a partition of it."""
         d = dataset
-        return cls(d.x, d.y, d.x_test, d.y_test, held, d.scale, d.shift)
+        return cls(d.x, d.y, d.x_test, d.y_test, held, d.scale, d.shift, d.x_validation, d.y_validation)
 
     @property
     def clients(self) -> int:

@@ -16,6 +16,7 @@ from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.loss import loss_of, losses_of
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.data.validation import VALIDATION
 from fedsparse.protocol import Predict, Trained
 
 __all__ = ["Examples", "SupervisedTask", "SupervisedWorkload"]
@@ -49,14 +50,6 @@ class SupervisedTask(ClientTask):
         if len(groups) == 1:
             return descend(self._model, asked, self._batches)
         return together([(at, descend(self._model, asked.of(at), part)) for at, part in groups])
-
-    def _gradient(self, x: Tensor, stats: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        out, losses = torch.empty_like(x), x.new_empty(len(x))
-        for at, part in self._batches.groups():
-            own, keys = stats[at], self._keys(part, step)
-            out[at], losses[at] = self._gradient_of(x[at], own, *part.take(step), keys)
-            stats[at] = own
-        return out, losses
 
     def _gradient_of(
         self, x: Tensor, stats: Tensor, inputs: Tensor, targets: Tensor, counts: Tensor, keys: Sequence[int]
@@ -144,7 +137,7 @@ class SupervisedTask(ClientTask):
 
 
 class SupervisedWorkload:
-    """Makes the tasks of a data set, and evaluates a model on its test part.
+    """Makes the tasks of a data set, and evaluates a model on its test and validation part.
 
     Args:
         examples: the data set, and who holds what.
@@ -153,12 +146,20 @@ class SupervisedWorkload:
         device: where clients train.
     """
 
+    has_optimum = False
+
     def __init__(self, examples: Examples, module: nn.Module, batch: int, device: str = "cpu") -> None:
         self.examples, self.batch, self.device = examples, batch, prepared(device)
         self.clients, self.total = examples.clients, examples.total
         few = np.arange(min(6, len(examples.x)))
         self.model = Batched(module, examples.inputs(examples.x, few), self.device)
         self.start = self.model.start
+        self._parts = {"": (examples.x_test, examples.y_test)}
+        if examples.x_validation is not None and examples.y_validation is not None:
+            self._parts[VALIDATION] = (examples.x_validation, examples.y_validation)
+        self._pieces = [
+            (prefix, piece) for prefix, (_, y) in self._parts.items() for piece in range(_pieces(y))
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -181,10 +182,10 @@ class SupervisedWorkload:
     @property
     def chunks(self) -> int:
         """Calls that one evaluation takes."""
-        return max(1, -(-len(self.examples.y_test) // _CHUNK))
+        return len(self._pieces)
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
-        """Sums over one piece of the test part.
+        """Sums over one piece of the test or validation part.
 
         Args:
             x: the model, as the strategy gives it.
@@ -196,23 +197,33 @@ class SupervisedWorkload:
         def forward(parameters: Tensor, inputs: Tensor) -> Tensor:
             return self.model.outputs(parameters[None], buffers[None], inputs[None])[0]
 
-        x, buffers, held = x.to(self.device), buffers.to(self.device), self.examples
-        at = np.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(held.y_test)))
-        targets = torch.from_numpy(np.asarray(held.y_test[at])).to(x.device)
+        x, buffers = x.to(self.device), buffers.to(self.device)
+        prefix, piece = self._pieces[chunk]
+        inputs, y = self._parts[prefix]
+        at = np.arange(piece * _CHUNK, min((piece + 1) * _CHUNK, len(y)))
+        targets = torch.from_numpy(np.asarray(y[at])).to(x.device)
         with torch.no_grad():
-            out = predict(x, held.inputs(held.x_test, at).to(x.device), forward)
+            out = predict(x, self.examples.inputs(inputs, at).to(x.device), forward)
             sums = {"loss": float(loss_of(out, targets, "sum")), "count": float(targets.numel())}
             if not targets.is_floating_point():
                 sums["correct"] = float((out.argmax(-1) == targets).sum())
-        return sums
+        return {prefix + name: value for name, value in sums.items()}
 
     @staticmethod
     def metrics(parts: list[Mapping[str, Any]]) -> dict[str, float]:
-        """Mean test loss and accuracy from the sums of all pieces."""
-        count = sum(p["count"] for p in parts)
-        if not count:
-            return {}
-        found = {"loss": sum(p["loss"] for p in parts) / count}
-        if "correct" in parts[0]:
-            found["accuracy"] = sum(p["correct"] for p in parts) / count
+        """Mean loss and accuracy of each part from the sums of all its pieces."""
+        found = {}
+        for prefix in ("", VALIDATION):
+            own = [p for p in parts if prefix + "count" in p]
+            count = sum(p[prefix + "count"] for p in own)
+            if not count:
+                continue
+            found[prefix + "loss"] = sum(p[prefix + "loss"] for p in own) / count
+            if prefix + "correct" in own[0]:
+                found[prefix + "accuracy"] = sum(p[prefix + "correct"] for p in own) / count
         return found
+
+
+def _pieces(y: np.ndarray) -> int:
+    """Calls that the evaluation of one part takes."""
+    return max(1, -(-len(y) // _CHUNK))

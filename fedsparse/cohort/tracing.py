@@ -45,7 +45,24 @@ _TRACING = threading.Lock()
 
 
 class _OneLevel(fx.Tracer):
-    """Sees the children of a module as they are called, and nothing inside them."""
+    """Sees the children of a module as they are called, and nothing inside them.
+
+    Modules that other threads run in the meantime come by here, too, and are left alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        mine = threading.get_ident() == self._thread
+        return super().call_module(m, forward, args, kwargs) if mine else forward(*args, **kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        mine = threading.get_ident() == self._thread
+        return super().getattr(attr, attr_val, parameter_proxy_cache) if mine else attr_val
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return True

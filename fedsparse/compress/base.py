@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fedsparse.errors import ConfigError
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.rng import Streams
@@ -50,6 +51,23 @@ class Compressor(ABC):
     def delta(self, size: int) -> float | None:  # noqa: ARG002
         """The constant of a contractive compressor for vectors of ``size`` entries; ``None`` where it is not."""
         return None
+
+    def damping(self, size: int) -> float:
+        """1 / (1 + omega) for vectors of ``size`` entries: the share of an unbiased message that a memory takes.
+
+        A memory h of a vector v that does h <- h + a C(v - h) comes nearer if a is below 2 / (1 + omega), fastest with
+        this a. Of :class:`RandK` it is k/d, of no compression 1.
+
+        Raises:
+            ConfigError: the compressor is biased.
+        """
+        omega = self.omega(size)
+        if omega is None:
+            raise ConfigError(
+                f"compressor={self}: it is not unbiased, so there is no 1 + omega to divide by; "
+                "use randk, qsgd or natural. A contractive compressor needs no scaling: use it directly"
+            )
+        return 1 / (1 + omega)
 
     def with_memory(
         self, x: Tensor, memory: Tensor, ctx: HasStreams, stream: str = "compress"

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fedsparse.compress.base import Compressor, HasStreams
 from fedsparse.compress.randk import RandK
-from fedsparse.errors import ConfigError
 from fedsparse.message import Payload
 from fedsparse.options import option
 
@@ -32,15 +31,8 @@ class Scaled(Compressor):
         Raises:
             ConfigError: the inner compressor is not unbiased.
         """
-        omega = self.compressor.omega(x.shape[1])
-        if omega is None:
-            raise ConfigError(
-                f"compressor={self.compressor}: it is not unbiased, so there is no 1 + omega to divide by; "
-                "use randk, qsgd or natural. A contractive compressor needs no scaling: use it directly"
-            )
-        return self.compressor.compress(x / (1 + omega), ctx, stream)
+        return self.compressor.compress(self.compressor.damping(x.shape[1]) * x, ctx, stream)
 
     def delta(self, size: int) -> float | None:
         """1 / (1 + omega); ``None`` where the inner compressor is not unbiased."""
-        omega = self.compressor.omega(size)
-        return None if omega is None else 1 / (1 + omega)
+        return None if self.compressor.omega(size) is None else self.compressor.damping(size)

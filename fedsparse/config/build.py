@@ -6,7 +6,6 @@ from dataclasses import MISSING, fields, replace
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
-from fedsparse.config.objects import compressor_name
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.errors import ConfigError
 
@@ -54,10 +53,20 @@ def check(config: RunConfig) -> None:
     """Makes every part once.
 
     Raises:
-        ConfigError: options make no sense, or the uplink does not suit the strategy.
+        ConfigError: options make no sense, or the uplink, the cohort or the step size does not suit the strategy.
     """
-    for key in (*GROUPS, "faults"):
-        build(config, key)
+    from fedsparse.engine.suits import check_formula, check_participation
+
+    made = {key: build(config, key) for key in (*GROUPS, "faults")}
+    if not made["topology"].server:
+        raise ConfigError(
+            f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; "
+            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} "
+            "describes the graph)"
+        )
+    name = config.strategy.name
+    check_participation(made["strategy"], name, config.cohort, config.clients)
+    check_formula(made["strategy"], name)
 
 
 def _chosen(config: RunConfig, key: str) -> Any:
@@ -90,23 +99,27 @@ def accepted_uplinks(strategy: str) -> list[str]:
 
 
 def _with_compressors(strategy: Any, config: RunConfig) -> Any:
+    from fedsparse import compress
+
     mine = [key for key in DIRECTIONS if compressor_slot(config.strategy.name, key) is not None]
     made = {key: _chosen(config, key) for key in mine}
-    if made.get("uplink") is not None:
-        refusal = _refusal(made["uplink"], strategy.uplink_class, config.strategy.name)
+    for key, compressor in made.items():
+        if compressor is None:
+            continue
+        refusal = _refusal(compressor, getattr(strategy, f"{key}_class"), config.strategy.name, key)
         if refusal is not None:
-            raise ConfigError(f"uplink={compressor_name(type(made['uplink']))}: {refusal}")
+            raise ConfigError(f"{key}={compress.name_of(type(compressor))}: {refusal}")
     return replace(strategy, **made)
 
 
-def _refusal(compressor: Any, wanted: Any, strategy: str) -> str | None:
+def _refusal(compressor: Any, wanted: Any, strategy: str, direction: str = "uplink") -> str | None:
     """Why a compressor is not of the wanted class for vectors of any length; ``None`` where it is."""
     from fedsparse.compress import require
 
     texts = []
     for size in _SIZES:
         try:
-            require(compressor, wanted, size, f"strategy={strategy}")
+            require(compressor, wanted, size, f"strategy={strategy}", direction)
         except ConfigError as error:
             texts.append(str(error))
     return texts[-1] if len(texts) == len(_SIZES) else None

@@ -14,15 +14,22 @@ from fedsparse.config.specs import shown
 from fedsparse.errors import ConfigError
 from fedsparse.words import there_are
 
-__all__ = ["differences", "flat", "from_yaml", "given_of", "to_yaml"]
+__all__ = ["differences", "flat", "from_theory", "from_yaml", "given_of", "to_yaml", "tuning_of"]
 
-_OTHERS = frozenset({"versions"})
-"""Sections of ``config.yaml`` that are about the run's surroundings."""
+_OTHERS = frozenset({"theory", "tuning", "versions"})
+"""Sections of ``config.yaml`` that say where numbers come from, and about the run's surroundings."""
 
 
-def to_yaml(config: RunConfig) -> str:
-    """The configuration as YAML, in the order of :class:`RunConfig`."""
+def to_yaml(config: RunConfig, surroundings: Mapping[str, Any] | None = None) -> str:
+    """The configuration as YAML, in the order of :class:`RunConfig`.
+
+    Args:
+        config: the configuration.
+        surroundings: sections to add that are no part of it: ``theory``, ``versions``, ``tuning``; not those that
+            are ``None``.
+    """
     sections = {f.name: _section(getattr(config, f.name)) for f in fields(config)}
+    sections |= {k: _section(v) for k, v in (surroundings or {}).items() if v is not None}
     text: str = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=110)
     return text
 
@@ -68,6 +75,18 @@ def given_of(text: str) -> dict[str, Any]:
             raise ConfigError(f"config.yaml: there is no key '{key}'{there_are(str(key), keys())}")
         given |= _entries(key, section)
     return given
+
+
+def from_theory(text: str) -> dict[str, str]:
+    """The keys of a ``config.yaml`` whose numbers nobody typed, and how each follows from theory."""
+    found: dict[str, str] = yaml.safe_load(text).get("theory") or {}
+    return found
+
+
+def tuning_of(text: str) -> dict[str, Any] | None:
+    """How the values of a ``config.yaml`` were chosen; ``None`` where they were not tuned."""
+    found: dict[str, Any] | None = yaml.safe_load(text).get("tuning")
+    return found
 
 
 def _entries(key: str, section: object) -> dict[str, Any]:

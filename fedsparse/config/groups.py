@@ -12,7 +12,7 @@ from fedsparse.config.objects import compressor_class
 from fedsparse.config.settings import Local, Ray
 from fedsparse.config.trials import try_model, try_partition
 
-__all__ = ["DIRECTIONS", "FAULTS", "GROUPS"]
+__all__ = ["DIRECTIONS", "FAULTS", "GROUPS", "MIXING"]
 
 
 def _registered(members: registry.Registry) -> Callable[[], dict[str, str]]:
@@ -103,6 +103,9 @@ GROUPS: dict[str, Group] = {
     "engine": Dataclasses("engine", _engines, _ENGINES.__getitem__, paths=False),
 }
 """The groups by key, in the order of the help."""
+
+MIXING: Group = Dataclasses("mixing", _registered(registry.mixings), registry.mixings.get)
+"""How a gossip graph becomes a mixing matrix; a group of the command for topologies, since runs have no gossip yet."""
 
 FAULTS: Group = Dataclasses("faults", lambda: {"faults": ""}, _faults, paths=False)
 """Not a choice but a set of options: its only member has its own name."""

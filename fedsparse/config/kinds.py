@@ -55,7 +55,7 @@ class Group(Protocol):
         """
 
 
-_NOUNS = {"uplink": "compressor", "downlink": "compressor", "data": "data set"}
+_NOUNS = {"uplink": "compressor", "downlink": "compressor", "data": "data set", "mixing": "mixing rule"}
 
 
 @dataclass(frozen=True)

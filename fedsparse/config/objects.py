@@ -1,23 +1,25 @@
-"""Objects from options: the fields of a dataclass as they are typed, and compressors as text.
+"""Objects from options: the fields of a dataclass as they are typed, and parts of something else as text.
 
-A compressor that is an option of something else is one text: ``qsgd``, or ``qsgd(levels=4)``.
+A compressor, a topology or a mixing rule that is an option of something else is one text: ``qsgd``, or
+``qsgd(levels=4)``.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 
-from fedsparse import schedule
+from fedsparse import registry, schedule
 from fedsparse.config.specs import OptionSpec, of_dataclass, shown
 from fedsparse.errors import ConfigError
 from fedsparse.options import validate
 from fedsparse.registry import by_path, is_path
+from fedsparse.theory import FromTheory
 from fedsparse.words import there_are
 
 if TYPE_CHECKING:
@@ -25,10 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_typed",
-    "compressor",
     "compressor_class",
-    "compressor_name",
     "made",
+    "part",
     "plain",
     "specs_of",
     "text_of",
@@ -38,16 +39,13 @@ Made = TypeVar("Made")
 
 
 def specs_of(cls: type, *, schedules: bool = False) -> list[OptionSpec]:
-    """The options of a dataclass; a compressor among them is text.
+    """The options of a dataclass; a compressor, a topology or a mixing rule among them is text.
 
     Args:
         cls: the dataclass.
         schedules: whether its float fields may be schedules.
     """
-    # Who has not imported the compressors has none: the overview of the help does without torch.
-    compress = sys.modules.get("fedsparse.compress")
-    nested = compress.Compressor if compress else None
-    return of_dataclass(cls, schedules=schedules, nested=nested, text_of=text_of)
+    return of_dataclass(cls, schedules=schedules, nested=tuple(_kinds()), text_of=text_of)
 
 
 def made(cls: type[Made], options: Mapping[str, object], key: str, *, schedules: bool = False) -> Made:
@@ -78,8 +76,12 @@ def made(cls: type[Made], options: Mapping[str, object], key: str, *, schedules:
 
 def _object(spec: OptionSpec, value: object, key: str) -> Any:
     read = spec.read(value, f"{key}.")
+    if spec.nested and isinstance(read, list):
+        return tuple(part(text, spec.nested, f"{key}.{spec.name}") for text in read)
     if spec.nested and read is not None:
-        return compressor(read, f"{key}.{spec.name}")
+        return part(read, spec.nested, f"{key}.{spec.name}")
+    if spec.theory and read == str(FromTheory()):
+        return FromTheory()
     if spec.schedules and isinstance(read, str):
         return schedule.parse(read)
     return read
@@ -96,10 +98,14 @@ def as_typed(text: str, key: str, values: Mapping[str, object], options: Mapping
 
 def plain(thing: Any) -> dict[str, Any]:
     """The options that :func:`made` makes an equal object from."""
-    from fedsparse.compress import Compressor
-
     values = {spec.name: getattr(thing, spec.name) for spec in specs_of(type(thing))}
-    return {name: text_of(v) if isinstance(v, Compressor) else v for name, v in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return text_of(value) if isinstance(value, tuple(_kinds())) else value
 
 
 def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
@@ -127,21 +133,12 @@ def compressor_class(name: str, key: str = "uplink") -> type[Compressor]:
     return compress.get(name)
 
 
-def compressor_name(cls: type[Compressor]) -> str:
-    """The name that :func:`compressor_class` finds this class by."""
-    from fedsparse import compress
-
-    name = cls.__module__.rpartition(".")[2]
-    if name in compress.names() and compress.get(name) is cls:
-        return name
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def compressor(text: str, key: str) -> Compressor:
-    """The compressor of a text.
+def part(text: str, kind: type, key: str) -> Any:
+    """The compressor, topology or mixing rule of a text.
 
     Args:
         text: ``name`` or ``name(option=value,...)``.
+        kind: its base class.
         key: the option it was given for; starts the message.
 
     Raises:
@@ -149,19 +146,19 @@ def compressor(text: str, key: str) -> Compressor:
     """
     found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", text)
     if found is None:
-        raise ConfigError(f"{key}={text}: must be a compressor, name or name(option=value,...)")
-    return made(compressor_class(found[1], key), _pairs(found[2] or "", key), key)
+        raise ConfigError(f"{key}={text}: must be a {kind.__name__.lower()}, name or name(option=value,...)")
+    return made(_kinds()[kind].get(found[1], key), _pairs(found[2] or "", key), key)
 
 
-def text_of(thing: Compressor) -> str:
-    """The shortest text that :func:`compressor` makes an equal object from."""
+def text_of(thing: Any) -> str:
+    """The shortest text that :func:`part` makes an equal object from."""
     usual = {f.name: f.default for f in fields(thing)}
     options = {
         name: value
         for name, value in plain(thing).items()
         if usual[name] is MISSING or getattr(thing, name) != usual[name]
     }
-    name = compressor_name(type(thing))
+    name = next(kind for base, kind in _kinds().items() if isinstance(thing, base)).name_of(type(thing))
     return f"{name}({','.join(f'{k}={shown(v)}' for k, v in options.items())})" if options else name
 
 
@@ -175,3 +172,37 @@ def _pairs(text: str, key: str) -> dict[str, object]:
             raise ConfigError(f"{key}: '{part.strip()}' must be option=value, as in qsgd(levels=4)")
         options[name.strip()] = yaml.safe_load(value)
     return options
+
+
+def _compressor_name(cls: type[Compressor]) -> str:
+    from fedsparse import compress
+
+    return compress.name_of(cls)
+
+
+class _Kind(NamedTuple):
+    """What may be an option of something else: its base class, finding it by name, and its name."""
+
+    module: str
+    base: str
+    get: Callable[[str, str], type]
+    name_of: Callable[[type], str]
+
+
+_KINDS = (
+    _Kind("fedsparse.compress", "Compressor", compressor_class, _compressor_name),
+    _Kind(
+        "fedsparse.graphs",
+        "Topology",
+        lambda name, _: registry.topologies.get(name),
+        registry.topologies.name_of,
+    ),
+    _Kind("fedsparse.graphs", "Mixing", lambda name, _: registry.mixings.get(name), registry.mixings.name_of),
+)
+
+
+def _kinds() -> dict[type, _Kind]:
+    # Who has not imported such a class has no object of it: the overview of the help does without torch.
+    return {
+        getattr(sys.modules[kind.module], kind.base): kind for kind in _KINDS if kind.module in sys.modules
+    }

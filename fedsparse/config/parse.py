@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fedsparse.config.resolve import chosen_of, keys, settled, start_values
 from fedsparse.config.settings import RunConfig
 from fedsparse.errors import ConfigError, RunFolderError
 
-__all__ = ["Job", "elsewhere", "jobs", "parse"]
+__all__ = ["Job", "elsewhere", "jobs", "parse", "values_of"]
 
 _ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
 
@@ -42,10 +42,12 @@ class Job:
     Attributes:
         label: what differs from the other runs, e.g. ``strategy=scafcom seed=1``.
         config: the run.
+        swept: the keys that differ, each with its value as typed.
     """
 
     label: str
     config: RunConfig
+    swept: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(overrides: Sequence[str]) -> RunConfig:
@@ -74,18 +76,32 @@ def jobs(overrides: Sequence[str]) -> list[Job]:
         RunFolderError: the folder to resume holds no run.
     """
     found = _read(overrides)
-    swept = [o.key_or_group for o in found if o.is_sweep_override()]
+    keys_swept = [o.key_or_group for o in found if o.is_sweep_override()]
+    made = []
+    for texts in _combinations(found):
+        job = _read(texts)
+        values = {o.key_or_group: o for o in job}
+        swept = {key: _bare(values[key]) for key in keys_swept}
+        label = " ".join(f"{key}={value}" for key, value in swept.items())
+        made.append(Job(label, _named(_composed(job), swept.values()), swept))
+    return made
+
+
+def values_of(override: str) -> list[str]:
+    """The values of one ``key=value``, as typed: several where it is a sweep.
+
+    Raises:
+        ConfigError: it is not of that form, or the key is unknown.
+    """
+    return [_bare(_read([text])[0]) for (text,) in _combinations(_read([override]))]
+
+
+def _combinations(found: list[Override]) -> list[list[str]]:
     try:
         batches = BasicSweeper.split_arguments(found, max_batch_size=None)
     except HydraException as error:
         raise ConfigError(f"the sweep cannot be made: {str(error).splitlines()[0]}") from None
-    made = []
-    for texts in batches[0]:
-        job = _read(texts)
-        values = {o.key_or_group: o for o in job}
-        label = " ".join(f"{key}={_bare(values[key])}" for key in swept)
-        made.append(Job(label, _named(_composed(job), [_bare(values[key]) for key in swept])))
-    return made
+    return [list(texts) for texts in batches[0]]
 
 
 def _bare(override: Override) -> str:

@@ -6,15 +6,15 @@ Cheap checks come first: names and plain values before anything is imported, the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fedsparse.config.build import check, compressor_slot
+from fedsparse.config.build import build, check, compressor_slot
 from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
 from fedsparse.config.kinds import check_options
-from fedsparse.config.objects import compressor_name, plain
+from fedsparse.config.objects import plain
 from fedsparse.config.settings import Choice, RunConfig
 from fedsparse.config.specs import REQUIRED, OptionSpec, of_dataclass, shown
 from fedsparse.errors import ConfigError
@@ -103,10 +103,14 @@ def settled(chosen: Chosen, tree: Mapping[str, Any], given: Given) -> RunConfig:
     Raises:
         ConfigError: a value is of the wrong type, out of range, or does not go with another.
     """
+    from fedsparse.engine.suits import wants_all
+
     values: dict[str, Any] = _plain({key: tree[key] for key in plain_keys()}, "cohort" in given)
     for key, name in chosen.names.items():
         values[key] = None if name is None else Choice(name, _options(key, chosen, tree))
     config = RunConfig(**values, faults=_options("faults", chosen, tree))
+    if "cohort" not in given and wants_all(build(config, "strategy")):
+        config = replace(config, cohort=config.clients)
     check(config)
     return config
 
@@ -150,6 +154,8 @@ def _defaults(specs: list[OptionSpec]) -> dict[str, Any]:
 
 def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:
     """The compressor of a direction and its start values: what is chosen, else the strategy's own."""
+    from fedsparse import compress
+
     slot = compressor_slot(strategy, key)
     if slot is None:
         if key == "uplink" and name is not None:
@@ -168,7 +174,7 @@ def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple
         return None, {}
     if slot.default is MISSING:
         raise ConfigError(f"strategy={strategy} has no {key} of its own; choose one, as in {key}=topk")
-    return (None, {}) if slot.default is None else (compressor_name(type(slot.default)), plain(slot.default))
+    return (None, {}) if slot.default is None else (compress.name_of(type(slot.default)), plain(slot.default))
 
 
 def _refuse_options(key: str, given: Given) -> None:

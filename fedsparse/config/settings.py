@@ -76,10 +76,18 @@ class RunConfig:
 
     clients: int = option(100, "registered clients N", at_least=1, at_most=10_000_000)
     cohort: int = option(
-        10, "clients of a round, at most all; unless given, all of them where there are fewer", at_least=1
+        10,
+        "clients of a round; unless given, all of them where there are fewer or the strategy needs all",
+        at_least=1,
     )
     rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)
     batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
+    validation: float = option(
+        0.0,
+        "share of the training examples held back from the clients, for metrics named validation_...",
+        at_least=0,
+        below=1,
+    )
     seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)
     target: float | None = option(None, "value of the metric at which rounds, bytes and seconds are noted")
     eval_every: int | None = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
 from fedsparse import schedule
@@ -13,6 +13,7 @@ from fedsparse.config.values import MismatchError, convert, in_words, settable
 from fedsparse.errors import ConfigError
 from fedsparse.options import allowed as range_of
 from fedsparse.options import help_of
+from fedsparse.theory import FromTheory
 
 __all__ = ["REQUIRED", "OptionSpec", "of_dataclass", "of_function", "shown"]
 
@@ -31,7 +32,8 @@ class OptionSpec:
         help: one line.
         allowed: the values it may have, in words.
         schedules: whether a number may be a schedule.
-        nested: whether the text stands for an object, such as a compressor inside another.
+        theory: whether a number may be ``theory``.
+        nested: the class of the object that the text stands for, such as a compressor inside another.
     """
 
     name: str
@@ -40,10 +42,11 @@ class OptionSpec:
     help: str
     allowed: str
     schedules: bool = False
-    nested: bool = False
+    theory: bool = False
+    nested: type | None = None
 
     def read(self, value: object, prefix: str = "") -> Any:
-        """``value`` in this option's type; a schedule stays text.
+        """``value`` in this option's type; a schedule and ``theory`` stay text.
 
         Args:
             value: as typed.
@@ -57,6 +60,8 @@ class OptionSpec:
         except MismatchError:
             if self.schedules and isinstance(value, str) and "(" in value:
                 return self._schedule(value, prefix)
+            if self.theory and value == str(FromTheory()):
+                return value
             about = f" ({self.help})" if self.help else ""
             raise ConfigError(f"{prefix}{self.name}={shown(value)}: must be {self.allowed}{about}") from None
 
@@ -83,7 +88,7 @@ def of_dataclass(
     cls: type,
     *,
     schedules: bool = False,
-    nested: type | None = None,
+    nested: tuple[type, ...] = (),
     text_of: Callable[[Any], str] = str,
 ) -> list[OptionSpec]:
     """The fields that can be set on a command line, in order; others are left out.
@@ -91,18 +96,26 @@ def of_dataclass(
     Args:
         cls: a dataclass.
         schedules: whether its float fields may be schedules.
-        nested: fields of this class are written as text.
-        text_of: the text of an object of that class.
+        nested: fields of these classes, and tuples of such objects, are written as text.
+        text_of: the text of an object of such a class.
     """
     hints = get_type_hints(cls)
     specs = []
     for entry in (f for f in fields(cls) if f.init):
         kind = hints[entry.name]
-        if nested is not None and nested in (kind, *get_args(kind)):
-            specs.append(_nested(entry, kind, nested, text_of))
+        inner = next((cls for cls in nested if cls in (kind, *get_args(kind))), None)
+        if inner is not None:
+            specs.append(_nested(entry, kind, inner, text_of))
         elif settable(kind):
             specs.append(_of_field(entry, kind, schedules))
-    return specs
+    return [_with_theory(spec, cls) if schedules and spec.name == "lr" else spec for spec in specs]
+
+
+def _with_theory(spec: OptionSpec, cls: type) -> OptionSpec:
+    """A step size, which may follow from theory; that is told of strategies that have a formula."""
+    known = getattr(cls, "has_theory_lr", None)
+    told = f"{spec.allowed}, or theory" if known is not None and known() else spec.allowed
+    return replace(spec, theory=known is not None, allowed=told)
 
 
 def _default(entry: Field[Any]) -> Any:
@@ -113,9 +126,17 @@ def _nested(entry: Field[Any], kind: Any, nested: type, text_of: Callable[[Any],
     default = _default(entry)
     if isinstance(default, nested):
         default = text_of(default)
+    noun = f"a {nested.__name__.lower()}, name or 'name(option=value,...)'"
+    if Ellipsis in get_args(kind):
+        default = [text_of(part) for part in default] if isinstance(default, tuple) else default
+        return OptionSpec(
+            entry.name, list[str], default, help_of(entry), f"a list [..], each {noun}", nested=nested
+        )
     optional = type(None) in get_args(kind)
-    word = f"a {nested.__name__.lower()}, name or 'name(option=value,...)'" + (" or null" if optional else "")
-    return OptionSpec(entry.name, str | None if optional else str, default, help_of(entry), word, nested=True)
+    word = noun + (" or null" if optional else "")
+    return OptionSpec(
+        entry.name, str | None if optional else str, default, help_of(entry), word, nested=nested
+    )
 
 
 def _of_field(entry: Field[Any], kind: Any, schedules: bool) -> OptionSpec:

@@ -4,7 +4,8 @@
 ``FEDSPARSE_DATA``, which has one subfolder for each set; ``python -m fedsparse.data`` lists them.
 
 Your own data: a function by import path, ``load("package.module:function")``, called as ``function(data_dir,
-seed, **options)`` and returning a :class:`Dataset` or a :class:`Problem`; or a folder of arrays (``load("arrays")``).
+seed, **options)`` and returning a :class:`Dataset`, a :class:`Problem` or a :class:`Divisible`; or a folder of arrays
+(``load("arrays")``).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import data_root
 from fedsparse.data.holdings import Partition
 from fedsparse.data.members import Members
-from fedsparse.data.problem import Problem
+from fedsparse.data.problem import Divisible, Problem
 from fedsparse.errors import DataError
 
-__all__ = ["SETS", "Dataset", "Partition", "Problem", "load", "names", "options"]
+__all__ = ["SETS", "Dataset", "Divisible", "Partition", "Problem", "load", "names", "options"]
 
 SETS = Members(package="fedsparse.data.sets", function="load", kind="data set", given=("data_dir", "seed"))
 """The data sets: the modules of ``fedsparse.data.sets``, each with ``load(data_dir, seed, **options)``."""
@@ -37,8 +38,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 def load(
     name: str, data_dir: str | os.PathLike[str] | None = None, seed: int = 0, **options: object
-) -> Dataset | Problem:
-    """Load a data set, or make a problem that is given by formulas (``quadratic``).
+) -> Dataset | Problem | Divisible:
+    """Load a data set, or make a problem that is given by formulas (``quadratic``), perhaps over examples.
 
     Args:
         name: one of :func:`names`, or ``package.module:function``.
@@ -52,9 +53,9 @@ def load(
     """
     function = SETS.checked(name, options)
     loaded = function(data_root(data_dir), seed, **options)
-    if not isinstance(loaded, Dataset | Problem):
+    if not isinstance(loaded, Dataset | Problem | Divisible):
         raise DataError(
-            f"data set {name!r} returned a {type(loaded).__name__}; it must return a fedsparse.data.Dataset, or a "
-            "fedsparse.data.Problem"
+            f"data set {name!r} returned a {type(loaded).__name__}; it must return a fedsparse.data.Dataset, "
+            "Problem or Divisible"
         )
     return loaded

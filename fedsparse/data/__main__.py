@@ -6,7 +6,7 @@
     python -m fedsparse.data mnist data_dir=~/data                 download, checked
     python -m fedsparse.data digits partition=dirichlet clients=100 partition.alpha=0.1 plot=out.png
 
-Keys: data_dir, partition, clients, seed, plot, ``data.OPTION`` and ``partition.OPTION``.
+Keys: data_dir, partition, clients, seed, validation, plot, ``data.OPTION`` and ``partition.OPTION``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedsparse.data import SETS, Dataset, load, names
+from fedsparse.data import SETS, Dataset, Divisible, load, names
 from fedsparse.data.download import download
 from fedsparse.data.files import VARIABLE, Files, data_root
 from fedsparse.data.partition import partition
+from fedsparse.data.validation import held_back
 from fedsparse.errors import ConfigError, FedSparseError
 
 __all__ = ["main"]
 
-KEYS = ("data_dir", "partition", "clients", "seed", "plot")
+KEYS = ("data_dir", "partition", "clients", "seed", "validation", "plot")
 Value = str | int | float | bool | list[int]
 
 
@@ -131,10 +132,13 @@ def _get(name: str, data_dir: str) -> None:
 def _summarise(name: str, values: dict[str, Value]) -> None:
     seed, clients = _number(values, "seed"), _number(values, "clients")
     dataset = load(name, str(values.get("data_dir", "")), seed, **_group(values, "data."))
+    if isinstance(dataset, Divisible):
+        dataset = dataset.dataset
     if not isinstance(dataset, Dataset):
         raise ConfigError(
             f"partition={values['partition']}: {name} is given by formulas, there is nothing to divide"
         )
+    dataset = held_back(dataset, _share(values), seed)
     held = partition(str(values["partition"]), dataset, clients, seed, **_group(values, "partition."))
     _say(f"{dataset.name}: inputs {dataset.example_shape} {dataset.x.dtype}, {dataset.classes} classes")
     _say(held.table(dataset.y, dataset.classes))
@@ -147,6 +151,13 @@ def _number(values: dict[str, Value], key: str) -> int:
     value = values.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigError(f"{key}={value!r}: must be a whole number")
+    return value
+
+
+def _share(values: dict[str, Value]) -> float:
+    value = values.get("validation", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ConfigError(f"validation={value!r}: must be a number of at least 0 and below 1")
     return value
 
 

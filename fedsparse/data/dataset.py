@@ -17,7 +17,7 @@ TARGETS = (np.dtype(np.int64), np.dtype(np.float32))
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, training and test part; checked when it is made.
+    """A data set, training and test part, and perhaps a validation part; checked when it is made.
 
     Inputs become ``x.float() * scale + shift`` when a batch is gathered, so that images stay bytes in memory.
 
@@ -31,6 +31,8 @@ class Dataset:
         groups: ``[N]`` int64, the natural client of each training example, dense ids 0..G-1; or None.
         scale: factor of the inputs.
         shift: added to the scaled inputs.
+        x_validation: ``[V, ...]``, like ``x``; None where nothing is held back from training.
+        y_validation: ``[V]``, like ``y``; see :func:`fedsparse.data.validation.held_back`.
 
     Raises:
         DataError: arrays that do not fit together.
@@ -45,6 +47,8 @@ class Dataset:
     groups: NDArray[np.int64] | None = None
     scale: float = 1.0
     shift: float = 0.0
+    x_validation: NDArray[np.generic] | None = None
+    y_validation: NDArray[np.generic] | None = None
 
     def __post_init__(self) -> None:
         self._check_part("x", self.x, "y", self.y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fedsparse import rng
-from fedsparse.lazy import cached_property
+from fedsparse.data.affine import Affine
 
 __all__ = ["Quadratics"]
 
 
-class Quadratics:
+class Quadratics(Affine):
     """f_i(x) = x'H_i x / 2 - b_i'x in float64; a :class:`~fedsparse.data.problem.Problem`.
 
     Args:
@@ -23,11 +22,6 @@ class Quadratics:
         b: ``[N, d]``.
         noise: standard deviation of Gaussian noise on each coordinate of a minibatch gradient.
     """
-
-    def __init__(self, H: Tensor, b: Tensor, noise: float = 0.0) -> None:
-        self.H, self.b, self.noise = H, b, noise
-        self.clients = len(b)
-        self.start = torch.zeros(b.shape[1], dtype=b.dtype)
 
     @classmethod
     def drawn(cls, clients: int, size: int, spread: float, noise: float, seed: int) -> Quadratics:
@@ -41,26 +35,15 @@ class Quadratics:
             b[client] = spread * generator.standard_normal(size)
         return cls(torch.from_numpy(H), torch.from_numpy(b), noise)
 
-    def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
-        """Gradients without noise, ``[C, d]``."""
-        # Not a batched product: its bits depend on how many clients there are.
-        return (self.H[ids] * x[:, None, :]).sum(-1) - self.b[ids]
-
-    def gradient(self, ids: Tensor, x: Tensor, draw: rng.Streams) -> Tensor:
-        """Gradients ``[C, d]``, with noise where the problem has it."""
-        exact = self.full_gradient(ids, x)
-        return exact + self.noise * draw.normal(x.shape[1], x.dtype) if self.noise else exact
-
     def loss(self, ids: Tensor, x: Tensor) -> Tensor:
         """f_i(x), ``[C]``."""
         linear = self.full_gradient(ids, x) - self.b[ids]
         return (linear * x).sum(1) / 2
 
-    @cached_property
+    @property
     def optimum(self) -> Tensor:
         """The minimiser of the mean of all f_i, ``[d]``."""
-        found: Tensor = torch.linalg.solve(self.H.mean(0), self.b.mean(0))
-        return found
+        return self.solution
 
     def fixed_point(self, lr: float, steps: int) -> Tensor:
         """Where averaging ``steps`` local gradient steps of size ``lr`` comes to rest, ``[d]``.
@@ -75,4 +58,4 @@ class Quadratics:
 
     def evaluate(self, x: Tensor) -> Mapping[str, float]:
         """``distance``: relative distance to the optimum, 1 at the start."""
-        return {"distance": math.sqrt(float((x - self.optimum).square().sum() / self.optimum.square().sum()))}
+        return {"distance": self.distance(x)}

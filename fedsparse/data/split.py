@@ -1,4 +1,4 @@
-"""Cutting examples into exact numbers: shares of a whole, and a test part that never moves."""
+"""Cutting examples into exact numbers: shares of a whole, a test part that never moves, a validation part."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ def apportion(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def stratified(
-    strata: NDArray[np.int64], fraction: float, name: str
+    strata: NDArray[np.int64], fraction: float, name: str, seed: int = SPLIT_SEED
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut examples into a training and a test part that hold the same share of every stratum.
+    """Cut examples into a training and another part that hold the same share of every stratum.
 
     Args:
         strata: ``[N]``, what is kept in proportion: the label, or the natural client.
-        fraction: the test part's share, in (0, 1); its size is rounded up.
+        fraction: the other part's share, in (0, 1); its size is rounded up.
         name: the key of the draw, the set's name.
+        seed: the seed of the draw; that of test parts unless given.
 
     Returns:
-        Ascending indices of the training and of the test examples.
+        Ascending indices of the training and of the other examples.
 
     Raises:
         ConfigError: the fraction leaves a part without examples.
@@ -55,15 +56,15 @@ def stratified(
     size = ceil(n * fraction)
     if not 0 < size < n:
         raise ConfigError(
-            f"a test fraction of {fraction} tests on {size} of {n} examples; both parts need some"
+            f"a fraction of {fraction} takes {size} of {n} examples from the training part; both parts need some"
         )
-    order = stream(SPLIT_SEED, f"split:{name}").permutation(n)
+    order = stream(seed, f"split:{name}").permutation(n)
     order = order[np.argsort(strata[order], kind="stable")]
     counts = np.unique(strata, return_counts=True)[1]
     share = apportion(size, counts.astype(np.float64))
     rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-    in_test = rank < np.repeat(share, counts)
-    return np.sort(order[~in_test]), np.sort(order[in_test])
+    taken = rank < np.repeat(share, counts)
+    return np.sort(order[~taken]), np.sort(order[taken])
 
 
 def dense_ids(names: NDArray[np.generic]) -> NDArray[np.int64]:

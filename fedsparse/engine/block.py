@@ -46,6 +46,10 @@ class Workload(Protocol):
     """What everything starts from."""
 
     @property
+    def has_optimum(self) -> bool:
+        """Whether tasks know the minimiser of the mean of all clients' losses."""
+
+    @property
     def total(self) -> int:
         """Examples of all clients together."""
 

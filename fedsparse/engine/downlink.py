@@ -122,14 +122,16 @@ class Downlink:
             said: the broadcast.
             ids: the audience ``[A]``.
             arrived: whose message arrives, ``[A]`` bool.
-            held: what clients hold in common, by name.
+            held: what clients hold in common after they heard it, by name. What they hold as it was said is a replica
+                and is not sent twice.
         """
         count = len(ids)
         payload, header = _nbytes(said.message, count)
         if said.replicated:
             news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
             self.catch_up.said(news)
-            whole = sum(map(_plain_nbytes, [*self.replicas.values(), *held.values()]))
+            derived = [value for name, value in held.items() if not _same(value, self.replicas.get(name))]
+            whole = sum(map(_plain_nbytes, [*self.replicas.values(), *derived]))
             payload = payload - news + self.catch_up.charge(ids, whole, arrived)
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
 
@@ -174,6 +176,10 @@ def _nbytes(message: Message, count: int) -> tuple[Ids, Ids]:
 def _by_rows(message: Message) -> Iterable[Message]:
     rows = sorted({payload.rows for payload in message.values()})
     return [{n: p for n, p in message.items() if p.rows == r} for r in rows]
+
+
+def _same(value: Tensor, replica: Tensor | None) -> bool:
+    return replica is not None and value.dtype == replica.dtype and value.equal(replica)
 
 
 def _plain_nbytes(value: Tensor) -> int:

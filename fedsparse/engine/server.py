@@ -147,8 +147,8 @@ class Server:
         traffic, ids = self._traffic, exchange.ids
         said = self._say(exchange)
         down = traffic.deliver("down", exchange, ids) if said.message else Delivery.of_nothing(len(ids))
-        down_cost = self._downlink.cost(said, ids, down.arrived, self.held)
         shared, resent = self._listen(exchange, said, down.arrived, heard)
+        down_cost = self._downlink.cost(said, ids, down.arrived, self.held)
         traffic.book("down", ids, down_cost + resent, down)
         listeners = ids[down.arrived]
         answers = self._blocks.train(exchange, np.flatnonzero(down.arrived), shared)

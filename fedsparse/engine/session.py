@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsparse import compress, rng
 from fedsparse.aggregate import SPARSE, name_of
-from fedsparse.compress import Compressor
+from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
@@ -26,9 +26,11 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
+from fedsparse.engine.suits import check_optimum, check_participation
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
+from fedsparse.registry import strategies
 
 __all__ = ["Place", "Session", "check_compressors", "default_block"]
 
@@ -101,6 +103,9 @@ class Session:
     ) -> None:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
+        who = strategies.name_of(type(plan.strategy))
+        check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
+        check_optimum(plan.strategy, who, self.workload)
         states, helds = _first_rows(plan, self.workload)
         specs, held_specs = _specs(states), _specs(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
@@ -157,18 +162,30 @@ def check_compressors(plan: Plan, size: int) -> None:
         ConfigError: says why.
     """
     strategy, rule = plan.strategy, plan.aggregator
+    who = strategies.name_of(type(strategy))
     if rule.least > plan.cohort:
         raise ConfigError(
             f"aggregator={name_of(rule)}: needs at least {rule.least} messages, and cohort={plan.cohort}"
         )
+    for direction in ("uplink", "downlink"):
+        compressor = getattr(strategy, direction, None)
+        if isinstance(compressor, Compressor):
+            wanted = getattr(strategy, f"{direction}_class")
+            compress.require(compressor, wanted, size, who, direction)
+    if isinstance(getattr(strategy, "downlink", None), Compressor) and not isinstance(
+        plan.downlink, Identity
+    ):
+        raise ConfigError(
+            f"downlink={compress.name_of(type(plan.downlink))}: {who} compresses what it says itself; "
+            f"give its own field, {type(strategy).__name__}(downlink=...)"
+        )
     uplink = getattr(strategy, "uplink", None)
     if not isinstance(uplink, Compressor):
         return
-    compress.require(uplink, strategy.uplink_class, size, type(strategy).__module__.rsplit(".", 1)[-1])
     if not rule.linear and isinstance(_sample(uplink, plan.seed, size), SPARSE):
         raise ConfigError(
-            f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(uplink)} leaves out most "
-            "coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
+            f"aggregator={name_of(rule)}: needs dense messages, but uplink={compress.name_of(type(uplink))} leaves "
+            "out most coordinates, so the middle value of almost every one would be zero; use uplink=identity, or "
             "aggregator=mean"
         )
 

@@ -6,6 +6,7 @@ In a test of your own::
         check_strategy(Mine).require()
 """
 
+from fedsparse.testing.communication import check_communication
 from fedsparse.testing.form import check_dataclass, check_documented, check_options
 from fedsparse.testing.kit import CHECKS, check_strategy
 from fedsparse.testing.moves import check_loss, check_zero_gradient
@@ -22,6 +23,7 @@ __all__ = [
     "Finding",
     "Report",
     "check_blocks",
+    "check_communication",
     "check_dataclass",
     "check_documented",
     "check_loss",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from fedsparse.errors import ConfigError, FedSparseError
 from fedsparse.protocol import Strategy
 from fedsparse.registry import strategies
+from fedsparse.testing.communication import check_communication
 from fedsparse.testing.form import check_dataclass, check_documented, check_options
 from fedsparse.testing.moves import check_loss, check_zero_gradient
 from fedsparse.testing.pure import check_pure, check_randomness
@@ -33,6 +34,7 @@ CHECKS: dict[str, tuple[Callable[[Strategy], Finding], tuple[str, ...]]] = {
     "zero_gradient": (check_zero_gradient, ("stable",)),
     "permutation": (check_permutation, ("pure",)),
     "loss": (check_loss, ("pure",)),
+    "communication": (check_communication, ("stable",)),
     "theory": (check_theory, ("stable",)),
 }
 """Each check by name, and the checks without which its findings would mean nothing."""

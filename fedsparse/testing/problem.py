@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.lazy import cached_property
 
 __all__ = ["Springs", "Still"]
 
@@ -76,6 +77,14 @@ class Springs:
         exact = self.full_gradient(ids, x)
         return exact + self.noise * draw.normal(x.shape[1], x.dtype) if self.noise else exact
 
+    @cached_property
+    def optimum(self) -> Tensor:
+        """The minimiser of the mean of all f_i, ``[d]``."""
+        eye = torch.eye(len(self.start), dtype=self.start.dtype)
+        springs = self.stiffness.mean(0).diag() + (2 * eye - eye.roll(1, 1) - eye.roll(-1, 1)) / 4
+        found: Tensor = torch.linalg.solve(springs, (self.stiffness * self.rest).mean(0))
+        return found
+
     def loss(self, ids: Tensor, x: Tensor) -> Tensor:
         """f_i(x), ``[C]``."""
         pulled = self.stiffness[ids] * (x - self.rest[ids]).square() / 2
@@ -89,7 +98,7 @@ class Still:
 
     def __init__(self, clients: int = 8) -> None:
         self.clients = clients
-        self.start = torch.from_numpy(1 + np.arange(_SIZE, dtype=np.float64) / 7)
+        self.start = self.optimum = torch.from_numpy(1 + np.arange(_SIZE, dtype=np.float64) / 7)
 
     def gradient(self, ids: Tensor, x: Tensor, draw: rng.Streams) -> Tensor:  # noqa: ARG002 - a problem's method
         """Zeros ``[C, d]``."""

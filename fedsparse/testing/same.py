@@ -78,6 +78,7 @@ def _anew(strategy: Strategy) -> Strategy:
 def check_permutation(strategy: Strategy) -> Finding:
     """Where clients trade places, their states do, and the server's is the same but for rounding.
 
+    What the server keeps of each client, ``[N, ...]``, trades places, too.
     Compressors that draw random numbers draw them by client, so they are replaced by top-k, or by none.
 
     Raises:
@@ -101,7 +102,8 @@ def check_permutation(strategy: Strategy) -> Finding:
     for name, value in here.items():
         if not name.startswith(tuple(_TRADED)):
             continue
-        wanted = value if name.startswith(("server.", "held.")) else value[order.numpy()]
+        common = name.startswith(("server.", "held.")) and not (value.ndim > 1 and len(value) == _CLIENTS)
+        wanted = value if common else value[order.numpy()]
         gap = np.abs(wanted.astype(np.result_type(wanted, np.float64)) - there[name]).max(initial=0.0)
         if not gap <= _ROUNDING * max(1.0, float(np.abs(value).max(initial=0.0))):
             raise ConformanceError(

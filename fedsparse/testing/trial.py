@@ -20,6 +20,7 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Uniform
 from fedsparse.engine.server import Server
 from fedsparse.engine.session import Place, Session
+from fedsparse.engine.suits import wants_all
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.records import Record
@@ -45,7 +46,7 @@ class Setting:
 
     Attributes:
         rounds: how many.
-        cohort: clients of a round.
+        cohort: clients of a round; all of them where the strategy needs all.
         block: clients that a worker trains together.
         workers: threads.
         encode: really encode and decode every message.
@@ -75,7 +76,7 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         strategy=strategy,
         seed=SEED,
         rounds=setting.rounds,
-        cohort=setting.cohort,
+        cohort=problem.clients if wants_all(strategy) else setting.cohort,
         block=setting.block,
         sampler=Uniform(),
         aggregator=Mean(),

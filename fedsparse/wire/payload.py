@@ -27,6 +27,7 @@ __all__ = [
     "decode_rows",
     "head",
     "row_norms",
+    "times",
 ]
 
 VERSION = 1
@@ -86,9 +87,12 @@ class Payload(ABC):
     def dense(self) -> Tensor:
         """What a receiver decodes, ``[C, d]``."""
 
-    def added_to(self, x: Tensor) -> Tensor:
-        """``x [C, d]`` plus :meth:`dense`, to the bit; of a sparse payload at the cost of copying ``x``."""
-        return x + self.dense()
+    def added_to(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """``x [C, d]`` plus ``factor``, at least 0, times :meth:`dense`, to the bit.
+
+        Of a sparse payload at the cost of copying ``x``.
+        """
+        return x + times(factor, self.dense())
 
     def left_of(self, x: Tensor) -> Tensor:
         """``x [C, d]`` less :meth:`dense`, to the bit. May take the memory of ``x``, which is then lost."""
@@ -194,6 +198,11 @@ def concatenate(parts: Sequence[P]) -> P:
     if len(names) > 1:
         raise ProtocolError(f"cannot put payloads of several classes together: {', '.join(names)}")
     return parts[0] if len(parts) == 1 else type(parts[0]).concatenate(parts)
+
+
+def times(factor: float, values: Tensor) -> Tensor:
+    """``factor`` times ``values``; the values themselves where that is the same."""
+    return values if factor == 1 else factor * values
 
 
 def row_norms(rows: Tensor) -> Tensor:

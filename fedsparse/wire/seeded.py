@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.lazy import cached_property
 from fedsparse.wire import bits
-from fedsparse.wire.payload import HEAD_BYTES, Payload, head, row_norms
+from fedsparse.wire.payload import HEAD_BYTES, Payload, head, row_norms, times
 from fedsparse.wire.reader import Reader
 from fedsparse.wire.sparse import add_at, added_at, left_at
 from fedsparse.wire.values import pack_values, resolve_kind, take_values, values_nbytes
@@ -125,11 +125,11 @@ class SeededSparse(Payload, code=3):
         """The full vectors, ``[C, d]``."""
         return self.values.new_zeros(self.rows, self.size).scatter_(1, self.indices, self.values)
 
-    def added_to(self, x: Tensor) -> Tensor:
-        """``x [C, d]`` plus the full vectors; see :meth:`Payload.added_to`."""
+    def added_to(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """``x [C, d]`` plus ``factor`` times the full vectors; see :meth:`Payload.added_to`."""
         if not self._fits(x):
-            return super().added_to(x)
-        return added_at(x, self._places, self.values.reshape(-1))
+            return super().added_to(x, factor)
+        return added_at(x, self._places, times(factor, self.values.reshape(-1)))
 
     def left_of(self, x: Tensor) -> Tensor:
         """``x [C, d]`` less the full vectors; see :meth:`Payload.left_of`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.lazy import cached_property
 from fedsparse.wire import bits, support
-from fedsparse.wire.payload import HEAD_BYTES, Payload, head
+from fedsparse.wire.payload import HEAD_BYTES, Payload, head, times
 from fedsparse.wire.reader import Reader, settled
 from fedsparse.wire.values import KINDS, pack_rows, resolve_kind, take_values, values_nbytes
 
@@ -85,9 +85,11 @@ class Sparse(Payload, code=2):
         out.view(-1).index_copy_(0, self._places, self.values)
         return out
 
-    def added_to(self, x: Tensor) -> Tensor:
-        """``x [C, d]`` plus the full vectors; see :meth:`Payload.added_to`."""
-        return added_at(x, self._places, self.values) if self._fits(x) else super().added_to(x)
+    def added_to(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """``x [C, d]`` plus ``factor`` times the full vectors; see :meth:`Payload.added_to`."""
+        if not self._fits(x):
+            return super().added_to(x, factor)
+        return added_at(x, self._places, times(factor, self.values))
 
     def left_of(self, x: Tensor) -> Tensor:
         """``x [C, d]`` less the full vectors; see :meth:`Payload.left_of`."""

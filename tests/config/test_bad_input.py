@@ -83,6 +83,15 @@ OPTIONS = {
     ],
     "strategy=scafcom uplink=scaled uplink.compressor=qsgd(4)": ["must be option=value"],
     "strategy=fedavg uplink=topk": ["uplink=topk", "strategy=fedavg needs an unbiased uplink"],
+    "strategy=masha uplink=threshold uplink.absolute=0.1": [
+        "uplink=threshold",
+        "an unbiased or a contractive uplink",
+    ],
+    "strategy=masha downlink=threshold downlink.absolute=0.1": [
+        "downlink=threshold",
+        "an unbiased or a contractive downlink",
+        "unset downlink.absolute",
+    ],
     "strategy=scafcom uplink=randk": ["uplink=randk", "contractive"],
     "downlink.fraction=0.1": ["there is no downlink to set it for; choose one, as in downlink=topk"],
     "downlink=topk downlink.fraction=2": ["downlink.fraction=2"],

@@ -19,6 +19,7 @@ from fedsparse.data.partitions._common import level_up
 from fedsparse.errors import ConfigError, DataError
 
 DRAWN = ["iid", "dirichlet", "shards", "quantity"]
+DIVIDING = [*DRAWN, "norm"]
 DIGITS = load("digits")
 
 
@@ -32,10 +33,10 @@ def _everything_once(held: Stored, n: int) -> bool:
 
 
 def test_these_partitions_exist() -> None:
-    assert set(names()) == {*DRAWN, "natural", "bootstrap"}
+    assert set(names()) == {*DIVIDING, "natural", "bootstrap"}
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", DIVIDING)
 @pytest.mark.parametrize("clients", [1, 7, 100, 700])
 def test_every_example_has_exactly_one_owner(name: str, clients: int) -> None:
     held = partition(name, DIGITS, clients, seed=3)

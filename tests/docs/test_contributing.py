@@ -75,9 +75,11 @@ def test_one_of_each_kind_goes_together(folder: Path):
     assert accuracy(folder, "rings") > 0.9
 
 
-def test_the_topology_is_found(folder: Path):
+def test_the_topology_is_found_and_described(folder: Path):
     wheel = topologies.get(f"{folder / 'mine.py'}:Wheel")
     assert sorted(wheel().graph(6)) == list(range(6))
+    # 16 clients of the ring with two neighbours each, 4 of them with a third; client 0 has 4.
+    assert "2 to 4, 2.35 on average" in run(folder, "python -m fedsparse.topology")
 
 
 def test_the_compressor_is_as_contractive_as_it_says(folder: Path):
@@ -98,7 +100,7 @@ def test_the_compressor_is_as_contractive_as_it_says(folder: Path):
 
 
 def test_every_command_is_run_here():
-    assert len(commands()) == 4
+    assert len(commands()) == 5
 
 
 def test_the_places_that_it_names_exist():

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from documents import DOCUMENTS, README, ROOT, between, links, rows, spans
 
-from fedsparse import errors, run
+from fedsparse import errors, run, topology
 from fedsparse.config import GROUPS
-from fedsparse.config.groups import FAULTS
+from fedsparse.config.groups import FAULTS, MIXING
 from fedsparse.config.resolve import keys, plain_keys
+from fedsparse.tuning.asked import OPTIONS
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -63,7 +64,7 @@ def test_keys_and_choices_that_are_named_exist(document: Path) -> None:
         key, option, value = found.groups()
         if value is None and key not in {*GROUPS, "faults"}:
             continue  # a name of Python, such as inbox.mean
-        if key not in keys() or (option and option not in _options(key)):
+        if key not in {*keys(), *OPTIONS} or (option and option not in _options(key)):
             wrong.append(span)
         elif key in GROUPS and option is None and value and re.fullmatch("[a-z_0-9]+", value):
             GROUPS[key].check(value)
@@ -83,6 +84,18 @@ def test_the_readme_lists_all_that_can_be_chosen() -> None:
         for key in re.findall("`(.+?)`", cell):
             assert names == set(GROUPS[key].names()), key
     assert set(re.findall("`(.+?)`", " ".join(said))) == set(GROUPS)
+
+
+def test_the_readme_lists_all_mixing_rules() -> None:
+    said = [name for row in rows(README, "| mixing |") for name in re.findall("`(.+?)`", row[0])]
+    assert sorted(said) == MIXING.names()
+
+
+def test_the_readmes_table_of_a_topology_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    said = between(README, "topology").splitlines()[1:-1]
+    assert topology.main(["ring", "n=64"]) == 0
+    printed = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in said if line not in printed] == []
 
 
 def test_the_changelog_lists_strategies_compressors_and_data_sets() -> None:

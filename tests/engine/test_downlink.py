@@ -116,6 +116,19 @@ def test_an_absentee_is_never_charged_more_than_the_dense_values():
     assert news[9][2] == news[0][0]
 
 
+def test_what_is_held_as_it_was_said_is_not_sent_twice():
+    line = Downlink(TopK(0.1), 0, shared=True)
+    said = line.say(values(0), 0, "train")
+    held = {"x": said.values["x"], "before": said.values["x"] / 2}
+    # x, which is the replica, and the point before.
+    assert line.cost(said, ALL, EVERYBODY, held).payload.tolist() == [2 * int(values(0)["x"].nbytes())] * 4
+    # Who holds another value under that name needs both.
+    held["x"] = held["x"] + 1
+    assert (
+        line.cost(said, ALL + 4, EVERYBODY, held).payload.tolist() == [3 * int(values(0)["x"].nbytes())] * 4
+    )
+
+
 def test_only_replicas_are_brought_up_to_date():
     line = Downlink(TopK(0.05), 0, shared=False)
     own = {"own": column(torch.arange(4))}

@@ -20,3 +20,8 @@ def everybody(clients: int, rounds: int) -> list[Cohort]:
 def losses(clients: int, rounds: int, probability: float, seed: int) -> NDArray[np.bool_]:
     """Whether the uplink of client i is lost in round t, independently, [rounds, clients]."""
     return np.random.default_rng(seed).random((rounds, clients)) < probability
+
+
+def coins(rounds: int, probability: float, seed: int) -> NDArray[np.bool_]:
+    """Shared coins, one a round, [rounds]."""
+    return np.random.default_rng(seed).random(rounds) < probability

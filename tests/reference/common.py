@@ -37,3 +37,8 @@ def local_steps(
 def table(clients: int, x: Array, given: Array | None = None) -> Array:
     """A fresh client state [n, d]: a copy of the given rows, or zeros."""
     return np.zeros((clients, x.size)) if given is None else np.array(given, dtype=np.float64)
+
+
+def all_gradients(gradient: Gradient, x: Array, clients: int) -> Array:
+    """The gradients of all clients at x, [n, d]."""
+    return np.stack([gradient(i, x) for i in range(clients)])

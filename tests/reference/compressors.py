@@ -11,6 +11,9 @@ from .toys import Array
 
 Compress = Callable[[int, int, Array], Array]
 
+SERVER = -1
+"""The client number under which the server compresses."""
+
 
 def identity(_round: int, _client: int, x: Array) -> Array:
     """No compression."""

@@ -10,21 +10,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedsparse import rng
-from fedsparse.compress import Compressor, RandK, TopK
+from fedsparse.compress import QSGD, Compressor, RandK, TopK
 from fedsparse.engine.sampling import Sampler
 from fedsparse.message import Sparse
-from fedsparse.protocol import Context, Strategy
+from fedsparse.protocol import Context, Layout, Strategy
 from fedsparse.simulation import Result, simulate
+from fedsparse.strategies.d_ec import DEC
+from fedsparse.strategies.diana import Diana
+from fedsparse.strategies.ec_ideal import ECIdeal
+from fedsparse.strategies.ec_sgd import ECSGD
+from fedsparse.strategies.econtrol import EControl
+from fedsparse.strategies.ef21 import EF21
+from fedsparse.strategies.ef21_plus import EF21Plus
+from fedsparse.strategies.ef21_sgdm import EF21SGDM
+from fedsparse.strategies.ef_extragradient import EFExtragradient
+from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.fed_ef import FedEF
 from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.fedcom import FedCOM
+from fedsparse.strategies.fedcomgate import FedCOMGATE
 from fedsparse.strategies.fedopt import FedOpt
+from fedsparse.strategies.fedpaq import FedPAQ
 from fedsparse.strategies.fedprox import FedProx
+from fedsparse.strategies.marina import Marina
+from fedsparse.strategies.masha import Masha
+from fedsparse.strategies.masked_fedavg import MaskedFedAvg
 from fedsparse.strategies.scafcom import Scafcom
 from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.strategies.scallion import Scallion
 from fedsparse.strategies.topk import NaiveTopK
 from tests.reference import Toy, Trace
 from tests.reference.cohorts import Cohort
+from tests.reference.compressors import Compress
 from tests.reference.oracle import LOCAL, Q, everybody, sampled
 from tests.reference.toys import Array
 
@@ -36,7 +53,13 @@ PARTICIPATION = {"all": everybody(60), "three": sampled(3, 60), "one": sampled(1
 
 EVERY: Mapping[str, Strategy] = {
     "fedavg": FedAvg(**LOCAL),
-    "fedpaq": FedAvg(uplink=RandK(0.1), **LOCAL),
+    "fedpaq": FedPAQ(uplink=RandK(0.1), **LOCAL),
+    "fedcom": FedCOM(uplink=QSGD(4), **LOCAL),
+    "fedcomgate": FedCOMGATE(partial=True, **LOCAL),
+    "masked": MaskedFedAvg(**LOCAL),
+    "masked-scaled": MaskedFedAvg(scaled=True, **LOCAL),
+    "diana": Diana(lr=0.1, partial=True, uplink=RandK(0.1)),
+    "marina": Marina(lr=0.1, uplink=RandK(0.1)),
     "fedprox": FedProx(mu=0.5, **LOCAL),
     "fedavgm": FedOpt(optimizer="momentum", server_lr=0.1, **LOCAL),
     "fedadam": FedOpt(optimizer="adam", **LOCAL),
@@ -49,6 +72,17 @@ EVERY: Mapping[str, Strategy] = {
     "scafcom": Scafcom(uplink=TopK(0.1), beta=0.5, **LOCAL),
     "topk": NaiveTopK(uplink=TopK(0.1), **LOCAL),
     "fed_ef": FedEF(uplink=TopK(0.1), **LOCAL),
+    "ec_sgd": ECSGD(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ec_ideal": ECIdeal(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "d_ec": DEC(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "econtrol": EControl(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21": EF21(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21_plus": EF21Plus(partial=True, lr=0.1, uplink=TopK(0.1)),
+    "ef21_sgdm": EF21SGDM(partial=True, lr=0.1, beta=0.5, uplink=TopK(0.1)),
+    "masha-1": Masha(uplink=RandK(0.1), downlink=RandK(0.1)),
+    "masha-2": Masha(uplink=TopK(0.1), downlink=TopK(0.1), oracle="full"),
+    "extragradient": Extragradient(uplink=TopK(0.1)),
+    "ef_extragradient": EFExtragradient(uplink=TopK(0.1)),
 }
 """Every strategy, in every form."""
 
@@ -60,6 +94,10 @@ class ToyProblem:
         self.toy, self.noise, self.clients = toy, noise, toy.clients
         self.start = torch.from_numpy(toy.x0)
         self.sizes = None if sizes is None else torch.tensor(sizes)
+
+    @property
+    def optimum(self) -> Tensor | None:
+        return torch.from_numpy(self.toy.x_star)
 
     def full_gradient(self, ids: Tensor, x: Tensor) -> Tensor:
         rows = [self.toy.gradient(i, row) for i, row in zip(ids.tolist(), x.numpy(), strict=True)]
@@ -122,6 +160,17 @@ class ReferenceRandK(Compressor):
 
     def omega(self, size: int) -> float:
         return size / self.kept.shape[-1] - 1
+
+
+def drawn(compressor: Compressor, stream: str = "uplink", phase: str = "train", toy: Toy = Q) -> Compress:
+    """The product's compressor as the reference calls it, with what each client draws in a run with seed 0."""
+    layout = Layout.of({"x": (toy.size,)})
+
+    def compress(t: int, i: int, x: Array) -> Array:
+        ctx = Context(0, t, phase, torch.tensor([i]), toy.clients, toy.clients, layout)
+        return compressor.compress(torch.from_numpy(x)[None], ctx, stream).dense()[0].numpy()
+
+    return compress
 
 
 def run(

@@ -89,10 +89,13 @@ def test_a_summary_is_valid_json():
         (["loss", "accuracy", "a_accuracy"], "accuracy"),
         (["loss", "mean_accuracy"], "mean_accuracy"),
         (["loss", "distance"], "distance"),
+        (["gap", "operator_norm", "distance"], "distance"),
+        (["loss", "operator_norm"], "operator_norm"),
+        (["operator_norm", "robust_accuracy", "accuracy"], "accuracy"),
         ([], None),
     ],
 )
-def test_accuracy_is_the_headline_where_there_is_one(metrics, shown):
+def test_the_headline_is_accuracy_or_else_how_far_the_solution_is(metrics, shown):
     assert headline(metrics) == shown
 
 
@@ -102,6 +105,8 @@ def test_accuracy_is_the_headline_where_there_is_one(metrics, shown):
         ("test_loss", True),
         ("distance", True),
         ("gradient norm", True),
+        ("operator_norm", True),
+        ("gap", True),
         ("accuracy", False),
         ("normalised", False),
     ],

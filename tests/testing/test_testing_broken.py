@@ -1,7 +1,7 @@
 """Each way of breaking the protocol is found by the check that is there for it, and by no other."""
 
 import pytest
-from broken_strategies import BROKEN, Sound
+from broken_strategies import BROKEN, Sound, Synchronises
 
 from fedsparse.testing import CHECKS, check_strategy
 
@@ -12,8 +12,9 @@ def test_each_mistake_is_caught_by_its_own_check(broken):
     assert [f.name for f in report.failures] == [broken.caught_by]
 
 
-def test_the_strategy_that_they_are_made_from_passes():
-    check_strategy(Sound).require()
+@pytest.mark.parametrize("sound", [Sound, Synchronises])
+def test_the_strategies_that_they_are_made_from_pass(sound):
+    check_strategy(sound).require()
 
 
 def test_every_check_that_can_fail_has_a_mistake():

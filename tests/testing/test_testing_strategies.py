@@ -11,8 +11,7 @@ NAMES = strategies.names()
 def trials():
     """The strategies; those whose trial has many rounds among the slow tests."""
     for name in NAMES:
-        theory = strategies.get(name).theory
-        long = theory is not None and theory.rounds > 1000
+        long = sum(theory.rounds for theory in strategies.get(name).theories()) > 1000
         yield pytest.param(name, marks=pytest.mark.slow if long else ())
 
 

@@ -220,6 +220,14 @@ def draw_x(payload: Payload, random, *, dtype: torch.dtype | None = None) -> tor
     return torch.tensor(entries, dtype=dtype or payload.dtype).reshape(shape)
 
 
+@pytest.mark.parametrize("factor", [0.25, 0.3, 0.0])
+@settings(max_examples=100, deadline=None)
+@given(payload=payloads(), random=st.randoms(use_true_random=False))
+def test_adding_a_share_is_that_of_the_dense_rows_to_the_bit(factor, payload, random):
+    x = draw_x(payload, random)
+    assert torch.equal(bits_of(payload.added_to(x, factor)), bits_of(x + factor * payload.dense()))
+
+
 @settings(max_examples=300, deadline=None)
 @given(payloads(), st.randoms(use_true_random=False))
 def test_adding_and_taking_off_are_those_of_the_dense_rows_to_the_bit(payload, random):
@@ -249,6 +257,7 @@ def test_rows_of_another_dtype_or_shape_or_order_are_added_as_ever(name):
         torch.arange(2.0 * payload.size).reshape(payload.size, 2).T,
     ):
         assert torch.equal(payload.added_to(x), x + payload.dense())
+        assert torch.equal(payload.added_to(x, 0.5), x + 0.5 * payload.dense())
         assert torch.equal(payload.left_of(x.clone()), x - payload.dense())
 
 

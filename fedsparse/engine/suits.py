@@ -1,0 +1,181 @@
+"""Whether a strategy suits a run: who takes part, what is solved, and which step its theory gives there."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedsparse.compress import Compressor
+from fedsparse.data.problem import Problem
+from fedsparse.engine.block import Workload
+from fedsparse.errors import ConfigError
+from fedsparse.protocol import Facts, Strategy
+from fedsparse.theory import FromTheory
+
+__all__ = [
+    "Settled",
+    "check_formula",
+    "check_optimum",
+    "check_participation",
+    "facts_of",
+    "formula",
+    "problem_note",
+    "settle",
+    "wants_all",
+]
+
+
+def wants_all(strategy: Strategy) -> bool:
+    """Whether all clients must take part: its theory needs them, and it is not a variant for a part of them."""
+    return strategy.participation == "full" and getattr(strategy, "partial", False) is not True
+
+
+def check_participation(strategy: Strategy, who: str, cohort: int, clients: int) -> None:
+    """Refuses a cohort that the strategy's theory does not cover.
+
+    Args:
+        strategy: the strategy.
+        who: what it is called, for the message.
+        cohort: clients of a round.
+        clients: registered clients.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if not wants_all(strategy) or cohort == clients:
+        return
+    variant = (
+        "set strategy.partial=true for its variant with a part of them"
+        if hasattr(strategy, "partial")
+        else "choose a strategy for a part of them, such as scafcom"
+    )
+    raise ConfigError(
+        f"cohort={cohort}: strategy={who} needs all clients in every round, clients={clients}; leave cohort out, or "
+        f"{variant}"
+    )
+
+
+def check_optimum(strategy: Strategy, who: str, workload: Workload) -> None:
+    """Refuses a strategy that uses the optimum on a problem that does not know it.
+
+    Args:
+        strategy: the strategy.
+        who: what it is called, for the message.
+        workload: of the problem.
+
+    Raises:
+        ConfigError: says which problems do.
+    """
+    if strategy.needs_optimum and not workload.has_optimum:
+        raise ConfigError(
+            f"strategy={who}: uses the clients' gradients at the optimum, which this problem does not know; use "
+            "data=quadratic, or a problem of your own with an attribute optimum [d], or a strategy that can be run "
+            "without, such as strategy=econtrol"
+        )
+
+
+def problem_note(strategy: Strategy, who: str, problem: Problem) -> str | None:
+    """What people should know where the strategy's theory is about other problems than this one.
+
+    It is no reason to refuse the run: that such a method fails is often what is to be shown.
+    """
+    found = getattr(problem, "problem_class", "minimisation")
+    if found in strategy.problems:
+        return None
+    about = {"minimisation": "minimisation", "operators": "monotone operators (saddle points)"}
+    covered = " and ".join(about[p] for p in strategy.problems)
+    return (
+        f"strategy={who} has theory for {covered} only, and this problem is of another class, {about[found]}: it may "
+        "stall or diverge"
+    )
+
+
+def check_formula(strategy: Strategy, who: str) -> None:
+    """Refuses a step size from theory where the strategy has no formula for any.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if isinstance(getattr(strategy, "lr", None), FromTheory) and not strategy.has_theory_lr():
+        raise ConfigError(
+            f"strategy.lr=theory: strategy={who} has no formula for its step size; give a number"
+        )
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A strategy that is ready for a problem.
+
+    Attributes:
+        strategy: with a number for its step size.
+        lr: that number, where it follows from theory.
+        reason: how it follows.
+        notes: what people should know, a line each.
+    """
+
+    strategy: Strategy
+    lr: float | None
+    reason: str
+    notes: tuple[str, ...]
+
+
+def settle(strategy: Strategy, who: str, problem: Problem | None, cohort: int) -> Settled:
+    """Finds the step size where it was left to theory, and says what is known of strategy and problem.
+
+    Args:
+        strategy: the strategy.
+        who: what it is called, for messages.
+        problem: what is solved; ``None`` for a data set with a model.
+        cohort: clients of a round.
+
+    Raises:
+        ConfigError: the problem's constants are not known, or theory gives no step size.
+    """
+    strange = None if problem is None else problem_note(strategy, who, problem)
+    notes = (strange,) if strange else ()
+    if not isinstance(getattr(strategy, "lr", None), FromTheory):
+        return Settled(strategy, None, "", notes)
+    check_formula(strategy, who)
+    if strange:
+        raise ConfigError(f"strategy.lr=theory: {strange}; give a number")
+    if problem is None or getattr(problem, "constants", None) is None:
+        raise ConfigError(
+            "strategy.lr=theory: needs a problem whose constants (mu, L, ...) are known, such as data=quadratic; "
+            "give a number"
+        )
+    facts = facts_of(strategy, problem, cohort)
+    lr = strategy.theory_lr(facts)
+    if lr is None or not lr > 0:
+        raise ConfigError(
+            f"strategy.lr=theory: theory gives strategy={who} no step size with these options ({formula(strategy)}); "
+            "give a number"
+        )
+    number: dict[str, Any] = {"lr": lr}
+    reason = f"{formula(strategy)}, where {_told(facts)}"
+    return Settled(
+        replace(strategy, **number), lr, reason, (*notes, f"strategy.lr={lr:.6g} from theory: {reason}")
+    )
+
+
+def facts_of(strategy: Strategy, problem: Any, cohort: int) -> Facts:
+    """What the strategy's formula may use of a problem that has ``constants``, and of the uplink."""
+    size, known, uplink = len(problem.start), problem.constants, getattr(strategy, "uplink", None)
+    facts = Facts(known.mu, known.L, known.L_max, known.L_rms, size, problem.clients, cohort)
+    if not isinstance(uplink, Compressor):
+        return facts
+    omega, delta = uplink.omega(size), uplink.delta(size)
+    return replace(
+        facts, omega=float("inf") if omega is None else omega, delta=0.0 if delta is None else delta
+    )
+
+
+def formula(strategy: Strategy) -> str:
+    """The formula of the step size in words: the first line of the method's docstring."""
+    return (inspect.getdoc(strategy.theory_lr) or "").partition("\n")[0].rstrip(".")
+
+
+def _told(facts: Facts) -> str:
+    names = {"mu": "μ", "omega": "ω", "delta": "δ", "clients": "N", "cohort": "S", "size": "d"}
+    order = ("mu", "L", "L_max", "L_rms", "omega", "delta", "size", "clients", "cohort")
+    return ", ".join(f"{names.get(key, key)} = {getattr(facts, key):.6g}" for key in order)

@@ -1,0 +1,7 @@
+"""``python -m fedsparse.topology``."""
+
+import sys
+
+from fedsparse.topology import main
+
+sys.exit(main())
