@@ -44,7 +44,7 @@ class DEC(EF21):
         return state if role == "server" else {**state, "memory": torch.zeros_like(start.x)[None]}
 
     def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient - client["h"]
+        change = gradient.sub_(client["h"])
         learned = self.uplink.compress(change, ctx, "estimate")
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         h = learned.added_to(client["h"], self.alpha)

@@ -56,7 +56,7 @@ class EControl(EF21):
         return min(max(delta / 2, 0.001), 0.1) if self.eta is None else self.eta
 
     def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient - client["h"]
+        change = gradient.sub_(client["h"])
         owed = torch.add(change, client["memory"], alpha=self.weight(ctx.layout.size))
         sent = self.uplink.compress(owed, ctx, "uplink")
         state = {"h": sent.added_to(client["h"]), "memory": sent.left_of(change.add_(client["memory"]))}
