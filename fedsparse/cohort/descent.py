@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from fedsparse.cohort.loss import losses_of, shares
 from fedsparse.cohort.lowrank import LowRank, Weights, window
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import Descent
-from fedsparse.protocol import Field, Trained
+from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["descend", "together"]
 
@@ -103,22 +103,36 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
         if line is not None:
             losses += line.slopes(inputs[:, at], targets[:, at], share[:, at], dense)
             continue
-        taking = asked.steps > step
-        running = None if bool(taking.all()) else taking.to(asked.x.device)
-        values = {name: tensor.open_step() for name, tensor in tensors.items()}
         keys = batches.keys(asked.first + step) if model.random else batches.no_keys
+        real = counts[:, at]
+        values = {name: tensor.open_step() for name, tensor in tensors.items()}
         with torch.enable_grad():
-            out = model.run(values | statistics, inputs[:, at], counts[:, at], keys, dense)
-            loss = losses_of(out, targets[:, at], counts[:, at])
+            out = model.run(values | statistics, inputs[:, at], real, keys, dense)
+            loss = losses_of(out, targets[:, at], real)
             loss.sum().backward()  # type: ignore[no-untyped-call]
         losses += loss.detach()
-        for tensor in tensors.values():
-            tensor.close_step(running)
-        for layer in dense.values():
-            layer.close_step()
-    # What a strategy gets lies in the processor's memory.
-    losses, buffers = losses.cpu(), asked.buffers.cpu()
-    taken = asked.steps.clamp(min=1).to(losses)
+        _close_step(tensors.values(), dense.values(), asked.steps > step)
+    return _trained(asked, layout, tensors, dense, losses)
+
+
+def _close_step(tensors: Iterable[_Tensor], layers: Iterable[LowRank], taking: Tensor) -> None:
+    """Takes the step whose gradients are there; ``taking [C]``: who takes it."""
+    everybody = bool(taking.all())
+    for tensor in tensors:
+        tensor.close_step(None if everybody else taking.to(tensor.point.device))
+    for layer in layers:
+        layer.close_step()
+
+
+def _trained(
+    asked: Descent,
+    layout: Layout,
+    tensors: Mapping[str, _Tensor],
+    dense: Mapping[str, LowRank],
+    losses: Tensor,
+) -> Trained:
+    """The result, in the processor's memory; ``losses [C]`` are summed over the steps."""
+    losses = losses.cpu()
 
     def assembled(write: str) -> Callable[[], Tensor]:
         def make() -> Tensor:
@@ -134,8 +148,8 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
 
     return Trained(
         asked.steps[:, None].to(losses),
-        losses / taken,
-        buffers,
+        losses / asked.steps.clamp(min=1).to(losses),
+        asked.buffers.cpu(),
         assembled("write_x"),
         assembled("write_change"),
         assembled("write_mean_grad"),

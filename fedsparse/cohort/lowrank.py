@@ -136,7 +136,6 @@ class LowRank:
 
     def __call__(self, h: Tensor) -> Tensor:
         """Outputs ``[C, B, m]`` for ``h [C, B, n]``; differentiable, once a step."""
-        self._begin()
         # It is the anchor that makes the outputs of a first layer differentiable.
         anchor = torch.zeros((), requires_grad=True)
         found: Tensor = _Through.apply(h, anchor, self)  # type: ignore[no-untyped-call]
@@ -144,6 +143,7 @@ class LowRank:
 
     def forward(self, h: Tensor) -> Tensor:
         """Outputs at the weights of this step."""
+        self._begin()
         self._open = h.detach()
         at = slice(self._t * h.shape[1], (self._t + 1) * h.shape[1])
         z = self._shared(h) if self._ahead is None else self._ahead[:, at]
