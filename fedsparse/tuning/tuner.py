@@ -23,7 +23,7 @@ from fedsparse.tuning.score import Trial, metric_of, scored
 from fedsparse.words import listed
 from fedsparse.workers import Workers
 
-__all__ = ["Tuner", "check_data"]
+__all__ = ["Tuner", "check_data", "check_same"]
 
 
 def check_data(task: RunConfig) -> str | None:
@@ -141,7 +141,7 @@ class Tuner:
             path = self.folder.path / name
             begun = (path / "config.yaml").exists()
             if begun:
-                _check_same(path, config)
+                check_same(path, config)
             if not begun or read_summary(path) is None:
                 self._stop_if_asked()
                 self.note(f"[{self._number}/{self.tuning.runs}] {label} seed={config.seed}")
@@ -172,7 +172,7 @@ class Tuner:
             )
 
 
-def _check_same(path: Path, config: RunConfig) -> None:
+def check_same(path: Path, config: RunConfig) -> None:
     """Refuses a run folder that another tuning has made."""
     text = (path / "config.yaml").read_text(encoding="utf-8")
     there, asked = configuration.from_yaml(text), configuration.flat(config)
