@@ -1,11 +1,11 @@
-"""Compressed methods on a real task: a9a, sorted by label over twenty clients, logistic regression, one entry in a hundred.
+"""Compressed methods on a real task: logistic regression on a9a, sorted by label over twenty clients.
 
     python -m experiments.compressed.a9a data_dir=data
 
 Every method gets the same grid of step sizes, tried with two seeds and chosen by the loss on a validation part
-(``python -m fedsparse.tune``). The chosen step is then run with three other seeds on all training examples, and judged by
-the objective gap: the training loss less its minimum, which L-BFGS finds in double precision. All parameters are in
-``a9a.yaml`` beside this file. Runs lie in ``--runs`` and are not run again, so that an interrupted command goes on
+(``python -m fedsparse.tune``). The chosen step is then run with three other seeds on all training examples, and judged
+by the objective gap: the training loss less its minimum, which L-BFGS finds in double precision. All parameters are
+in ``a9a.yaml`` beside this file. Runs lie in ``--runs`` and are not run again, so that an interrupted command goes on
 where it was; ``--results`` gets a table, a file of numbers and a picture. ``--quick`` takes a few rounds and one seed.
 """
 
@@ -132,7 +132,9 @@ class Study:
     def quick(self) -> Study:
         """One that takes seconds."""
         groups = [replace(each, rounds=10, eval_every=2) for each in self.groups]
-        return replace(self, grid=self.grid[2:4], seeds=self.seeds[:1], final_seeds=self.final_seeds[:1], groups=groups)
+        return replace(
+            self, grid=self.grid[2:4], seeds=self.seeds[:1], final_seeds=self.final_seeds[:1], groups=groups
+        )
 
     def tuned(self, group: Group, runs: Path) -> list[Chosen]:
         """Tunes a group, or reads what was tuned; what each method got.

@@ -1,4 +1,4 @@
-"""Which compressed methods are exact: error against bytes on problems whose solution is known, and a verdict on each bar.
+"""Which compressed methods are exact: error against bytes where the solution is known, and a verdict on each bar.
 
     python -m experiments.compressed.toys quadratic
     python -m experiments.compressed.toys saddle
