@@ -15,16 +15,18 @@ from experiments.compressed.curves import Curve
 
 __all__ = ["draw", "write_csv"]
 
-# The colours of Okabe and Ito, which people tell apart who see few of them; marks and lines differ, too.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
+# The colours of Okabe and Ito and two of Tol, which people tell apart who see few of them; marks and lines differ, too.
+_COLOURS = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F", "#882255", "#999933",
+)  # fmt: skip
 _MARKS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 _LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-_POINTS = 160
+_POINTS = 120
 
 
 def draw(curves: Sequence[Curve], title: str, axis: str, stem: Path) -> None:
     """Writes ``stem.png`` and ``stem.svg``: the metric against the bytes from clients, both logarithmic."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9.5, 5), layout="constrained")
     axes = figure.add_subplot()
     for number, curve in enumerate(curves):
         at = [place for place in curve.thinned(_POINTS) if curve.value[place] > 0]
@@ -45,7 +47,7 @@ def draw(curves: Sequence[Curve], title: str, axis: str, stem: Path) -> None:
             floor = np.maximum(curve.low[at], curve.value[at].min() / 10)
             axes.fill_between(curve.up[at], floor, curve.high[at], color=colour, alpha=0.15, linewidth=0)
     axes.set(xscale="log", yscale="log", xlabel="bytes sent by all clients together", ylabel=axis)
-    axes.set_title(title, fontsize="medium")
+    figure.suptitle(title, fontsize="medium")
     axes.xaxis.set_major_formatter(_bytes)
     axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
