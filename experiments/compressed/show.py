@@ -50,7 +50,7 @@ def draw(curves: Sequence[Curve], title: str, axis: str, stem: Path) -> None:
     figure.suptitle(title, fontsize="medium")
     axes.xaxis.set_major_formatter(_bytes)
     axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize="small")
     stem.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": stem.name}):  # the same curves give the same file
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
