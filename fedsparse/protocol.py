@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import torch
@@ -26,10 +25,11 @@ from torch import Tensor
 
 from fedsparse import rng
 from fedsparse.errors import ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
-from fedsparse.theory import Facts, Participation, ProblemClass, Theory, Vectors
+from fedsparse.theory import CompressorClass, Facts, Participation, ProblemClass, Theory, Vectors
 
 __all__ = [
     "Audience",
@@ -331,8 +331,8 @@ class Strategy:
 
     buffers: ClassVar[Literal["average", "local", "none", "own"]] = "average"
     held: ClassVar[Literal["shared", "own"]] = "shared"
-    uplink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
-    downlink_class: ClassVar[Literal["any", "unbiased", "contractive", "either"]] = "any"
+    uplink_class: ClassVar[CompressorClass] = "any"
+    downlink_class: ClassVar[CompressorClass] = "any"
     problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False

@@ -7,10 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Facts", "FromTheory", "Limit", "Participation", "ProblemClass", "Theory", "Vectors"]
+__all__ = [
+    "CompressorClass",
+    "Facts",
+    "FromTheory",
+    "Limit",
+    "Participation",
+    "ProblemClass",
+    "Theory",
+    "Vectors",
+]
 
 ProblemClass = Literal["minimisation", "operators"]
 """Losses to be minimised; or monotone operators of which a zero is sought (saddle points, variational inequalities)."""
+
+CompressorClass = Literal["any", "unbiased", "contractive", "either"]
+"""The compressors that theory allows; ``"either"`` of unbiased and contractive ones."""
 
 Participation = Literal["partial", "full"]
 """Whether a cohort may be a part of the clients, or theory needs all of them in every round."""

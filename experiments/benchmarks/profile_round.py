@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from fedsparse import models
 from fedsparse.cohort.examples import Examples
 from fedsparse.data.holdings import Stored
 from fedsparse.engine.pool import Pool
+from fedsparse.lazy import cached_property
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import simulate
 from fedsparse.strategies.fedavg import FedAvg

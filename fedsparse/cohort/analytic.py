@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from fedsparse import rng
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.data.problem import Problem
 from fedsparse.errors import ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.protocol import Layout, Predict, Start, Trained
 
 __all__ = ["AnalyticTask", "AnalyticWorkload"]

@@ -13,9 +13,9 @@ In long runs the changes are folded into the weights every few steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +63,13 @@ class Weights:
 _Term = tuple[float, Weights]
 
 
+class _Terms(NamedTuple):
+    """A sum that is carried out, and terms that are not."""
+
+    base: Weights
+    apart: list[_Term]
+
+
 class LowRank:
     """One linear layer of C clients, through one local training.
 
@@ -103,8 +110,10 @@ class LowRank:
         self._d: Tensor | None = None
         self._given = False
         self._alike: Tensor | None = None
-        self._ahead: Tensor | None = None  # the inputs times weights that stay the same through the window
-        self._terms: tuple[Weights, list[_Term]] = (start, [])
+        # Of known inputs: times the weights, where these stay the same through the window, and times each of `apart`.
+        self._ahead: Tensor | None = None
+        self._apart_ahead: list[Tensor] = []
+        self._terms = _Terms(start, [])
         self._factors: tuple[float, ...] = ()  # of these terms
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._sum: Weights | None = None
@@ -113,10 +122,14 @@ class LowRank:
         """The inputs ``[C, rows, n]`` of the next window's steps, where they are known before."""
         self._begin()
         self._h, self._given, self._alike, self._ahead = inputs, True, None, None
-        rows = inputs.shape[1] // steps
+        rows, size = inputs.shape[1] // steps, inputs.shape[2]
         if self._steady:
-            self._ahead = self._times(inputs, lambda w: w, biased=True)
-        if products.large(rows, inputs.shape[2], rows * (self.window - 1)):
+            self._ahead = self._shared(inputs)
+        # One product instead of one a step. That it is large must not depend on how many steps this block takes.
+        self._apart_ahead = []
+        if products.large(rows, size, self._start.weight.shape[1]):
+            self._apart_ahead = [_own(inputs[:, rows:], w, biased=True) for _, w in self._apart]
+        if products.large(rows, size, rows * (self.window - 1)):
             self._alike = products.each(inputs[:, rows:], inputs[:, :-rows].mT)
 
     # ---- a step
@@ -132,11 +145,14 @@ class LowRank:
     def forward(self, h: Tensor) -> Tensor:
         """Outputs at the weights of this step."""
         self._open = h.detach()
-        if self._ahead is None:
-            z = self._times(h, lambda w: w, biased=True)
-        else:
-            at = self._t * h.shape[1]
-            z = self._ahead[:, at : at + h.shape[1]]
+        at = slice(self._t * h.shape[1], (self._t + 1) * h.shape[1])
+        z = self._shared(h) if self._ahead is None else self._ahead[:, at]
+        for number, (factor, w) in enumerate(self._now().apart):
+            if self._t and self._apart_ahead:
+                own = self._apart_ahead[number][:, at.start - h.shape[1] : at.start]
+            else:
+                own = _own(h, w, biased=True)
+            z = torch.add(z, own, alpha=factor)
         if not self._t:
             return z
         like = self._like(h)
@@ -146,22 +162,20 @@ class LowRank:
         """Gradient of the inputs, where needed; keeps what the gradient of the weights is made of."""
         found = None
         if needed:
-            found = self._times(d, lambda w: w.mT, biased=False)
+            base, apart = self._now()
+            found = products.apply(d, base.weight.mT)
+            for factor, w in apart:
+                found.add_(_own(d, Weights(w.weight.mT, None), biased=False), alpha=factor)
             if self._t:
                 like = products.each(d, self._past(self._d).mT)
                 found = self._corrected(found, like, self._past(self._h))
         self._keep(h, d)
         return found
 
-    def _times(self, x: Tensor, turned: Callable[[Tensor], Tensor], biased: bool) -> Tensor:
-        """``x`` times the weights of this step, but for their low-rank changes."""
-        base, apart = self._now()
-        found = products.apply(x, turned(base.weight), base.bias if biased else None)
-        for factor, w in apart:
-            own = turned(w.weight).mT.expand(len(x), -1, -1)
-            bias = w.bias.expand(len(x), -1) if biased and w.bias is not None else None
-            found.add_(products.each(x, own, bias), alpha=factor)
-        return found
+    def _shared(self, h: Tensor) -> Tensor:
+        """``h`` times the sum that is carried out, of this step."""
+        base = self._now().base
+        return products.apply(h, base.weight, base.bias)
 
     def _like(self, h: Tensor) -> Tensor:
         """How the inputs of this step resemble those of earlier ones: ``h H^T``, ``[C, B, rows so far]``."""
@@ -196,12 +210,12 @@ class LowRank:
             self._h[:, at] = h
         self._t += 1
 
-    def _now(self) -> tuple[Weights, list[_Term]]:
-        """The weights but for their low-rank changes: a sum that is carried out, and terms that are not."""
+    def _now(self) -> _Terms:
+        """The weights of this step but for their low-rank changes."""
         factors = self._factors_at(self._t)
         if factors != self._factors:
             apart = [(factors[3] * factor, w) for factor, w in self._apart]
-            self._terms = _summed(self._carried(factors)), [term for term in apart if term[0]]
+            self._terms = _Terms(_summed(self._carried(factors)), [term for term in apart if term[0]])
             self._factors = factors
         return self._terms
 
@@ -331,6 +345,12 @@ class LowRank:
         if bias is not None and total.bias is not None:
             torch.mul(total.bias, share[:, None], out=bias)
         return None
+
+
+def _own(h: Tensor, w: Weights, biased: bool) -> Tensor:
+    """``h [C, B, n]`` times each client's own weights."""
+    bias = w.bias.expand(len(h), -1) if biased and w.bias is not None else None
+    return products.each(h, w.weight.mT.expand(len(h), -1, -1), bias)
 
 
 def _zeros(like: Weights) -> Weights:

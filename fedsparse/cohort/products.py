@@ -16,7 +16,7 @@ __all__ = ["add_each", "added", "apply", "each", "large"]
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tensor]
 
-_LARGE = 1_500_000
+_LARGE = 4_000_000
 """Multiplications and additions of a product from which a call of its own is worth it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -39,8 +40,29 @@ _ROUNDED: set[Any] = {
 """Functions of single entries that round the last ones of a tensor in another way."""
 
 
+_TRACING = threading.Lock()
+"""While it traces, torch.fx changes ``nn.Module`` for the whole process; workers that are threads start together."""
+
+
 class _OneLevel(fx.Tracer):
-    """Sees the children of a module as they are called, and nothing inside them."""
+    """Sees the children of a module as they are called, and nothing inside them.
+
+    Modules that other threads run in the meantime come by here, too, and are left alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        mine = threading.get_ident() == self._thread
+        return super().call_module(m, forward, args, kwargs) if mine else forward(*args, **kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        mine = threading.get_ident() == self._thread
+        return super().getattr(attr, attr_val, parameter_proxy_cache) if mine else attr_val
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return True
@@ -52,7 +74,8 @@ def traced(module: nn.Module) -> Program:
     if _ties(module):
         steps.append(_alone(module, "", (Ref(0),), {}, "its layers share parameters"))
     else:
-        found = _emit(module, "", (Ref(0),), {}, steps)
+        with _TRACING:
+            found = _emit(module, "", (Ref(0),), {}, steps)
         if found.number < len(steps):  # what comes after it is of no use
             steps.append(Step(lambda _, x: x, (found,)))
     return Program(tuple(_pooled_first(steps)))

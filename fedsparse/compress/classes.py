@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fedsparse.compress.base import Compressor
 from fedsparse.compress.identity import Identity
 from fedsparse.compress.randk import RandK
 from fedsparse.compress.scaled import Scaled
 from fedsparse.compress.threshold import Threshold
 from fedsparse.errors import ConfigError
+from fedsparse.theory import CompressorClass
 
-__all__ = ["Wanted", "name_of", "require"]
-
-Wanted = Literal["any", "unbiased", "contractive", "either"]
+__all__ = ["name_of", "require"]
 
 
 def require(
-    compressor: Compressor, wanted: Wanted, size: int, strategy_name: str, direction: str = "uplink"
+    compressor: Compressor, wanted: CompressorClass, size: int, strategy_name: str, direction: str = "uplink"
 ) -> None:
     """Refuses a compressor with which the strategy would not converge.
 

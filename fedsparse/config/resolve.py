@@ -6,12 +6,12 @@ Cheap checks come first: names and plain values before anything is imported, the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fedsparse.config.build import check, compressor_slot
+from fedsparse.config.build import build, check, compressor_slot
 from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
 from fedsparse.config.kinds import check_options
 from fedsparse.config.objects import plain
@@ -103,12 +103,14 @@ def settled(chosen: Chosen, tree: Mapping[str, Any], given: Given) -> RunConfig:
     Raises:
         ConfigError: a value is of the wrong type, out of range, or does not go with another.
     """
+    from fedsparse.engine.suits import wants_all
+
     values: dict[str, Any] = _plain({key: tree[key] for key in plain_keys()}, "cohort" in given)
     for key, name in chosen.names.items():
         values[key] = None if name is None else Choice(name, _options(key, chosen, tree))
-    if "cohort" not in given and _wants_all(values["strategy"]):
-        values["cohort"] = values["clients"]
     config = RunConfig(**values, faults=_options("faults", chosen, tree))
+    if "cohort" not in given and wants_all(build(config, "strategy")):
+        config = replace(config, cohort=config.clients)
     check(config)
     return config
 
@@ -132,12 +134,6 @@ def _plain(typed: Mapping[str, Any], cohort_given: bool) -> dict[str, Any]:
     if not cohort_given and isinstance(clients, int) and clients >= 1:
         values["cohort"] = min(RunConfig.cohort, clients)
     return values
-
-
-def _wants_all(strategy: Choice) -> bool:
-    """Whether a cohort that nobody asked for is all clients, however many there are."""
-    cls = GROUPS["strategy"].member(strategy.name)
-    return cls.participation == "full" and not strategy.options.get("partial", False)
 
 
 def _name(key: str, given: Given) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.holdings import Partition
 from fedsparse.data.problem import relative
+from fedsparse.lazy import cached_property
 from fedsparse.rng import Streams
 from fedsparse.theory import ProblemClass
 

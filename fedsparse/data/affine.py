@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
 from fedsparse.data.problem import Constants, relative
+from fedsparse.lazy import cached_property
 from fedsparse.rng import Streams
 
 __all__ = ["Affine"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from fedsparse.engine.slots import SlotStore
 from fedsparse.engine.tally import Tally
 from fedsparse.engine.traffic import Cost, Delivery, Traffic
 from fedsparse.errors import ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, State, Strategy
 from fedsparse.records import Record

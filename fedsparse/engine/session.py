@@ -69,10 +69,10 @@ def default_block(cohort: int, client_bytes: int, accelerator: bool = False) -> 
     fitting = max(1, (_ACCELERATOR if accelerator else _PROCESSOR) // max(1, client_bytes))
     if accelerator:
         return min(cohort, fitting)
-    quarter = -(-cohort // 4)
-    # Clients that are soon done are not worth a call each.
-    least = _LEAST if fitting >= _MOST else 1
-    return min(fitting, _MOST, max(quarter, least))
+    # Clients of small models are soon done: fewer, larger calls, even if that is too few for many workers.
+    small = fitting >= _MOST
+    parts, least = (2, _LEAST) if small else (4, 1)
+    return min(fitting, _MOST, max(-(-cohort // parts), least))
 
 
 class Session:

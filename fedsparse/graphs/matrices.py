@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import networkx as nx
 import numpy as np
@@ -14,6 +13,7 @@ from fedsparse.errors import ConfigError
 from fedsparse.graphs.base import Topology
 from fedsparse.graphs.links import Links, links_of
 from fedsparse.graphs.rule import Mixing, with_diagonal
+from fedsparse.lazy import cached_property
 
 __all__ = ["Matrices"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse import rng
 from fedsparse.errors import ConfigError
+from fedsparse.lazy import cached_property
 from fedsparse.network.links import Links
 from fedsparse.network.trace import read_trace
 from fedsparse.options import option, validate

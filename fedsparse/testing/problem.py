@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.lazy import cached_property
 
 __all__ = ["Springs", "Still"]
 

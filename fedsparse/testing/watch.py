@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cached_property
 from typing import Any, Protocol, cast
 
 from torch import Tensor
 
+from fedsparse.lazy import cached_property
 from fedsparse.message import Payload
 from fedsparse.protocol import Start, Strategy
 

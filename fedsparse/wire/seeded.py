@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedsparse.errors import DecodeError, ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.wire import bits
 from fedsparse.wire.payload import HEAD_BYTES, Payload, head, row_norms, times
 from fedsparse.wire.reader import Reader

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedsparse.errors import DecodeError, ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.wire import bits, support
 from fedsparse.wire.payload import HEAD_BYTES, Payload, head, times
 from fedsparse.wire.reader import Reader, settled

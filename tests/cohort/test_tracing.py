@@ -2,6 +2,7 @@
 
 import copy
 import re
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -420,3 +421,27 @@ def test_the_models_that_come_along_go_with_all_clients_at_once(case: str):
     model = Batched(module, inputs)
     assert model.notes == []
     assert all(not step.alone for step in model.program.steps)
+
+
+def test_modules_that_run_while_another_thread_traces_are_left_alone() -> None:
+    started, done = threading.Event(), threading.Event()
+
+    class Waits(nn.Sequential):
+        """Its forward is in the middle of being traced until told."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            started.set()
+            assert done.wait(60)
+            return super().forward(x)
+
+    other, x = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.randn(4, 3)
+    expected = other(x)
+    tracing = threading.Thread(target=traced, args=[Waits(nn.Linear(3, 2), nn.Tanh())])
+    tracing.start()
+    try:
+        assert started.wait(60)
+        found = other(x)
+    finally:
+        done.set()
+        tracing.join()
+    assert found.equal(expected)

@@ -91,8 +91,9 @@ def test_the_number_and_where_it_comes_from_are_written_down(
     lr = config.from_yaml(text).strategy.options["lr"]
     # Gradient descent's 1/L, with L of these ten quadratics.
     assert 0.3 < lr < 0.6
-    assert config.from_theory(text)["strategy.lr"].startswith("(1-β) / (K η_g (L + 2 ω L_max / S))")
-    assert f"L = {1 / lr:.6g}" in text
+    reason = config.from_theory(text)["strategy.lr"]
+    assert reason.startswith("(1-β) / (K η_g (L + 2 ω L_max / S))")
+    assert f"L = {1 / lr:.6g}" in reason
     assert f"strategy.lr={lr:.6g} from theory" in capsys.readouterr().out
 
 

@@ -13,7 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # From the ground up; a module may import what stands on its own line or on one before it.
 LAYERS = [
-    {"errors", "units", "words", "process", "files", "schedule", "rng", "options", "perclient", "theory"},
+    {
+        "errors",
+        "units",
+        "words",
+        "process",
+        "files",
+        "schedule",
+        "rng",
+        "options",
+        "perclient",
+        "lazy",
+        "theory",
+    },
     {"wire", "message"},
     {"protocol", "compress", "ledger"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},

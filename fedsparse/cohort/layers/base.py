@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from fedsparse.lazy import cached_property
 
 __all__ = ["Dense", "Layer", "Pass", "clients_alone"]
 

@@ -14,7 +14,6 @@ is alpha K here; there a label can run out, here it cannot.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from fedsparse.data.checks import whole, within
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.holdings import Partition, Positions, compact
 from fedsparse.data.partitions._common import labels_of
+from fedsparse.lazy import cached_property
 from fedsparse.rng import stream
 
 __all__ = ["Bootstrap", "Labels", "divide"]
