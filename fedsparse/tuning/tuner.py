@@ -173,7 +173,7 @@ class Tuner:
 
 
 def check_same(path: Path, config: RunConfig) -> None:
-    """Refuses a run folder that another tuning has made."""
+    """Refuses a run folder with another configuration than what is asked, but for where it runs."""
     text = (path / "config.yaml").read_text(encoding="utf-8")
     there, asked = configuration.from_yaml(text), configuration.flat(config)
     # A value that was left to theory is a number there.
@@ -183,4 +183,6 @@ def check_same(path: Path, config: RunConfig) -> None:
         line for key, line in differing.items() if key not in settled and not configuration.elsewhere(key)
     ]
     if wrong:
-        raise RunFolderError(f"{path}: is not a run of this tuning: {listed(wrong)}. Start a new tuning.")
+        raise RunFolderError(
+            f"{path}: holds another run than what is asked: {listed(wrong)}. Give another folder."
+        )
