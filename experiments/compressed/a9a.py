@@ -259,7 +259,7 @@ def _shown(given: argparse.Namespace) -> int:
         curves = [study.curve(chosen, least, runs, workers) for chosen in every]
     table = study.table(every, curves)
     note = f"Least training loss {least:.8f} (L-BFGS, gradient norm {norm:.0e} there).\n"
-    draw(curves, study.title, "objective gap", results / "a9a")
+    draw(curves, study.title, "training loss above its minimum (nats)", results / "a9a")
     write_csv(curves, results / "a9a.csv")
     (results / "a9a.md").write_text(f"{table}\n{note}", encoding="utf-8")
     print(f"{study.title}\n\n{table}\n{note}written to {results}")
