@@ -8,7 +8,7 @@ from functools import cache
 __all__ = ["give_back_memory", "keep_memory"]
 
 # Numbers of glibc's <malloc.h>.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 _SETTINGS = {
     # Arrays up to this size are kept. Of larger ones the heap may hold several for each that is in use, as what
@@ -16,8 +16,6 @@ _SETTINGS = {
     _MMAP_THRESHOLD: 64 << 20,
     # Only what lies free beyond this, at the end of the heap, goes back to the system.
     _TRIM_THRESHOLD: 1 << 30,
-    # One heap for all threads: those of further threads hold 64 MB at most, and are given back when they are empty.
-    _ARENA_MAX: 1,
 }
 
 
