@@ -140,7 +140,7 @@ class Study:
         """Tunes a group, or reads what was tuned; what each method got.
 
         Raises:
-            Diverged: no step of the grid works for some method.
+            SystemExit: it failed, or was interrupted; it has said why.
         """
         folder = runs / f"tuning-{group.slug}"
         if (folder / "tuned.json").exists():
@@ -149,7 +149,7 @@ class Study:
             words = [*self._tuning_words(group), f"runs={folder.parent}", f"name={folder.name}"]
         status = tune.main([*words, *HERE])
         if status:
-            sys.exit(status)  # the command has said why
+            sys.exit(status)
         found = json.loads((folder / "tuned.json").read_text(encoding="utf-8"))["result"]
         edges = {line.partition(":")[0] for line in found["warnings"] if "edge of the grid" in line}
         by_name = {each["method"]: each["tuning"] for each in found["methods"]}

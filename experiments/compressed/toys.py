@@ -23,7 +23,7 @@ import yaml
 
 from experiments.compressed.curves import Curve, course
 from experiments.compressed.show import draw, write_csv
-from fedsparse.command import concluded, one_thread
+from fedsparse.command import concluded
 from fedsparse.units import bytes_text
 from fedsparse.workers import Workers
 
@@ -132,7 +132,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _shown(given: argparse.Namespace) -> int:
-    one_thread()
     quick: bool = given.quick
     runs = given.runs or Path("runs", "compressed", given.name + ("-quick" if quick else ""))
     results: Path = given.results or (runs if quick else RESULTS)

@@ -23,33 +23,48 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
 
-@by_name
-def test_a_quick_run_writes_a_table_a_picture_and_numbers_and_judges_nothing(
-    name: str, tmp_path: Path
-) -> None:
-    assert toys.main([name, "--quick", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]) == 0
-    found = cells((tmp_path / f"{name}.md").read_text())
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs and the results of a quick command."""
+    folder = tmp_path_factory.mktemp("quick")
+    command = ["bilinear", "--quick", "--runs", str(folder / "runs"), "--results", str(folder / "results")]
+    assert toys.main(command) == 0
+    return folder
+
+
+def assert_shown(name: str, results: Path) -> None:
+    found = cells((results / f"{name}.md").read_text())
     assert [row[0] for row in found] == [method.label for method in Toy.named(name).methods]
     assert {row[-1] for row in found} == {"", "not judged"}
-    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "</svg>" in (tmp_path / f"{name}.svg").read_text()
-    assert len((tmp_path / f"{name}.csv").read_text().splitlines()) > 2 * len(found)
+    assert (results / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "</svg>" in (results / f"{name}.svg").read_text()
+    assert len((results / f"{name}.csv").read_text().splitlines()) > 2 * len(found)
 
 
-def test_what_has_run_is_not_run_again_and_gives_the_same_files(tmp_path: Path) -> None:
-    command = ["bilinear", "--quick", "--runs", str(tmp_path / "runs"), "--results"]
-    assert toys.main([*command, str(tmp_path / "first")]) == 0
-    ended = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("rounds.jsonl")}
-    assert toys.main([*command, str(tmp_path / "second")]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("rounds.jsonl")} == ended
-    for path in (tmp_path / "first").iterdir():
-        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+def test_a_quick_run_writes_a_table_a_picture_and_numbers_and_judges_nothing(quick: Path) -> None:
+    assert_shown("bilinear", quick / "results")
 
 
-def test_runs_of_another_experiment_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
-    assert toys.main(["bilinear", "--quick", *given]) == 0
-    assert toys.main(["bilinear", *given]) == 4
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["quadratic", "saddle"])
+def test_the_other_quick_runs_do_so_too(name: str, tmp_path: Path) -> None:
+    assert toys.main([name, "--quick", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]) == 0
+    assert_shown(name, tmp_path)
+
+
+def test_what_has_run_is_not_run_again_and_gives_the_same_files(quick: Path, tmp_path: Path) -> None:
+    ended = {path: path.stat().st_mtime_ns for path in (quick / "runs").rglob("rounds.jsonl")}
+    command = ["bilinear", "--quick", "--runs", str(quick / "runs"), "--results", str(tmp_path)]
+    assert toys.main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in (quick / "runs").rglob("rounds.jsonl")} == ended
+    for path in (quick / "results").iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_runs_of_another_experiment_are_refused(
+    quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toys.main(["bilinear", "--runs", str(quick / "runs"), "--results", str(tmp_path)]) == 4
     assert "rounds=40" in capsys.readouterr().err
 
 
