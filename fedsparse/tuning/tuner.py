@@ -23,7 +23,7 @@ from fedsparse.tuning.score import Trial, metric_of, scored
 from fedsparse.words import listed
 from fedsparse.workers import Workers
 
-__all__ = ["Tuner", "check_data"]
+__all__ = ["Tuner", "check_data", "check_same"]
 
 
 def check_data(task: RunConfig) -> str | None:
@@ -141,7 +141,7 @@ class Tuner:
             path = self.folder.path / name
             begun = (path / "config.yaml").exists()
             if begun:
-                _check_same(path, config)
+                check_same(path, config)
             if not begun or read_summary(path) is None:
                 self._stop_if_asked()
                 self.note(f"[{self._number}/{self.tuning.runs}] {label} seed={config.seed}")
@@ -172,8 +172,8 @@ class Tuner:
             )
 
 
-def _check_same(path: Path, config: RunConfig) -> None:
-    """Refuses a run folder that another tuning has made."""
+def check_same(path: Path, config: RunConfig) -> None:
+    """Refuses a run folder with another configuration than what is asked, but for where it runs."""
     text = (path / "config.yaml").read_text(encoding="utf-8")
     there, asked = configuration.from_yaml(text), configuration.flat(config)
     # A value that was left to theory is a number there.
@@ -183,4 +183,6 @@ def _check_same(path: Path, config: RunConfig) -> None:
         line for key, line in differing.items() if key not in settled and not configuration.elsewhere(key)
     ]
     if wrong:
-        raise RunFolderError(f"{path}: is not a run of this tuning: {listed(wrong)}. Start a new tuning.")
+        raise RunFolderError(
+            f"{path}: holds another run than what is asked: {listed(wrong)}. Give another folder."
+        )

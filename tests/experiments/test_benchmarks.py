@@ -37,3 +37,18 @@ def test_the_codec_benchmark_says_what_a_pass_of_abs_is() -> None:
 def test_the_start_up_benchmark_shows_every_program() -> None:
     shown = run("startup.py")
     assert "fedsparse, Ray minus Ray, bare" in shown
+
+
+@pytest.mark.slow
+def test_a_strategy_is_measured_beside_fedavg_with_as_many_gradients() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.strategies", "fedavg", "marina", "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()[1:3]]
+    assert [line[:2] for line in lines] == [["fedavg", "3"], ["marina", "2"]]
+    assert all(float(line[3]) > 0 for line in lines)

@@ -1,0 +1,155 @@
+"""What a round of each strategy costs, as a multiple of FedAvg with the same number of gradients.
+
+    python -m experiments.benchmarks.strategies [NAME ...] [--rounds N]
+
+The model is that of W1 (MLP 784-200-200-10, 50 clients a round with 60 examples each, minibatches of 20), one process
+with one thread. All clients train in every round, so that after the warm-up every state exists: the first touch of
+memory costs more than the arithmetic on virtual machines. A strategy and FedAvg take turns, round by round; shown is
+the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both.
+Strategies are run with their defaults; those with local steps take three. Rounds of rare synchronisations are among
+the others, which does not move a median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from time import perf_counter
+
+from experiments.benchmarks.profile_round import examples, mlp
+from fedsparse import rng
+from fedsparse.aggregate import Mean
+from fedsparse.command import concluded
+from fedsparse.compress import Identity
+from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.plan import Plan
+from fedsparse.engine.sampling import Full
+from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.errors import ConfigError
+from fedsparse.network import Deadline, Network
+from fedsparse.protocol import Strategy
+from fedsparse.registry import strategies
+from fedsparse.simulation import for_driver, supervised
+from fedsparse.strategies.fedavg import FedAvg
+
+__all__ = ["Cost", "cost", "main"]
+
+CLIENTS, BATCH, STEPS, LR = 50, 20, 3, 0.01
+WARM_UP = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What rounds of a strategy took.
+
+    Attributes:
+        name: its name.
+        gradients: of a client in a round.
+        round_s: median seconds of a round.
+        ratio: median of the ratios to FedAvg's rounds.
+    """
+
+    name: str
+    gradients: int
+    round_s: float
+    ratio: float
+
+
+def cost(name: str, rounds: int) -> Cost:
+    """Measures a strategy beside FedAvg.
+
+    Raises:
+        ConfigError: it cannot be run on this model.
+    """
+    with ExitStack() as stack:
+        own = stack.enter_context(_session(_small(name), rounds + WARM_UP))
+        gradients = [own.server.round(number).gradient_calls for number in range(WARM_UP)][-1] // CLIENTS
+        fedavg = FedAvg(lr=LR, steps=gradients)
+        other = stack.enter_context(_session(fedavg, rounds + WARM_UP))
+        for number in range(WARM_UP):
+            other.server.round(number)
+        both = [
+            (_seconds(own, number), _seconds(other, number)) for number in range(WARM_UP, WARM_UP + rounds)
+        ]
+    ratio = statistics.median(mine / theirs for mine, theirs in both)
+    return Cost(name, gradients, statistics.median(mine for mine, _ in both), ratio)
+
+
+def _small(name: str) -> Strategy:
+    """The strategy with a small step, and three local steps if it has any."""
+    cls = strategies.get(name)
+    given = {"lr": LR, "steps": STEPS}
+    made: Strategy = cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+    return made
+
+
+@contextmanager
+def _session(strategy: Strategy, rounds: int) -> Iterator[Session]:
+    recipe, arrays = supervised(examples(CLIENTS, (784,)), mlp(784, 200), BATCH)
+    workload = for_driver(recipe)(arrays)
+    plan = Plan(
+        strategy=strategy,
+        seed=0,
+        rounds=rounds,
+        cohort=CLIENTS,
+        block=default_block(CLIENTS, workload.client_bytes),
+        sampler=Full(),
+        aggregator=Mean(),
+        downlink=Identity(),
+        network=Network(profile="none"),
+        deadline=Deadline(),
+        faults=Faults(),
+        encode=False,
+        evaluate=lambda _: False,
+        run=rng.seed64(0, "run"),
+    )
+    pool = LocalPool(1)
+    try:
+        place = Place(None, Path(tempfile.gettempdir()))
+        with Session(plan, recipe, arrays, pool, place, lambda _: None, workload) as session:
+            yield session
+    finally:
+        pool.close()
+
+
+def _seconds(session: Session, number: int) -> float:
+    began = perf_counter()
+    session.server.round(number)
+    return perf_counter() - began
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; the exit status."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("strategies", description=__doc__, formatter_class=form)
+    parser.add_argument("names", nargs="*", help="strategies (all)")
+    parser.add_argument("--rounds", type=int, default=20, help="timed rounds of each (20)")
+    given = parser.parse_args(argv)
+    return concluded(lambda: _table(given.names, given.rounds), verbose=False, only_shows=True)
+
+
+def _table(names: Sequence[str], rounds: int) -> int:
+    print("strategy          gradients  ms a round  x FedAvg", flush=True)
+    for name in names or strategies.names():
+        try:
+            found = cost(name, rounds)
+        except ConfigError as error:
+            if names:
+                raise
+            print(f"{name:<18}left out: {error}", flush=True)
+            continue
+        print(f"{name:<18}{found.gradients:9}{found.round_s * 1e3:12.1f}{found.ratio:10.2f}", flush=True)
+    print(f"load {os.getloadavg()[0]:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
