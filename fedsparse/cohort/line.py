@@ -50,11 +50,12 @@ class Line:
         """
         links: list[str | None] = []
         for number, step in enumerate(program.steps):
-            if step.inputs != (Ref(number),) or step.options:
+            # What is done in place is done beside it here.
+            if step.inputs[:1] != (Ref(number),) or step.options.keys() - {"inplace"}:
                 return None
             if step.name in linear:
                 links.append(step.name)
-            elif is_relu(step) and links:
+            elif is_relu(step) and links and len(step.inputs) == 1:
                 links.append(None)
             elif not _flattens(step) or links:
                 return None
@@ -94,4 +95,6 @@ def is_relu(step: Step) -> bool:
 def _flattens(step: Step) -> bool:
     if isinstance(step.module, nn.Flatten):
         return step.module.start_dim == 1 and step.module.end_dim == -1
+    if step.function in ("flatten", torch.flatten):
+        return step.inputs[1:] == (1,)
     return isinstance(step.module, nn.Identity)
