@@ -287,7 +287,8 @@ def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Se
     from fedsparse.engine.suits import settle
 
     strategy, name = configuration.build(config, "strategy"), config.strategy.name
-    settled = settle(strategy, name, None if isinstance(found, Dataset) else found, config.cohort)
+    problem = None if isinstance(found, Dataset) else found
+    settled = settle(strategy, name, problem, config.cohort, configuration.build(config, "downlink"))
     if settled.lr is None:
         return config, settled
     choice = Choice(name, {**config.strategy.options, "lr": settled.lr})
@@ -320,12 +321,21 @@ def _accepted(problem: Problem, config: RunConfig) -> Problem:
             f"device={config.device}: data={config.data.name} is given by formulas, "
             "which only the processor computes; use device=cpu"
         )
+    check_nothing_held_back(config)
+    return problem
+
+
+def check_nothing_held_back(config: RunConfig) -> None:
+    """A problem has no examples for a validation part.
+
+    Raises:
+        ConfigError: one is asked for.
+    """
     if config.validation:
         raise ConfigError(
             f"validation={config.validation}: data={config.data.name} has no examples to hold back, it is judged by a "
             "metric of its own; leave validation out"
         )
-    return problem
 
 
 def loaded(config: RunConfig) -> Dataset | Problem | Divisible:

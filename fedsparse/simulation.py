@@ -201,7 +201,7 @@ def simulate(
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
     every = evaluate_every
-    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count)
+    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink)
     for line in settled.notes:
         note(line)
     plan = Plan(

@@ -53,7 +53,7 @@ class Summary:
         target: the value to reach; ``None`` where none was set.
         reached: what it took; ``None`` where it was not reached.
         wall_s: seconds on this machine.
-        tuning: how the values were chosen, see :class:`fedsparse.tuning.Fairness`; ``None`` where they were not tuned.
+        tuning: how the values were chosen, see :class:`fedsparse.tuning.Tuned`; ``None`` where they were not tuned.
     """
 
     rounds: int

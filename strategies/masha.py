@@ -56,7 +56,8 @@ class Masha(Strategy):
     ``sync=1`` and no compression it is the extragradient method. Usual steps are between 0.05/L and 0.5/L.
 
     Departures: γ is inside of the message in MASHA1, too, which changes nothing where C(γ v) = γ C(v); absent clients
-    keep their e_m (no theorem for MASHA2 with cohorts); there is no h, hence no projection (MASHA2 covers none).
+    keep their e_m (no theorem for MASHA2 with cohorts), and one whose F_m(w) was refused keeps its last F_m until the
+    next synchronisation; there is no h, hence no projection (MASHA2 covers none).
     On networks F is not monotone, and on minimisation it is slower than ``scafcom`` and its like.
     Source: the algorithm boxes were not at hand; anchoring at the old z converges, too.
     """

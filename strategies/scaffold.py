@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
@@ -86,4 +87,5 @@ class Scaffold(Strategy):
         if not facts.exact:
             return None
         share = facts.cohort / facts.clients
-        return min(1 / (81 * facts.L_max), share / (15 * facts.mu)) / (self.steps * max(self.server_lr, 1.0))
+        convex = share / (15 * facts.mu) if facts.mu else inf
+        return min(1 / (81 * facts.L_max), convex) / (self.steps * max(self.server_lr, 1.0))

@@ -123,13 +123,15 @@ class LowRank:
         self._begin()
         self._h, self._given, self._alike, self._ahead = inputs, True, None, None
         rows, size = inputs.shape[1] // steps, inputs.shape[2]
+        self._apart_ahead = []
+        # One product instead of one a step: only where it does not matter how many steps this block takes.
+        if not products.by_row(inputs):
+            return
         if self._steady:
             self._ahead = self._shared(inputs)
-        # One product instead of one a step. That it is large must not depend on how many steps this block takes.
-        self._apart_ahead = []
         if products.large(rows, size, self._start.weight.shape[1]):
             self._apart_ahead = [_own(inputs[:, rows:], w, biased=True) for _, w in self._apart]
-        if products.large(rows, size, rows * (self.window - 1)):
+        if products.large(rows, size, rows):
             self._alike = products.each(inputs[:, rows:], inputs[:, :-rows].mT)
 
     # ---- a step

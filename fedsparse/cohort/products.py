@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["add_each", "added", "apply", "each", "large"]
+__all__ = ["add_each", "added", "apply", "by_row", "each", "large"]
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tensor]
 
@@ -34,6 +34,11 @@ def _find() -> _Linear | None:
 _linear = _find()
 
 
+def by_row(h: Tensor) -> bool:
+    """Whether a row of :func:`apply`, and of large products, depends neither on the other rows nor on their number."""
+    return _linear is not None and h.dtype == torch.float32 and not h.is_cuda
+
+
 def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``h w^T + b``; the same bits whether clients share the weights in one row or have equal ones of their own.
 
@@ -46,7 +51,7 @@ def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``[C, B, m]``.
     """
     clients, rows = h.shape[:2]
-    if h.is_cuda or _linear is None or h.dtype != torch.float32:
+    if _linear is None or not by_row(h):
         weight = weight.expand(clients, -1, -1)
         return each(h, weight.mT, None if bias is None else bias.expand(clients, -1))
     alike = all(t is None or t.shape[0] == 1 or t.stride(0) == 0 for t in (weight, bias))
@@ -80,12 +85,7 @@ def each(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = 
     Returns:
         ``[C, p, q]``.
     """
-    if (
-        _linear is not None
-        and a.dtype == torch.float32
-        and not a.is_cuda
-        and large(a.shape[1], a.shape[2], b.shape[2])
-    ):
+    if _linear is not None and by_row(a) and large(a.shape[1], a.shape[2], b.shape[2]):
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
         biases = [None] * a.shape[0] if bias is None else bias.unbind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -50,7 +51,8 @@ class AdversarialTraining(Adversary):
 
     def _outputs(self, z: Tensor, inputs: Tensor) -> Tensor:
         weights = {name: value for name, value in self._layout.split(z).items() if name != "r"}
-        out: Tensor = functional_call(self.module, weights, (inputs,))
+        # While it is called the module holds these weights: each of several threads needs one of its own.
+        out: Tensor = functional_call(copy.deepcopy(self.module), weights, (inputs,))
         return out
 
     def operator_of(self, z: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:

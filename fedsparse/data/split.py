@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedsparse.errors import ConfigError
 from fedsparse.rng import stream
 
-__all__ = ["apportion", "dense_ids", "stratified"]
+__all__ = ["apportion", "cut_off", "dense_ids", "stratified"]
 
 SPLIT_SEED = 0
 """Test parts are keyed by this and the set's name, never by a run's seed: all runs test on the same."""
@@ -58,6 +58,14 @@ def stratified(
         raise ConfigError(
             f"a fraction of {fraction} takes {size} of {n} examples from the training part; both parts need some"
         )
+    return cut_off(strata, size, name, seed)
+
+
+def cut_off(
+    strata: NDArray[np.int64], size: int, name: str, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """:func:`stratified` for a number of examples, ``size``, between 0 and N."""
+    n = len(strata)
     order = stream(seed, f"split:{name}").permutation(n)
     order = order[np.argsort(strata[order], kind="stable")]
     counts = np.unique(strata, return_counts=True)[1]

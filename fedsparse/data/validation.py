@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse.data.dataset import Dataset
-from fedsparse.data.split import stratified
+from fedsparse.data.split import cut_off
 from fedsparse.errors import ConfigError
 from fedsparse.rng import stream
 
@@ -36,17 +37,18 @@ def held_back(dataset: Dataset, share: float, seed: int) -> Dataset:
         return dataset
     name, strata = f"{dataset.name}:validation", _strata(dataset)
     free = _free(dataset, name, seed)
-    # The share is of all training examples, also of those that must stay.
-    wanted = share * (len(dataset.x) / max(1, len(free)))
-    if wanted >= 1:
+    # The share is of all training examples, also of those that must stay. What rounding adds to a whole number is none.
+    wanted = ceil(share * len(dataset.x) - 1e-9)
+    if wanted == len(dataset.x):
         raise ConfigError(
-            f"validation={share}: would hold back {share * len(dataset.x):.0f} of {len(dataset.x)} examples, and "
-            f"{len(free)} can be; each natural client keeps one; lower it"
+            f"validation={share}: takes {wanted} of {wanted} examples from the training part; both parts need some"
         )
-    try:
-        _, at = stratified(strata[free], wanted, name, seed)
-    except ConfigError as error:
-        raise ConfigError(f"validation={share}: {error}") from None
+    if wanted > len(free):
+        raise ConfigError(
+            f"validation={share}: would hold back {wanted} of {len(dataset.x)} examples, and {len(free)} can be; each "
+            "natural client keeps one; lower it"
+        )
+    _, at = cut_off(strata[free], wanted, name, seed)
     taken = free[at]
     kept = np.delete(np.arange(len(dataset.x)), taken)
     return replace(

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedsparse.compress import Compressor
+from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
 from fedsparse.errors import ConfigError
@@ -120,7 +120,9 @@ class Settled:
     notes: tuple[str, ...]
 
 
-def settle(strategy: Strategy, who: str, problem: Problem | None, cohort: int) -> Settled:
+def settle(
+    strategy: Strategy, who: str, problem: Problem | None, cohort: int, downlink: Compressor | None = None
+) -> Settled:
     """Finds the step size where it was left to theory, and says what is known of strategy and problem.
 
     Args:
@@ -128,6 +130,7 @@ def settle(strategy: Strategy, who: str, problem: Problem | None, cohort: int) -
         who: what it is called, for messages.
         problem: what is solved; ``None`` for a data set with a model.
         cohort: clients of a round.
+        downlink: of the machine, for broadcasts of any strategy; ``None`` is none.
 
     Raises:
         ConfigError: the problem's constants are not known, or theory gives no step size.
@@ -143,6 +146,11 @@ def settle(strategy: Strategy, who: str, problem: Problem | None, cohort: int) -
         raise ConfigError(
             "strategy.lr=theory: needs a problem whose constants (mu, L, ...) are known, such as data=quadratic; "
             "give a number"
+        )
+    if not isinstance(downlink, Identity | None):
+        raise ConfigError(
+            f"strategy.lr=theory: the theory of strategy={who} has broadcasts that are not compressed; give a "
+            "number, or leave downlink out"
         )
     facts = facts_of(strategy, problem, cohort)
     lr = strategy.theory_lr(facts)

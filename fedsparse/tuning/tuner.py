@@ -30,19 +30,20 @@ def check_data(task: RunConfig) -> str | None:
     """What is to be said about how settings are judged, before anything is run.
 
     Raises:
-        ConfigError: there are examples, and none of them is held back.
+        ConfigError: there are examples, and none of them is held back; or there are none to hold back.
         DataError: a file is missing or damaged.
     """
     from fedsparse.data import Dataset
-    from fedsparse.experiment import loaded
+    from fedsparse.experiment import check_nothing_held_back, loaded
 
-    if task.validation:
-        return None
     if isinstance(loaded(task), Dataset):
+        if task.validation:
+            return None
         raise ConfigError(
             "validation=0: values must not be chosen on the test part; hold back a share of the training examples, "
             "as in validation=0.1"
         )
+    check_nothing_held_back(task)
     return (
         f"data={task.data.name} has no examples to hold back: settings are judged by the problem's own metric"
     )

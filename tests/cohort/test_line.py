@@ -93,3 +93,17 @@ def test_it_gives_the_bits_of_the_graph(options: dict[str, object], rows: int):
     first, second = (trained(work, rows, **options) for work in (by_hand, by_graph))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize("width", [64, 200])
+def test_a_client_has_the_same_bits_beside_one_that_takes_more_steps(width: int):
+    model = nn.Sequential(nn.Linear(3072, width), nn.ReLU(), nn.Linear(width, 3))
+    work = SupervisedWorkload(examples((3072,), [20, 200]), model, 10)
+    alone, beside = (
+        work.task(torch.arange(clients), 3, 2, work.start.buffers[None]).sgd(
+            work.start.x[None], lr=0.1, epochs=1
+        )
+        for clients in (1, 2)
+    )
+    assert torch.equal(alone.change[0], beside.change[0])
+    assert torch.equal(alone.mean_grad[0], beside.mean_grad[0])

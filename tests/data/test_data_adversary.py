@@ -239,3 +239,11 @@ def test_the_libsvm_files_make_problems(real_data: Callable[[str], str], file: s
     first = problem.gradient(torch.arange(20), z, rng.Streams(0, "batches:0", 0, list(range(20))))
     assert bool(first.isfinite().all())
     assert bool(first.any(1).all())
+
+
+def test_threads_do_not_share_a_networks_weights():
+    problem, strategy = made("adversarial", clients=8), Extragradient(lr=0.1)
+    alone, together = (
+        simulate(strategy, problem, rounds=4, block=1, workers=workers).x for workers in (1, 4)
+    )
+    assert torch.equal(alone, together)

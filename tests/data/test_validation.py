@@ -128,3 +128,9 @@ def test_a_problem_has_nothing_to_hold_back(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"validation=0.1: data=quadratic .* no examples to hold back"):
         experiment.run(config.parse([*RUN, "data=quadratic", "validation=0.1", f"runs={tmp_path}"]))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.05, 50), (0.1, 100), (0.2, 200)])
+def test_a_whole_number_of_examples_is_not_rounded_up(share: float, count: int) -> None:
+    one_client = numbered(1000, groups=np.zeros(1000, np.int64))
+    assert len(inputs(held_back(one_client, share, seed=0).x_validation)) == count

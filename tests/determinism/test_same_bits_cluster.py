@@ -41,7 +41,7 @@ def cluster() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Slow(Scafcom):
-    """Far from the driver, once, says that it is at work and takes its time."""
+    """Far from the driver, once, says that it is at work and takes its time; near it, waits until then."""
 
     home: str = ""
     marker: str = ""
@@ -49,13 +49,13 @@ class Slow(Scafcom):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         import ray
 
-        if (
-            ctx.round == 2
-            and ray.get_runtime_context().get_node_id() != self.home
-            and not Path(self.marker).exists()
-        ):
-            Path(self.marker).touch()
-            time.sleep(60)
+        marker, far = Path(self.marker), ray.get_runtime_context().get_node_id() != self.home
+        if ctx.round == 2 and not marker.exists():
+            if far:
+                marker.touch()
+            until = time.monotonic() + 60
+            while time.monotonic() < until and (far or not marker.exists()):
+                time.sleep(0.05)
         return super().client_update(client, heard, task, ctx)
 
 

@@ -11,7 +11,7 @@ from fedsparse.data.quadratic import Quadratics
 from fedsparse.data.saddle import Saddle
 from fedsparse.engine.suits import settle
 from fedsparse.errors import ConfigError
-from fedsparse.protocol import Strategy
+from fedsparse.protocol import Facts, Strategy
 from fedsparse.registry import strategies
 from fedsparse.simulation import simulate
 from fedsparse.strategies.diana import Diana
@@ -22,6 +22,7 @@ from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.fedopt import FedOpt
 from fedsparse.strategies.marina import Marina
 from fedsparse.strategies.masha import Masha
+from fedsparse.strategies.scaffold import Scaffold
 from fedsparse.strategies.scallion import Scallion
 from fedsparse.theory import FromTheory
 from tests.reference.toys import q_toy
@@ -108,3 +109,13 @@ def test_no_strategy_diverges_with_it(name: str):
         known: dict[str, object] = {"lr": LR}
         found = simulate(replace(strategy, **known), problem, rounds=150, block=10, evaluate_every=10)
         assert max(record.metrics.get("distance", 0.0) for record in found.history) <= 1.0
+
+
+def test_a_downlink_that_the_theory_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match=r"lr=theory: the theory of strategy=mine has broadcasts"):
+        settle(FedAvg(lr=LR, steps=1), "mine", TOY, 10, TopK(0.1))
+
+
+def test_without_strong_convexity_scaffold_has_the_bound_by_smoothness():
+    facts = Facts(mu=0.0, L=1.0, L_max=2.0, L_rms=1.5, size=10, clients=4, cohort=4)
+    assert Scaffold(steps=5).theory_lr(facts) == 1 / (81 * 2.0) / 5

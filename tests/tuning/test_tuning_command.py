@@ -288,3 +288,12 @@ def test_help_names_every_key_of_its_own(capsys: Any) -> None:
     assert tune.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(key in text for key in ("seed", "report_seed", "select", "metric", "budget", "resume=FOLDER"))
+
+
+def test_a_validation_part_of_a_problem_is_refused_before_a_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["strategy=fedavg", "strategy.lr=0.1,0.2", "data=quadratic", "validation=0.1", f"runs={tmp_path}"]
+    assert tune.main([*words, "name=here"]) == 2
+    assert "no examples to hold back" in capsys.readouterr().err
+    assert not (tmp_path / "here").exists()
