@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
-    from fedsparse.engine.server import Server
-    from fedsparse.engine.session import Session
+    from fedsparse.engine.session import Engine, Session
     from fedsparse.engine.suits import Settled
 
 __all__ = ["loaded", "run", "versions"]
@@ -124,7 +123,7 @@ class _Run:
             parts.workload,
             self.config.engine.options["patience"],
         ) as session:
-            records = self._resume(session.server) if self.config.resume else []
+            records = self._resume(session.engine) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
             tuning = configuration.tuning_of(self.folder.config)
@@ -137,19 +136,19 @@ class _Run:
     def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
-            record = session.server.round(number)
+            record = session.engine.round(number)
             records.append(record)
             self.folder.append(plain(record))
             self.progress.round(record)
             last = number + 1 == self.config.rounds
             if interrupts.asked is not None and not last:
-                self._save(session.server, number)
+                self._save(session.engine, number)
                 raise Interrupted(
                     f"stopped by {interrupts.asked.name} after round {number + 1} of {self.config.rounds}; go on with: "
                     f"python -m fedsparse.run resume={self.folder.path}"
                 )
             if last or (number + 1) % every == 0:
-                self._save(session.server, number)
+                self._save(session.engine, number)
 
     # ---- checkpoints
 
@@ -159,17 +158,17 @@ class _Run:
         result = {key: value for key, value in own.items() if not configuration.elsewhere(key)}
         return {"config": result, "versions": {k: version(k) for k in ("fedsparse", "torch", "numpy")}}
 
-    def _save(self, server: Server, number: int) -> None:
+    def _save(self, engine: Engine, number: int) -> None:
         self.folder.sync()
-        self.folder.checkpoints.save(number, self._identity(), server.arrays())
+        self.folder.checkpoints.save(number, self._identity(), engine.arrays())
 
-    def _resume(self, server: Server) -> list[Record]:
+    def _resume(self, engine: Engine) -> list[Record]:
         if self.folder.checkpoints.latest() is None:
             self.folder.truncate_after(-1)
             self.progress.note("no checkpoint yet: starting again from round 1")
             return []
         meta, arrays = self.folder.checkpoints.load_latest(self._identity())
-        server.restore(arrays)
+        engine.restore(arrays)
         done = int(meta["round"]) + 1
         self.folder.truncate_after(done - 1)
         records = [Record.of(values) for values in read_rounds(self.folder.path)]
@@ -184,12 +183,12 @@ class _Run:
         from safetensors.torch import save_file
 
         start = session.workload.start
-        x = session.server.model(self.config.rounds - 1)
+        x = session.engine.model(self.config.rounds - 1)
         if x.shape != start.x.shape:
             # More than the module's parameters: only the strategy knows what it means.
             save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
             return
-        tensors = start.layout.split(x) | start.buffer_layout.split(session.server.buffers)
+        tensors = start.layout.split(x) | start.buffer_layout.split(session.engine.buffers)
         shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
         save_file(
             {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},

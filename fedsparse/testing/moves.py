@@ -27,10 +27,10 @@ def check_zero_gradient(strategy: Strategy) -> Finding:
     """
     setting = Setting()
     with opened(strategy, Still(), setting) as session:
-        start = session.server.model(0)
+        start = session.engine.model(0)
         for number in range(setting.rounds):
-            session.server.round(number)
-            moved = float((session.server.model(number) - start).abs().max())
+            session.engine.round(number)
+            moved = float((session.engine.model(number) - start).abs().max())
             if moved != 0:  # also where it is NaN
                 raise ConformanceError(
                     f"the model moved by {moved:.2g} in round {number}, although every gradient is zero; send and "

@@ -61,9 +61,9 @@ def check_resume(strategy: Strategy) -> Finding:
             file = Path(folder) / f"{number}.ckpt"
             with opened(_anew(strategy), problem, setting) as session:
                 write(file, {}, straight[number])
-                session.server.restore(read(file)[1])
-                session.server.round(number)
-                if words := difference(straight[number + 1], snapshot(session.server)):
+                session.engine.restore(read(file)[1])
+                session.engine.round(number)
+                if words := difference(straight[number + 1], snapshot(session.engine)):
                     raise ConformanceError(
                         f"resumed after round {number}, {words}; all that a round needs must be in the states"
                     )

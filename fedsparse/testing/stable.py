@@ -68,8 +68,8 @@ def _kinds(strategy: Strategy, dtype: torch.dtype) -> Mapping[str, Mapping[str, 
     problem = Springs.drawn(dtype=dtype)
     with opened(watched(strategy, observer), problem, Setting(rounds=3)) as session:
         for number in range(3):
-            session.server.round(number)
-        model = session.server.model(2)
+            session.engine.round(number)
+        model = session.engine.model(2)
     if wrong:
         raise ConformanceError(wrong[0])
     if model.shape != problem.start.shape or model.dtype != dtype:

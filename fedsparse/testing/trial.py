@@ -18,8 +18,7 @@ from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Uniform
-from fedsparse.engine.server import Server
-from fedsparse.engine.session import Place, Session
+from fedsparse.engine.session import Engine, Place, Session
 from fedsparse.engine.suits import wants_all
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
@@ -101,16 +100,16 @@ def played(strategy: Strategy, problem: Problem, setting: Setting | None = None)
     """Runs a trial from its first round to its last."""
     setting = setting or Setting()
     with opened(strategy, problem, setting) as session:
-        made = Played([snapshot(session.server)], [])
+        made = Played([snapshot(session.engine)], [])
         for number in range(setting.rounds):
-            made.records.append(session.server.round(number))
-            made.shots.append(snapshot(session.server))
+            made.records.append(session.engine.round(number))
+            made.shots.append(snapshot(session.engine))
     return made
 
 
-def snapshot(server: Server) -> Arrays:
+def snapshot(engine: Engine) -> Arrays:
     """Copies of all arrays of a checkpoint: states, replicas, counted bytes."""
-    return {name: _whole(value) for name, value in server.arrays().items()}
+    return {name: _whole(value) for name, value in engine.arrays().items()}
 
 
 def _whole(value: Any) -> np.ndarray:
