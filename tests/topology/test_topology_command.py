@@ -150,13 +150,10 @@ def test_the_command_starts_without_torch() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_runs_refuse_gossip_until_it_is_there() -> None:
+def test_runs_refuse_a_graph_for_a_strategy_with_a_server() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(["topology=torus", "topology.rows=2"])
-    assert (
-        "topology=torus: runs are rounds of a server and its clients, topology=star; gossip between"
-        in str(caught.value)
-    )
+    assert "topology=torus: strategy=fedavg needs a server; leave topology out" in str(caught.value)
     assert "is not there yet (python -m fedsparse.topology torus describes the graph)" in str(caught.value)
 
 
