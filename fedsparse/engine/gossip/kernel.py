@@ -1,23 +1,60 @@
-"""Sums of messages with weights."""
+"""The arithmetic of gossip: for every receiver the weighted sum of the messages it has, in ascending sender.
+
+The bits of a receiver's row depend on its own weights and messages alone: each product is added to what the senders
+before it have given, from zero on, whoever else receives, however senders are cut into parts and columns into panels.
+In float32 product and sum are rounded once, together (a fused multiplication and addition); in float64 each on its own.
+A zero is positive. What is not finite spreads to those who have it, and to nobody else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fedsparse.message import Payload
+from fedsparse.aggregate import Share
+from fedsparse.engine.gossip.entries import write_entries
+from fedsparse.engine.gossip.panels import write_panels
+from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse
 
 __all__ = ["mix"]
 
+_DECODED = 1 << 24
+"""Values that are made dense at a time."""
 
-def mix(weights: csr_array, parts: Sequence[Payload | Tensor], out: Tensor) -> None:
-    """Temporary."""
-    rows = torch.cat([p if isinstance(p, Tensor) else p.dense() for p in parts])
-    out.zero_()
-    for r in range(weights.shape[0]):
-        a, b = weights.indptr[r], weights.indptr[r + 1]
-        for j, w in zip(weights.indices[a:b].tolist(), weights.data[a:b].tolist(), strict=True):
-            out[r].add_(rows[j], alpha=w)
+
+def mix(
+    weights: csr_array, parts: Sequence[Payload | Tensor], out: Tensor, share: Share | None = None
+) -> None:
+    """Writes the weighted sums of messages to ``out``.
+
+    Args:
+        weights: ``[R, S]``, a row for each receiver, with sorted indices; they are rounded to the dtype of ``out``.
+        parts: batches of messages, or of plain vectors, whose rows one after another are those of the S senders.
+        out: ``[R, d]``, contiguous, in the dtype of the messages; it must not share their memory.
+        share: runs ranges of columns side by side; without it they are one.
+    """
+    sparse = [part for part in parts if isinstance(part, Sparse | SeededSparse)]
+    if len(sparse) == len(parts):
+        write_entries(weights, sparse, out)
+        return
+    first = 0
+    for batches in _groups(parts):
+        last = first + sum(len(batch) for batch in batches)
+        write_panels(weights[:, first:last], batches, out, share, more=first > 0)
+        first = last
+
+
+def _groups(parts: Sequence[Payload | Tensor]) -> Iterator[list[Tensor]]:
+    """Dense batches of all parts in order: together what lies in memory, and a few rows at a time what does not."""
+    for plain, some in groupby(parts, lambda part: isinstance(part, Tensor | Dense | MaskedDense)):
+        if plain:
+            yield [part if isinstance(part, Tensor) else part.dense() for part in some]
+            continue
+        for part in some:
+            assert not isinstance(part, Tensor)  # noqa: S101 - those are plain
+            step = max(1, _DECODED // max(part.size, 1))
+            for row in range(0, part.rows, step):
+                yield [part.select(slice(row, row + step)).dense()]
