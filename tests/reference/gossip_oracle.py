@@ -61,7 +61,7 @@ def line(nodes: int = NODES, *, equal: bool = False) -> Bowls:
     return Bowls(np.ones_like(i) if equal else 1 + i / (nodes - 1), i)
 
 
-def bowls(seed: int = 0, size: int = 20, spread: float = 3.0) -> Bowls:
+def bowls(seed: int = 3, size: int = 20, spread: float = 3.0) -> Bowls:
     """16 nodes, `size` parameters; a = 1 + i/15, b normal with deviation `spread`."""
     b = spread * np.random.default_rng(seed).standard_normal((NODES, size))
     return Bowls(np.repeat(line().a, size, axis=1), b)
