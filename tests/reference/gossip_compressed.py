@@ -150,6 +150,14 @@ def naive(
     return record.trace()
 
 
+def theoretical_gamma(W: Array, contraction: float) -> float:
+    """CHOCO's step in the theory (Koloskova, Stich, Jaggi 2019, theorem 2); contraction: k/d for top-k and rand-k."""
+    delta = 1 - np.linalg.norm(W - 1 / len(W), 2)
+    beta = np.linalg.norm(np.eye(len(W)) - W, 2)
+    most = 16 * delta + delta**2 + 4 * beta**2 + 2 * delta * beta**2 - 8 * delta * contraction
+    return float(delta**2 * contraction / most)
+
+
 def _copies(x: Array) -> Array:
     """What everyone has of everyone at first, [receiver, sender, d]: zeros."""
     return np.zeros((len(x), *x.shape))

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from fedsparse.topologies.ring import Ring
+
 from . import beer, choco, choco_copies, compressors, d_psgd, deepsqueeze, gradient_tracking, naive
 from .compressors import Compress, identity, top_k
-from .gossip_oracle import NODES, RING, TORUS, bowls, cloud, drawn_losses, rate
+from .gossip_compressed import theoretical_gamma
+from .gossip_oracle import NODES, RING, TORUS, bowls, cloud, drawn_losses, rate, weights_of
 from .mixing import Lost, disagreement
-from .oracle import ROUND_OFF, printed
+from .oracle import ROUND_OFF, Q, printed
 from .toys import Array
 
 X, BOWLS = cloud(), bowls()
@@ -119,6 +122,40 @@ def test_the_two_forms_of_choco_are_the_same(compress: Callable[[], Compress]):
     other = choco_copies(BOWLS.gradient, X, TORUS, 100, compress=compress(), **options)
     np.testing.assert_allclose(ours.x, other.x, rtol=0, atol=ROUND_OFF)
     np.testing.assert_allclose(ours.states["s"][-1], TORUS @ ours.states["xhat"][-1], rtol=0, atol=1e-13)
+
+
+def test_the_step_of_the_theory_is_hopelessly_small():
+    assert theoretical_gamma(RING, 0.1) == printed("3e-5")
+
+
+@pytest.mark.parametrize(
+    ("gamma", "at_200", "at_1000"),
+    [(0.05, ".12535", "6.969e-04"), (0.1, ".032833", "8.641e-07"), (0.2, ".0020182", "8.7e-13")],
+)
+def test_choco_on_ten_nodes_has_the_stated_errors(gamma: float, at_200: str, at_1000: str):
+    """Top 4 of 40 on a ring; distance of all from the mean, relative to that at the start."""
+    x = np.random.default_rng(1).standard_normal((10, 40))
+    errors = np.sqrt(
+        disagreement(choco(None, x, weights_of(Ring(), 10), 1000, gamma=gamma, compress=top_k(4)).x)
+    )
+    assert errors[200] / errors[0] == printed(at_200)
+    assert errors[1000] / errors[0] == printed(at_1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lr", "error"), [(0.02, ".35"), (0.005, ".147")])
+def test_choco_sgd_on_ten_quadratics_has_the_stated_bias(lr: float, error: str):
+    x = np.zeros((Q.clients, Q.size))
+    ours = choco(Q.gradient, x, weights_of(Ring(), 10), 3000, gamma=0.1, compress=top_k(4), lr=lr)
+    assert Q.error(ours.mean[-1]) == printed(error)
+
+
+def test_the_naive_exchange_on_ten_nodes_stalls():
+    x = np.random.default_rng(1).standard_normal((10, 40))
+    errors = np.sqrt(
+        disagreement(naive(None, x, weights_of(Ring(), 10), 1000, gamma=0.1, compress=top_k(4)).x)
+    )
+    assert errors[1000] / errors[0] == printed(".4014")
 
 
 def test_choco_that_mixes_with_the_copies_of_the_round_before_is_another_method():

@@ -1,6 +1,6 @@
 """Variance-corrected averaging: models that start from different weights keep their variance when they are averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,14 @@ def variance_corrected(
     for t in range(rounds):
         half = trained(gradient, x, lr, steps)
         shares = _shares(weights(W, t), losses(lost, t, len(x)))
-        x = np.stack(
-            [_merged(half, i, shares[i], active, tensors, beta, target, partial) for i in range(len(x))]
-        )
+        variances = np.array([[_variance(*pair) for pair in _cut(half, active, k)] for k in tensors])
+        x = half.copy()
+        for i in np.flatnonzero(shares.any(1)):
+            x[i] = beta * half[i] + (1 - beta) * shares[i] @ half
+            parts = (shares[i] > 0) | ((np.arange(len(x)) == i) & (beta > 0))
+            for tensor, variance in zip(tensors, variances, strict=True):
+                goal = _goal(target, beta, variance[i], shares[i] @ variance)
+                x[i, tensor] = _on(active[parts][:, tensor].any(0), x[i, tensor], goal, partial)
         record.add(x=x)
     return record.trace()
 
@@ -62,31 +67,21 @@ def _shares(W: Array, lost: Lost) -> Array:
     return others / np.where(sums == 0, 1.0, sums)
 
 
-def _merged(
-    x: Array,
-    i: int,
-    shares: Array,
-    active: NDArray[np.bool_],
-    tensors: Sequence[slice],
-    beta: float,
-    target: str,
-    partial: float,
-) -> Array:
-    if not shares.any():
-        return x[i]
-    y = beta * x[i] + (1 - beta) * shares @ x
-    parts = shares > 0
-    parts[i] = beta > 0
-    for tensor in tensors:
-        variances = np.array([_variance(row[tensor], on[tensor]) for row, on in zip(x, active, strict=True)])
-        others, own = shares @ variances, variances[i]
-        goal = {"others": others, "self": own, "follow_beta": beta * own + (1 - beta) * others}[target]
-        on = active[parts][:, tensor].any(0)
-        block = y[tensor].copy()
-        block[on] = corrected(block[on], goal, partial)
-        y[tensor] = block
+def _cut(x: Array, active: NDArray[np.bool_], tensor: slice) -> Iterator[tuple[Array, NDArray[np.bool_]]]:
+    """One tensor of each node, and what is active in it."""
+    return zip(x[:, tensor], active[:, tensor], strict=True)
+
+
+def _variance(x: Array, active: NDArray[np.bool_]) -> float:
+    return float(x[active].var()) if active.any() else 0.0
+
+
+def _goal(target: str, beta: float, own: float, others: float) -> float:
+    return {"others": others, "self": own, "follow_beta": beta * own + (1 - beta) * others}[target]
+
+
+def _on(active: NDArray[np.bool_], y: Array, target: float, partial: float) -> Array:
+    """Y with its active entries corrected."""
+    y = y.copy()
+    y[active] = corrected(y[active], target, partial)
     return y
-
-
-def _variance(x: Array, on: NDArray[np.bool_]) -> float:
-    return float(x[on].var()) if on.any() else 0.0
