@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from . import d_psgd, variance_corrected
+from . import d_psgd, perceptron, variance_corrected
 from .gossip_oracle import NODES, RING, bowls, cloud, drawn_losses
 from .oracle import ROUND_OFF, printed
 from .toys import Array
@@ -188,3 +188,45 @@ def test_who_hears_nothing_stays_and_others_take_the_mean_of_what_arrived():
     ours = variance_corrected(None, cloud(), RING, 1, tensors=[], lost=lost)
     np.testing.assert_array_equal(ours.last[5], cloud()[5])
     np.testing.assert_allclose(ours.last[8], (cloud()[8] + cloud()[9]) / 2, rtol=0, atol=ROUND_OFF)
+
+
+def test_the_perceptron_has_the_gradient_of_its_loss():
+    x, learners = perceptron.xavier(0), perceptron.Learners(2, 0)
+    images, labels = learners.images[:8], learners.labels[:8]
+
+    def loss(x: Array) -> float:
+        scores = perceptron.activations(x, images)[-1]
+        return float((np.log(np.exp(scores).sum(1)) - scores[np.arange(8), labels]).mean())
+
+    along = np.random.default_rng(0).standard_normal(x.size)
+    slope = (loss(x + 1e-5 * along) - loss(x - 1e-5 * along)) / 2e-5
+    assert perceptron.gradient(x, images, labels) @ along == pytest.approx(slope, rel=1e-7)
+
+
+def accuracy(W: Array, rounds: int, skew: float | None, *, correct: bool, same_start: bool = False) -> float:
+    """Mean test accuracy of 32 nodes that average after each step of 0.05."""
+    learners = perceptron.Learners(32, seed=1, skew=skew)
+    x = np.stack([perceptron.xavier(0 if same_start else i) for i in range(32)])
+    weights = [cut for cut, _ in perceptron.tensors()] if correct else []
+    ours = variance_corrected(learners.direction, x, W, rounds, tensors=weights, lr=0.05)
+    return learners.accuracy(ours.last)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skew", [None, 0.5])
+def test_nodes_with_starts_of_their_own_learn_only_if_the_variance_is_corrected(skew: float | None):
+    """60 rounds on a random 6-regular graph, digits dealt out evenly, or by labels drawn from Dirichlet(0.5).
+
+    Accuracies alone .76 and .51, plain .10 and .10, corrected .95 and .94, from a common start .94 and .93.
+    """
+    six = nx.to_numpy_array(nx.random_regular_graph(6, 32, seed=0), nodelist=range(32)) / 6
+    alone, plain, ours, same = (
+        accuracy(np.eye(32), 60, skew, correct=False),
+        accuracy(six, 60, skew, correct=False),
+        accuracy(six, 60, skew, correct=True),
+        accuracy(six, 60, skew, correct=False, same_start=True),
+    )
+    assert plain < 0.2
+    assert ours > plain + 0.5
+    assert ours > alone
+    assert ours > same - 0.05
