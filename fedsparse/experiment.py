@@ -24,6 +24,7 @@ from fedsparse.workers import Workers
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from fedsparse.data import Dataset, Divisible, Partition, Problem
     from fedsparse.engine.block import Workload
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fedsparse.engine.pool import Pool
     from fedsparse.engine.session import Engine, Session
     from fedsparse.engine.suits import Settled
+    from fedsparse.graphs import Matrices
 
 __all__ = ["loaded", "run", "versions"]
 
@@ -219,7 +221,7 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_optimum
+    from fedsparse.engine.suits import check_optimum, check_topology
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
@@ -249,7 +251,11 @@ def _build(config: RunConfig) -> _Parts:
         encode=config.wire == "encode",
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(config.seed, "run"),
+        matrices=_matrices(config, workload.clients),
+        starts=_starts(config, found.data),
+        judged=config.judged,
     )
+    check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload)
     return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
@@ -308,6 +314,39 @@ def _workload(
     )
     held = cast("Partition", found.held)  # a data set is always divided
     return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+
+
+def _matrices(config: RunConfig, clients: int) -> Matrices | None:
+    """Who hears whom; none where there is a server."""
+    from fedsparse.graphs import Matrices
+
+    topology = configuration.build(config, "topology")
+    if topology.server:
+        return None
+    return Matrices(topology, clients, configuration.build(config, "mixing"), config.seed)
+
+
+def _starts(config: RunConfig, found: Dataset | Problem) -> Callable[[int], Tensor] | None:
+    """Each client's own initial parameters; none where all have the same."""
+    from fedsparse import data, models
+
+    if config.init == "common":
+        return None
+    if not isinstance(found, data.Dataset):
+        raise ConfigError(
+            f"init={config.init}: data={config.data.name} is given by formulas and says where to start; leave init out"
+        )
+
+    from fedsparse.cohort.batched import parameters_of
+
+    def start(client: int) -> Tensor:
+        seed = rng.seed64(config.seed, "init", 0, client) >> 1
+        model = models.build(
+            config.model.name, found.example_shape, found.classes, seed, **config.model.options
+        )
+        return parameters_of(model)
+
+    return start
 
 
 def _accepted(problem: Problem, config: RunConfig) -> Problem:

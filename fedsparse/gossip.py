@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Context, Message, State, Strategy, Task
-from fedsparse.theory import Delivery, Stochastic
+from fedsparse.theory import Delivery, Participation, Stochastic
 
 __all__ = ["Delivery", "Gossip", "Neighbours", "Stochastic"]
 
@@ -81,6 +81,7 @@ class Gossip(Strategy):
             said. Only a static graph can have ``"queued"``.
     """
 
+    participation: ClassVar[Participation] = "full"
     stochastic: ClassVar[Stochastic] = "doubly"
     symmetric: ClassVar[bool] = False
     nonnegative: ClassVar[bool] = False

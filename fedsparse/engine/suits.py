@@ -32,9 +32,7 @@ __all__ = [
 
 def wants_all(strategy: Strategy) -> bool:
     """Whether all clients must take part: its theory needs them, and it is not a variant for a part of them."""
-    return (strategy.participation == "full" or isinstance(strategy, Gossip)) and getattr(
-        strategy, "partial", False
-    ) is not True
+    return strategy.participation == "full" and getattr(strategy, "partial", False) is not True
 
 
 def check_participation(strategy: Strategy, who: str, cohort: int, clients: int) -> None:

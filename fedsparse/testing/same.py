@@ -13,6 +13,7 @@ import torch
 from fedsparse.archive import read, write
 from fedsparse.compress import Compressor, Identity, TopK
 from fedsparse.protocol import Context, Strategy
+from fedsparse.registry import topologies
 from fedsparse.rng import Streams
 from fedsparse.testing.problem import Springs
 from fedsparse.testing.report import ConformanceError, Finding, passed, skipped
@@ -139,7 +140,7 @@ def _last(strategy: Strategy, problem: Springs, draws: list[str]) -> Arrays:
         own = {f.name: getattr(ctx, f.name) for f in fields(ctx)}
         return call(*values, _Listening(**own, draws=draws) if name == "client_update" else ctx)
 
-    setting = Setting(cohort=_CLIENTS, block=_CLIENTS)
+    setting = Setting(cohort=_CLIENTS, block=_CLIENTS, topology=topologies.get("complete")())
     return played(watched(strategy, observer), problem, setting).shots[-1]
 
 

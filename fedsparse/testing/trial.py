@@ -20,9 +20,12 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Uniform
 from fedsparse.engine.session import Engine, Place, Session
 from fedsparse.engine.suits import wants_all
+from fedsparse.gossip import Gossip
+from fedsparse.graphs import Matrices, Topology
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.records import Record
+from fedsparse.registry import topologies
 from fedsparse.simulation import AnalyticRecipe
 
 __all__ = ["Played", "Setting", "difference", "opened", "played", "snapshot"]
@@ -50,6 +53,7 @@ class Setting:
         workers: threads.
         encode: really encode and decode every message.
         faults: messages that get lost.
+        topology: who hears whom, of a strategy for gossip; a ring unless given.
     """
 
     rounds: int = 4
@@ -58,6 +62,7 @@ class Setting:
     workers: int = 1
     encode: bool = False
     faults: Faults = field(default_factory=Faults)
+    topology: Topology | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         encode=setting.encode,
         evaluate=lambda _: False,
         run=SEED,
+        matrices=_matrices(strategy, problem.clients, setting),
     )
     pool = LocalPool(setting.workers)
     place = Place(None, Path(tempfile.gettempdir()))
@@ -94,6 +100,12 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
             yield session
     finally:
         pool.close()
+
+
+def _matrices(strategy: Strategy, clients: int, setting: Setting) -> Matrices | None:
+    if not isinstance(strategy, Gossip):
+        return None
+    return Matrices(setting.topology or topologies.get("ring")(), clients, seed=SEED)
 
 
 def played(strategy: Strategy, problem: Problem, setting: Setting | None = None) -> Played:

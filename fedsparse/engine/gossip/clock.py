@@ -62,7 +62,7 @@ class Clock:
         self.at = latest
 
     def meet(self, ids: Ids, nbytes: Ids, round: int) -> None:  # noqa: A002
-        """All of ``ids [C]`` send and receive so many bytes ``[C]`` in an exchange that nobody leaves before the last."""
+        """All of ``ids [C]`` send and receive so many bytes ``[C]``; nobody leaves before the last."""
         if self._timed and len(ids):
             links = self._plan.network.links(self._plan.seed, ids, round)
             rate = np.where(

@@ -52,8 +52,9 @@ def judged(
         mean: the mean of all models ``[d]``.
 
     Returns:
-        for each metric ``m`` its mean over the clients ``m``, its spread ``m_std``, the worst client's ``m_worst``, that
-        of the mean model ``m_of_average``; and ``consensus``, the root of the mean squared distance from the mean.
+        for each metric ``m`` its mean over the clients ``m``, its spread ``m_std``, the worst client's ``m_worst``,
+        that of the mean model ``m_of_average``; and ``consensus``, the root of the mean squared distance from the
+        mean.
     """
     found: dict[str, float] = {}
     for name in own[0]:

@@ -85,7 +85,8 @@ class GossipRounds:
             audience = strategy.audience(ctx)
             if audience not in {"cohort", "all"}:
                 raise ProtocolError(
-                    f"{self._who}: audience gave {audience!r}; without a server it is 'cohort', the neighbours, or 'all'"
+                    f"{self._who}: audience gave {audience!r}; without a server it is 'cohort', which are the "
+                    "neighbours, or 'all'"
                 )
             self._phase(Exchange(strategy, ctx, k, audience, len(there)), tally)
         self._blocks.close_round()
