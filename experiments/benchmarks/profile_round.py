@@ -78,7 +78,7 @@ PARTS = {
     "tally": ("engine.tally:Tally.count", "engine.tally:Tally.classes"),
     "server step": ("engine.server:Server._step",),
     "mix": ("engine.gossip.kernel:mix",),
-    "mail": ("engine.gossip.mail:Post.cut", "engine.gossip.rounds:GossipRounds._links", "engine.calls:lay_out"),
+    "mail": ("engine.gossip.mail:Post.cut", "engine.gossip.rounds:GossipRounds._links", "engine.gossip.shelf:lay_out"),
     "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum", "aggregate:_add_rows"),
 }
 """The functions of each part; a function that a module imported by its name is marked there as well."""
