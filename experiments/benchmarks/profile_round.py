@@ -78,7 +78,11 @@ PARTS = {
     "tally": ("engine.tally:Tally.count", "engine.tally:Tally.classes"),
     "server step": ("engine.server:Server._step",),
     "mix": ("engine.gossip.kernel:mix",),
-    "mail": ("engine.gossip.mail:Post.cut", "engine.gossip.rounds:GossipRounds._links", "engine.gossip.shelf:lay_out"),
+    "mail": (
+        "engine.gossip.mail:Post.cut",
+        "engine.gossip.rounds:GossipRounds._links",
+        "engine.gossip.shelf:lay_out",
+    ),
     "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum", "aggregate:_add_rows"),
 }
 """The functions of each part; a function that a module imported by its name is marked there as well."""
@@ -179,7 +183,14 @@ def workload(name: str) -> dict[str, Any]:
     if name in {"w3", "w3b"}:
         clients, hidden, graph = (64, 200, Ring()) if name == "w3" else (4096, 12, RandomRegular(degree=8))
         net, held = mlp(784, hidden), examples(clients, (784,))
-        return {"strategy": DPSGD(lr=0.05), "examples": held, "model": net, "topology": graph, "batch": 32, "judged": 0}
+        return {
+            "strategy": DPSGD(lr=0.05),
+            "examples": held,
+            "model": net,
+            "topology": graph,
+            "batch": 32,
+            "judged": 0,
+        }
     strategy = {"w1": fedavg, "w4": Scafcom(lr=0.05, steps=3)}[name]
     return {"strategy": strategy, "examples": examples(1000, (784,)), "model": mlp(784, 200), "cohort": 50}
 
@@ -205,7 +216,10 @@ def main() -> None:
     running = pool(given.get(3, "local"), workers)
     try:
         simulate(
-            **{"batch": 20, **workload(name)}, rounds=rounds + WARM_UP + 1, pool=running, evaluate_every=1 << 30
+            **{"batch": 20, **workload(name)},
+            rounds=rounds + WARM_UP + 1,
+            pool=running,
+            evaluate_every=1 << 30,
         )
     finally:
         running.close()
