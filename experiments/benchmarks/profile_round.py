@@ -4,7 +4,8 @@
 
 Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w3 (D-PSGD on a ring of 64, one step of 32
 examples, w1's model), w3b (the same on a random 8-regular graph of 4,096, 9,706 parameters), w4 (SCAFCOM, top-k 1 %, on
-w1's model), tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic). Engines: local, ray.
+w1's model), tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic).
+Engines: local, ray.
 
 Each part is a function of fedsparse with a clock around it, less the parts that it calls: the rows of a thread add up
 to the time it was busy. Medians over rounds, after some that warm up. With Ray only the driver is seen.
