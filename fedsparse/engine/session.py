@@ -78,7 +78,10 @@ def default_block(cohort: int, client_bytes: int, accelerator: bool = False) -> 
     # Clients of small models are soon done: fewer, larger calls, even if that is too few for many workers.
     small = fitting >= _MOST
     parts, least = (2, _LEAST) if small else (4, 1)
-    return min(fitting, _MOST, max(-(-cohort // parts), least))
+    size = min(fitting, _MOST, max(-(-cohort // parts), least))
+    blocks = -(-cohort // size)
+    # Of an odd number of blocks, one would leave the other of two workers without work.
+    return -(-cohort // (blocks + 1)) if blocks > 1 and blocks % 2 else size
 
 
 class Session:

@@ -32,8 +32,8 @@ _RANGES = 4
 _LARGEST_PRODUCT = 256
 """Vectors up to which a product adds them one after the other."""
 
-_DENSE = 0.25
-"""Share of weights that are not zero from which on a product is faster."""
+_DENSE, _FEW = 0.2, 3
+"""A product is faster if more than this share of its weights is not zero, and more yet where it is small."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _sums(weights: csr_array, columns: np.ndarray, count: int, dtype: torch.dtyp
         starts = starts + np.arange(receivers + 1)
     rounded = torch.from_numpy(factors).to(dtype)
     matrix = None
-    if not more and len(factors) >= _DENSE * receivers * count and _multiplies(receivers, count, dtype):
+    if not more and _multiplies(receivers, count, len(factors), dtype):
         matrix = torch.zeros(receivers, count, dtype=dtype)
         matrix[np.repeat(np.arange(receivers), np.diff(starts)), columns] = rounded
     return _Sums(torch.from_numpy(columns.astype(np.int64)), torch.from_numpy(starts), rounded, matrix)
@@ -166,10 +166,12 @@ def _product(matrix: Tensor, table: Tensor) -> Tensor:
     return _linear(matrix, table.T, None, "none", [], "")
 
 
-def _multiplies(receivers: int, count: int, dtype: torch.dtype) -> bool:
-    """Whether a product is right for so many sums and vectors; one sum alone would take another routine."""
-    small = receivers >= 2 and count <= _LARGEST_PRODUCT
-    return small and dtype == torch.float32 and _linear is not None and _agrees()
+def _multiplies(receivers: int, count: int, weights: int, dtype: torch.dtype) -> bool:
+    """Whether so many sums of ``count`` vectors are one product; one sum alone would take another routine."""
+    if receivers < 2 or not 0 < count <= _LARGEST_PRODUCT or dtype != torch.float32 or _linear is None:
+        return False
+    share = weights / (receivers * count)
+    return share >= _DENSE + _FEW / min(receivers, count) and _agrees()
 
 
 @cache
