@@ -22,7 +22,7 @@ MOST = 8
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """``-n auto``: a process for each CPU; only this one where files or tests are named, so that they begin at once."""
-    if all(".py" in argument for argument in config.args):
+    if all(argument.partition("::")[0].endswith(".py") for argument in config.args):
         return 0
     return min(MOST, len(os.sched_getaffinity(0)))
 
