@@ -20,8 +20,10 @@ MOST = 8
 """Processes beyond which little is gained: each imports torch and collects all tests."""
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto``: a process for each CPU; only this one where files or tests are named, so that they begin at once."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # then it is this number
     if all(argument.partition("::")[0].endswith(".py") for argument in config.args):
         return 0
     return min(MOST, len(os.sched_getaffinity(0)))
