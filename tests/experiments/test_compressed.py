@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from experiments.compressed import a9a, toys
-from experiments.compressed.curves import Curve
+from experiments.curves import Curve
 from experiments.compressed.toys import NAMES, RESULTS, Method, Toy
 
 ROOT = Path(__file__).resolve().parents[2]
