@@ -30,8 +30,8 @@ class Beer(Gossip):
     State: x, v, g, h, gap_h, G, gap_G. Sent to each neighbour: two vectors through ``uplink``.
 
     Messages that are lost arrive together with the next ones on that link (``queued``): the mean of all x_i moves by
-    -η times that of the v_i, with or without losses. Clients that are away for whole rounds break that, as those who are
-    there take steps towards them and they take none.
+    -η times that of the v_i, with or without losses. Clients that are away for whole rounds break that: others take
+    steps towards them, and they take none.
 
     Limit: the optimum, for contractive Q and small γ. Source: the algorithm box was not at hand.
     """

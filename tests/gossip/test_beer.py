@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 from gossip_cases import (
-    AWAY, LOSSY, RING, TORUS, assert_any_blocks_and_wire, bowls, rms, rows, run, same_mean, scattered, weights,
+    AWAY,
+    LOSSY,
+    RING,
+    TORUS,
+    assert_any_blocks_and_wire,
+    bowls,
+    rms,
+    rows,
+    run,
+    same_mean,
+    scattered,
+    weights,
 )  # fmt: skip
 
 from fedsparse.compress import Compressor, Identity, RandK, TopK
@@ -42,7 +53,7 @@ def test_a_gap_is_what_copies_lack_of_their_neighbours(copy: str):
 
 
 def test_begins_with_a_plain_step_and_the_own_gradients():
-    """h = G = 0 and v = g at first: x' = x - η g(x), v' = g(x')."""
+    """H = G = 0 and v = g at first: x' = x - η g(x), v' = g(x')."""
     problem, x = bowls(), scattered()
     result = run(Beer(uplink=Identity()), problem, rounds=1, starts=x)
     expected = x - 0.02 * problem.gradients(x)

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 from gossip_cases import (
-    AWAY, MUTUAL, RING, TORUS, assert_any_blocks_and_wire, bowls, flat, rms, rows, run, same_mean, scattered,
+    AWAY,
+    MUTUAL,
+    RING,
+    TORUS,
+    assert_any_blocks_and_wire,
+    bowls,
+    flat,
+    rms,
+    rows,
+    run,
+    same_mean,
+    scattered,
 )  # fmt: skip
 
 from fedsparse.compress import Compressor, Identity, RandK, TopK

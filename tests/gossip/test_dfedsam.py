@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 import torch
 from gossip_cases import (
-    AWAY, MUTUAL, RING, TORUS, Bowls, assert_any_blocks_and_wire, assert_same_bits, bowls, flat, rows, run, same_mean,
-    scattered, weights,
+    AWAY,
+    MUTUAL,
+    RING,
+    TORUS,
+    Bowls,
+    assert_any_blocks_and_wire,
+    assert_same_bits,
+    bowls,
+    flat,
+    rows,
+    run,
+    same_mean,
+    scattered,
+    weights,
 )  # fmt: skip
 
 from fedsparse import rng
@@ -41,7 +53,7 @@ def test_trains_once_a_round_however_often_it_mixes():
 
 
 def test_on_a_round_bowl_the_step_is_that_of_the_formula():
-    """f = a ||x||² / 2: x - η a (x + ρ x / ||x||)."""
+    """F = a ||x||² / 2: x - η a (x + ρ x / ||x||)."""
     x, a = scattered(), 1.5
     problem = Bowls(torch.full_like(x, a), torch.zeros_like(x))
     expected = x - 0.1 * a * (x + 0.3 * x / x.norm(dim=1, keepdim=True))
