@@ -69,7 +69,6 @@ class Case:
 
 CASES = {
     "ring": Case("ring", 64, 199_210),
-    "ring-whole": Case("ring", 64, 199_210, parts=1),
     "complete": Case("complete", 64, 199_210),
     "regular": Case("random_regular", 4096, 10_000, parts=164, options=(("degree", 8),)),
 }

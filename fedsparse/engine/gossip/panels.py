@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from fedsparse.aggregate import Share
+from fedsparse.engine.gossip import chains
 from fedsparse.engine.gossip.sums import Sums
 
 __all__ = ["add_batches", "sum_batches"]
@@ -45,13 +46,13 @@ def sum_batches(weights: csr_array, batches: Sequence[Tensor], share: Share | No
     home = None if share else _home(weights, batches)
     if home is None:
         out = batches[0].new_empty(weights.shape[0], size)
-        _write_panels(weights, batches, out, share)
+        _write(weights, batches, out, share)
         return out
     batch, own, others = home
     out = Sums.by(own, dtype).of(batch)
     if len(others):
         rest = out.new_empty(len(others), size)
-        _write_panels(weights[others], batches, rest, None)
+        _write(weights[others], batches, rest, None)
         out[torch.from_numpy(others)] = rest
     return out
 
@@ -105,6 +106,13 @@ def _near(rows: NDArray[np.int64], room: int) -> bool:
     return bool(len(rows) - found <= 1.5 * different)
 
 
+def _write(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
+    if share is None and chains.fits(weights, len(np.unique(weights.indices)), out.dtype):
+        chains.write_chains(weights, batches, out)
+    else:
+        _write_panels(weights, batches, out, share)
+
+
 def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
     """Writes the weighted sums of the rows of ``batches`` to ``out``, which may be the first of them."""
     used, columns = np.unique(weights.indices, return_inverse=True)
@@ -116,10 +124,10 @@ def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor, sh
     picks = _pick(batches, used)
     width = max(_PANEL // (out.element_size() * sum(shape)) // _ALIGNED, 1) * _ALIGNED
     if share is None:
-        _write(sums, picks, out, width, 0, out.shape[1])
+        _fill(sums, picks, out, width, 0, out.shape[1])
         return
     span = -(-out.shape[1] // (_RANGES * width)) * width
-    share([partial(_write, sums, picks, out, width, a, a + span) for a in range(0, out.shape[1], span)])
+    share([partial(_fill, sums, picks, out, width, a, a + span) for a in range(0, out.shape[1], span)])
 
 
 def _pick(batches: Sequence[Tensor], used: NDArray[np.int64]) -> _Picks:
@@ -134,7 +142,7 @@ def _pick(batches: Sequence[Tensor], used: NDArray[np.int64]) -> _Picks:
     return picks
 
 
-def _write(sums: Sums, picks: _Picks, out: Tensor, width: int, first: int, last: int) -> None:
+def _fill(sums: Sums, picks: _Picks, out: Tensor, width: int, first: int, last: int) -> None:
     """Writes the columns ``first`` to ``last`` of ``out``."""
     counts = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in picks]
     last = min(last, out.shape[1])

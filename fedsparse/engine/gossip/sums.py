@@ -41,15 +41,15 @@ class Sums:
     matrix: Tensor | None
 
     @staticmethod
-    def by(weights: csr_array, dtype: torch.dtype) -> Sums:
-        """The sums with these weights ``[R, n]``, rounded to the dtype of the rows."""
+    def by(weights: csr_array, dtype: torch.dtype, product: bool = True) -> Sums:
+        """The sums with these weights ``[R, n]``, rounded to the dtype of the rows; a product only where it may be."""
         receivers, count = weights.shape
         indices, starts = (
             torch.from_numpy(part.astype(np.int64)) for part in (weights.indices, weights.indptr)
         )
         factors = torch.from_numpy(weights.data).to(dtype)
         matrix = None
-        if _multiplies(receivers, count, len(factors), dtype):
+        if product and _multiplies(receivers, count, len(factors), dtype):
             matrix = torch.zeros(receivers, count, dtype=dtype)
             matrix[torch.arange(receivers).repeat_interleave(starts.diff()), indices] = factors
         return Sums(indices, starts, factors, matrix)
