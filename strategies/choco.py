@@ -27,8 +27,9 @@ class Choco(Gossip):
     vectors are enough for any number of neighbours, and W must not change. K = ``steps`` = 0 is CHOCO-Gossip, which
     only averages. State: x, xhat, gap. Sent to each neighbour: one vector through ``uplink``.
 
-    A message that is lost arrives together with the next one on that link (``queued``); i and j then differ in what
-    they count of each other by nothing, and the mean of all x_i is what it would be without losses.
+    A message that is lost arrives together with the next one on that link (``queued``). What i counts of j and what j
+    counts as delivered to i are always the same, so that the mean of all x_i is what it would be without losses.
+    Clients that are away take no step, which moves the mean.
 
     Limit: as D-PSGD, a neighbourhood of size O(η) of the optimum; the mean is kept for any Q. Departure from the
     paper: x̂ is updated before mixing, as in the authors' code, and not one round later.

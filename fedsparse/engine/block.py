@@ -133,15 +133,17 @@ class _Store:
         self._view = SlabView(door, specs, first) if near else None
 
     def read(self, slots: Slots) -> dict[str, Tensor]:
-        rows = slots.rows if self._view is None else self._view.gather(slots.old)
+        """The clients' rows, which may be those that are kept: nobody writes to them."""
+        rows = slots.rows if self._view is None else self._view.lend(slots.old)
         return {name: as_tensor(value) for name, value in rows.items()}
 
     def write(self, slots: Slots, state: State) -> Rows | None:
         """Writes to the slots, or gives back what the driver has to write."""
-        rows = {name: as_array(value) for name, value in state.items()}
         if self._view is None:
-            return rows
-        self._view.scatter(slots.new, rows)
+            return {name: as_array(value) for name, value in state.items()}
+        self._view.keep(
+            slots.new, {name: as_array(_alone(value)) for name, value in state.items()}, slots.old
+        )
         return None
 
 
@@ -190,7 +192,9 @@ class BlockRunner:
             heard = self._hear(strategy, heard, call, ctx)
             held_rows = self._helds.write(call.helds, heard)
         task = self._workload.task(ids, job.seed, call.round, statistics)
+        given = _versions(state)
         new, message = _pair(self._who, strategy.client_update(state, heard, task, ctx))
+        _check_unwritten(f"{self._who}: client_update", given)
         new, message = self._statistics(new, message, statistics, task)
         check_rows(self._who, "client state", new, self._states.first, len(ids))
         return self._reply(call, message, self._states.write(call.states, new), held_rows, task)
@@ -226,7 +230,10 @@ class BlockRunner:
         return found
 
     def _hear(self, strategy: Strategy, said: State, call: TrainCall, ctx: Context) -> dict[str, Tensor]:
-        held = dict(strategy.hear(self._helds.read(call.helds), said, ctx))
+        before = self._helds.read(call.helds)
+        given = _versions(before)
+        held = dict(strategy.hear(before, said, ctx))
+        _check_unwritten(f"{self._who}: hear", given)
         check_rows(self._who, "what a client holds,", held, self._helds.first, len(call.ids))
         return held
 
@@ -290,6 +297,29 @@ def dense_nbytes(message: Message) -> int:
 def _own_rows(shared: Mapping[str, np.ndarray], at: np.ndarray) -> dict[str, Tensor]:
     """What these clients heard: ``[1, ...]`` where it is the same for all, else their own rows ``[C, ...]``."""
     return {name: as_tensor(value if len(value) == 1 else value[at]) for name, value in shared.items()}
+
+
+def _alone(value: Tensor) -> Tensor:
+    """The value with memory of its own: a view would keep all of what it is a view of."""
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
+def _versions(state: State) -> list[tuple[str, Tensor, int]]:
+    """Names, values, and how often each has been written to, which PyTorch counts."""
+    return [(name, value, value._version) for name, value in state.items()]
+
+
+def _check_unwritten(where: str, given: list[tuple[str, Tensor, int]]) -> None:
+    """A client's state counts until the message is accepted, and may lie in no other place than where it was given.
+
+    Raises:
+        ProtocolError: the strategy wrote to it.
+    """
+    for name, value, version in given:
+        if value._version != version:
+            raise ProtocolError(
+                f"{where} writes to its argument, the state '{name}'; make a new tensor instead"
+            )
 
 
 def _pair(who: str, found: Any) -> tuple[dict[str, Tensor], dict[str, Payload]]:
