@@ -133,9 +133,7 @@ class NeighbourInbox:
             matrix = _matrix(
                 at[order], overdue.rows[order], overdue.weights[order], len(own), self._late[name].rows
             )
-            more = torch.empty_like(out)
-            mix(matrix, [self._late[name]], more)
-            out += more
+            out += mix(matrix, [self._late[name]])
         return out
 
     # ---- sums
@@ -169,11 +167,7 @@ class NeighbourInbox:
             sources, width = [self._rows(sources, used, of)], len(used)
         order = np.lexsort((column, at))
         matrix = _matrix(at[order], column[order], weight[order], count, width)
-        first = sources[0]
-        size = first.shape[1] if isinstance(first, Tensor) else first.size
-        out = torch.empty(count, size, dtype=first.dtype)
-        mix(matrix, sources, out)
-        return out
+        return mix(matrix, sources)
 
     def _mean(self, name: str, of: Map | None) -> Tensor:
         count = len(self._mail.ids)
