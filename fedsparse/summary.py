@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fedsparse.ledger import ratio, sent_bytes
-from fedsparse.records import Record
+from fedsparse.records import Record, lower_is_better
 
-__all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
+__all__ = ["Mark", "Summary", "headline", "summarise"]
 
 _FIRST = ("accuracy", "distance", "operator_norm")
-_MINIMISED = frozenset(
-    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
-)
 
 
 @dataclass(frozen=True)
@@ -82,11 +78,6 @@ def headline(metrics: Iterable[str]) -> str | None:
         return _FIRST.index(name) if name in _FIRST else len(_FIRST), "accuracy" not in name, name
 
     return min(metrics, key=rank, default=None)
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is minimised: one word of its name is loss, error, distance, gap, norm or the like."""
-    return not _MINIMISED.isdisjoint(re.split("[^a-z]+", metric.lower()))
 
 
 def summarise(records: Sequence[Record], target: float | None = None, metric: str | None = None) -> Summary:
