@@ -21,6 +21,7 @@ from fedsparse.wire.envelope import (
 )
 from fedsparse.wire.exponents import Exponents
 from fedsparse.wire.lowrank import LowRank
+from fedsparse.wire.mask import Mask
 from fedsparse.wire.payload import Payload, concatenate, decode_payload
 from fedsparse.wire.peredge import PerEdge
 from fedsparse.wire.quantized import Quantized
@@ -40,6 +41,7 @@ __all__ = [
     "Exponents",
     "Limits",
     "LowRank",
+    "Mask",
     "MaskedDense",
     "Payload",
     "PerEdge",

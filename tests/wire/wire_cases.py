@@ -15,6 +15,7 @@ from fedsparse.message import (
     Dense,
     Exponents,
     LowRank,
+    Mask,
     MaskedDense,
     Payload,
     PerEdge,
@@ -105,6 +106,16 @@ class Maker:
         )
         return LowRank(left, right, self.kind)
 
+    def mask(self, size: int, counts: list[int]) -> Mask:
+        return Mask(
+            torch.stack(
+                [
+                    torch.from_numpy(np.isin(np.arange(size), support(self.rng, size, k, "spread")))
+                    for k in counts
+                ]
+            )
+        )
+
     def scalars(self, rows: int, count: int) -> Scalars:
         return Scalars(self.numbers(rows, count).double())
 
@@ -132,6 +143,7 @@ def payloads(draw: st.DrawFn, edges: bool = True) -> Payload:
         "low rank": lambda: replace(make, kind=draw(st.sampled_from(FLOAT_KINDS))).low_rank(
             rows, draw(small), draw(small), draw(small)
         ),
+        "mask": lambda: make.mask(size, counts),
         "scalars": lambda: make.scalars(rows, draw(st.integers(0, 5))),
         "edges": lambda: _per_edge(draw),
     }
@@ -165,6 +177,7 @@ def collection() -> dict[str, Payload]:
         found[f"exponents {dtype}"] = make.exponents(2, 33)
         found[f"sign {dtype}"] = make.sign(2, 45, 4)
     make = Maker(rng, torch.float32, "fp16")
+    found["mask"], found["mask, few"] = make.mask(64, [30, 0]), make.mask(5000, [40, 1])
     found["scalars"] = make.scalars(2, 3)
     found["edges"] = PerEdge(make.sparse(900, [9, 0, 30]), torch.tensor([0, 2, 3]))
     found["edges, none"] = PerEdge(make.sparse(900, [9]), torch.tensor([0, 1, 1]))
