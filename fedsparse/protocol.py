@@ -69,12 +69,22 @@ Audience = Literal["cohort", "all", "new"]
 
 @dataclass(frozen=True)
 class Field:
-    """One parameter tensor inside the flat vector."""
+    """One parameter tensor inside the flat vector.
+
+    Attributes:
+        name: of the tensor.
+        start: its first place.
+        shape: of the tensor.
+        prunable: whether single entries may be left out: weights of linear layers and convolutions.
+        positions: how often an entry is multiplied for one example: output positions of a convolution, rows of a
+            sequence; 0 where that is not known.
+    """
 
     name: str
     start: int
     shape: tuple[int, ...]
     prunable: bool = False
+    positions: int = 0
 
     @property
     def size(self) -> int:
@@ -89,9 +99,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`."""
+    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`.
+
+    Attributes:
+        fields: the tensors, in order.
+        activations: numbers that the model computes for one example, all layers together; 0 where that is not known.
+    """
 
     fields: tuple[Field, ...]
+    activations: int = 0
 
     @property
     def size(self) -> int:
@@ -135,12 +151,16 @@ class Start:
         layout: the tensors in ``x``.
         buffers: initial BatchNorm statistics and the like ``[b]``; empty where the model has none.
         buffer_layout: the tensors in ``buffers``.
+        input_shape: the shape of one input; empty where there are none.
+        forward: the module in evaluation mode, differentiable in its parameters; ``None`` where there is no network.
     """
 
     x: Tensor
     layout: Layout
     buffers: Tensor = field(default_factory=lambda: torch.zeros(0))
     buffer_layout: Layout = field(default_factory=lambda: Layout(()))
+    input_shape: tuple[int, ...] = ()
+    forward: Forward | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -230,6 +250,8 @@ class Task(Protocol):
     layout: Layout
     sizes: Tensor
     """Examples of each client, ``[C]`` int64."""
+    examples: Tensor
+    """Examples that each client has trained on so far, ``[C]`` int64."""
 
     def sgd(
         self,
@@ -245,6 +267,7 @@ class Task(Protocol):
         prox: float = 0.0,
         mask: Tensor | None = None,
         buffers: Tensor | None = None,
+        first: int = 0,
     ) -> Trained:
         """Local training, ``y <- y - lr (m <- momentum m + g(y) + shift - control + weight_decay y + prox (y - x))``.
 
@@ -258,8 +281,9 @@ class Task(Protocol):
             momentum: heavy-ball weight, starting from zero.
             weight_decay: L2 penalty.
             prox: weight of the pull back to ``x``.
-            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside stay exactly zero.
+            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside, and their velocity, stay exactly zero.
             buffers: statistics to start from, ``[C, b]``; by default those the engine keeps.
+            first: number of the first step, which names its minibatch.
         """
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
@@ -274,8 +298,26 @@ class Task(Protocol):
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``."""
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Loss over all of the client's examples, ``[C]``."""
+    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:
+        """Loss in evaluation mode over all of the client's examples, or over the minibatch of ``step``, ``[C]``.
+
+        Args:
+            x: where.
+            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
+            step: names the minibatch.
+        """
+
+    def accuracy(self, x: Tensor) -> Tensor:
+        """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
+
+    def statistics(self, x: Tensor, step: int) -> Tensor:
+        """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone; of no width where there are none."""
+
+    def inputs(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
+
+        Of a problem without examples: one row of no width.
+        """
 
     @property
     def optimum(self) -> Tensor:
@@ -325,6 +367,7 @@ class Strategy:
         participation: ``"full"``: its theory needs all clients in every round. A smaller cohort is refused, unless a
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
+        fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -336,6 +379,7 @@ class Strategy:
     problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
+    fresh: ClassVar[tuple[str, ...]] = ()
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 
@@ -373,7 +417,7 @@ class Strategy:
     def _lacks(self, method: str) -> NoReturn:
         raise ProtocolError(
             f"{type(self).__name__} has no {method}; a strategy for a server needs init, broadcast, client_update and "
-            "aggregate"
+            "aggregate, and one with statistics of its own needs statistics"
         )
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
@@ -395,6 +439,10 @@ class Strategy:
     def model(self, state: State, ctx: Context) -> Tensor:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
+
+    def statistics(self, state: State, ctx: Context) -> Tensor:
+        """The BatchNorm statistics to evaluate with, ``[b]``, where ``buffers = "own"``."""
+        self._lacks("statistics")
 
     def predict(self, x: Tensor, inputs: Tensor, forward: Forward) -> Tensor:
         """Outputs of the evaluated model for ``inputs [B, ...]``, where parameters alone do not say it (gates, say).
