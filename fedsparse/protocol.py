@@ -151,7 +151,7 @@ class Start:
         layout: the tensors in ``x``.
         buffers: initial BatchNorm statistics and the like ``[b]``; empty where the model has none.
         buffer_layout: the tensors in ``buffers``.
-        input_shape: the shape of one input; empty where there are none.
+        input_shape: the shape of one input; of no width where there are none.
         forward: the module in evaluation mode, differentiable in its parameters; ``None`` where there is no network.
     """
 
@@ -159,7 +159,7 @@ class Start:
     layout: Layout
     buffers: Tensor = field(default_factory=lambda: torch.zeros(0))
     buffer_layout: Layout = field(default_factory=lambda: Layout(()))
-    input_shape: tuple[int, ...] = ()
+    input_shape: tuple[int, ...] = (0,)
     forward: Forward | None = field(default=None, repr=False, compare=False)
 
 
@@ -329,6 +329,8 @@ class Inbox(Protocol):
 
     senders: Tensor
     """``[M]`` int64."""
+    examples: Tensor
+    """Examples of each sender, ``[M]`` int64."""
     weights: Tensor
     """Coefficients of ``by="examples"``, ``[M]`` float64; they sum to one in synchronous rounds."""
     ages: Tensor

@@ -93,9 +93,9 @@ class FedDST(MovingMask):
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         if ctx.phase != MOVE:
             return super().aggregate(server, inbox, ctx)
-        held = positions(cast("Sparse", inbox.payload("dx"))).any(0)
-        x = server["x"] + self.server_lr * mean_of_holders(inbox, "dx", self.by)
-        return self.settled(server, x, self.chosen(x, held, server["mask"], ctx))
+        sent = cast("Sparse", inbox.payload("dx"))
+        x = server["x"] + self.server_lr * mean_of_holders(inbox, sent, self.by)
+        return self.settled(server, x, self.chosen(x, positions(sent).any(0), server["mask"], ctx))
 
     def chosen(self, x: Tensor, held: Tensor, mask: Tensor, ctx: Context) -> Tensor:
         """The mask ``[d]`` of the largest ``x [d]`` among the weights that somebody holds, ``held [d]``."""

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from fedsparse.masks import Cost, FixedMask, marked, mean_of_holders, positions, smallest
-from fedsparse.message import Scalars, Sparse
+from fedsparse.masks import Cost, FixedMask, at_marks, mean_of_holders, smallest
+from fedsparse.message import Mask, Ragged, Scalars
 from fedsparse.options import option
 from fedsparse.protocol import Context, Field, Inbox, Message, Role, Start, State, Strategy, Task
 
@@ -28,9 +28,9 @@ class LotteryFL(FixedMask):
                   K times:  y_i <- y_i - η_l m_i ⊙ g_i(y_i);     send y_i - x on m_i
         server:   x_j <- x_j + η_g sum_{i: j in m_i} p_i (y_i - x)_j / sum_{i: j in m_i} p_i, where anybody has j
 
-    Sent: down the values of x on m_i, and up those of the change on m_i, both with their positions: clients' tickets
-    differ in size. The server keeps everybody's mask, N d bits; a client keeps m_i and θ_0, which follows from the seed
-    of the run. Records ``flops``, ``device_bytes`` and ``kept``, the share of the pruned layers' weights that is left.
+    Sent: down the values of x on m_i, and up those of the change on m_i and the positions that it lost. The server keeps
+    everybody's mask, N d bits; a client keeps m_i and θ_0, which follows from the seed of the run.
+    Records ``flops``, ``device_bytes`` and ``kept``, the share of the pruned layers' weights that is left.
     Limit: none that is common; client i's model is m_i ⊙ x, and x itself is what is evaluated.
     Departures: the accuracy is that on the client's own examples, for want of others; on problems without classes it
     counts as reached. ``ratio`` means nothing: every layer loses the same share.
@@ -49,20 +49,21 @@ class LotteryFL(FixedMask):
 
     def broadcast(self, server: State, ctx: Context) -> Message:
         mine = server["tickets"][ctx.ids]
-        return {"x": marked(server["x"].expand(len(mine), -1), mine)}
+        return {"x": Ragged.of(server["x"].expand(len(mine), -1), mine)}
 
     hear = Strategy.hear
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        x, mask, layers = heard["x"], client["mask"], self.layers(ctx.layout)
+        mask, layers = client["mask"], self.layers(ctx.layout)
+        x = _unpacked(heard["x"], mask)
         pruned = self.pruned(x, mask, ~(task.accuracy(x) < self.threshold), layers)
         mask = mask & ~pruned
         here = torch.where(pruned.any(1, keepdim=True), torch.where(mask, client["start"], 0), x)
         local = self.train(here, mask, task)
         cost = Cost.of(task, mask, local.steps, self.momentum)
-        change = marked(here + local.change - x, mask)
+        change = Ragged.of(here + local.change - x, mask)
         left = {"@kept": Scalars(_left(mask, layers)[:, None])}
-        return {**client, "mask": mask}, {"dx": change, **cost.message(), **left}
+        return {**client, "mask": mask}, {"dx": change, "pruned": Mask(pruned), **cost.message(), **left}
 
     def pruned(self, x: Tensor, mask: Tensor, ready: Tensor, layers: Sequence[Field]) -> Tensor:
         """What clients prune, ``[C, d]`` bool, of the models ``x`` on ``mask``, both ``[C, d]``; ``ready [C]`` may."""
@@ -71,9 +72,19 @@ class LotteryFL(FixedMask):
         return smallest(x, mask, layers, [(self.share * count).long() * may for count in counts])
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        sent = cast("Sparse", inbox.payload("dx"))
-        tickets = server["tickets"].index_copy(0, inbox.senders, positions(sent))
-        return {"x": server["x"] + self.server_lr * mean_of_holders(inbox, "dx", self.by), "tickets": tickets}
+        pruned = cast("Mask", inbox.payload("pruned")).marks
+        tickets = server["tickets"][inbox.senders] & ~pruned
+        change = at_marks(cast("Ragged", inbox.payload("dx")), tickets)
+        return {
+            "x": server["x"] + self.server_lr * mean_of_holders(inbox, change, self.by),
+            "tickets": server["tickets"].index_copy(0, inbox.senders, tickets),
+        }
+
+
+def _unpacked(values: Tensor, mask: Tensor) -> Tensor:
+    """The vectors ``[C, d]`` with the first ``values [C, d]`` of each row at its places in ``mask [C, d]``."""
+    front = torch.arange(mask.shape[1]) < mask.sum(1, keepdim=True)
+    return torch.zeros_like(values).masked_scatter_(mask, values[front])
 
 
 def _left(mask: Tensor, layers: Sequence[Field]) -> Tensor:

@@ -127,7 +127,9 @@ class AnalyticWorkload:
         shapes = getattr(problem, "shapes", None) or {"x": tuple(problem.start.shape)}
         # Formulas have no layers: all tensors may be pruned unless the problem says which.
         prunable = frozenset(getattr(problem, "prunable", shapes))
-        self.start = Start(problem.start.detach().clone().flatten(), Layout.of(shapes, prunable))
+        self.start = Start(
+            problem.start.detach().clone().flatten(), Layout.of(shapes, prunable), input_shape=(0,)
+        )
         sizes = getattr(problem, "sizes", None)
         self._sizes = None if sizes is None else torch.as_tensor(sizes, dtype=torch.int64)
 

@@ -249,7 +249,7 @@ class Batched:
 
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
-        return self.outputs(x[None], self._stats[None], inputs[None])[0]
+        return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
 
 
 def _wave(like: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class Downlink:
         """
         count = len(ids)
         payload, header = _nbytes(said.message, count)
-        if said.replicated:
+        if said.replicated or (self._shared and said.message):
             news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
             self.catch_up.said(news)
             kept = {name: value for name, value in held.items() if name not in self._fresh}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsparse.message import MaskedDense, Sparse
+from fedsparse.message import MaskedDense, Ragged, Sparse
 from fedsparse.protocol import Inbox
 from fedsparse.wire.sparse import starts_of
 
-__all__ = ["marked", "mean_of_holders", "placed", "positions", "taken"]
+__all__ = ["at_marks", "marked", "mean_of_holders", "placed", "positions", "taken"]
 
 
 def taken(x: Tensor, mask: Tensor) -> MaskedDense:
@@ -31,16 +31,20 @@ def marked(values: Tensor, marks: Tensor) -> Sparse:
     return Sparse(marks.nonzero()[:, 1], values[marks], starts_of(marks.sum(1)), values.shape[1])
 
 
+def at_marks(sent: Ragged, marks: Tensor) -> Sparse:
+    """The values of each row of ``sent`` at that row's ``marks [C, d]``, of which there are as many."""
+    return Sparse(marks.nonzero()[:, 1], sent.values, sent.offsets, marks.shape[1], sent.kind, sent.scale)
+
+
 def positions(sparse: Sparse) -> Tensor:
     """Which entries each row has, also where they are zero, ``[C, d]`` bool."""
     return replace(sparse, values=torch.ones_like(sparse.values)).dense() > 0
 
 
-def mean_of_holders(inbox: Inbox, name: str, by: Literal["examples", "one"]) -> Tensor:
+def mean_of_holders(inbox: Inbox, sent: Sparse, by: Literal["examples", "one"]) -> Tensor:
     """The mean of sparse messages, of each entry over the clients that sent it, ``[d]``; zero where none did."""
-    sent = cast("Sparse", inbox.payload(name))
-    alike = torch.full_like(inbox.weights, 1 / len(inbox.senders))
-    share = sent.values.new_zeros(sent.size)
-    ones = replace(sent, values=torch.ones_like(sent.values))
-    ones.accumulate(share, inbox.weights if by == "examples" else alike)
-    return torch.where(share > 0, inbox.mean(name, by=by) / share, 0)
+    weights = inbox.weights if by == "examples" else torch.full_like(inbox.weights, 1 / len(inbox.senders))
+    total, share = sent.values.new_zeros(2, sent.size)
+    sent.accumulate(total, weights)
+    replace(sent, values=torch.ones_like(sent.values)).accumulate(share, weights)
+    return torch.where(share > 0, total / share, 0)

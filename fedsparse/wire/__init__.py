@@ -25,6 +25,7 @@ from fedsparse.wire.mask import Mask
 from fedsparse.wire.payload import Payload, concatenate, decode_payload
 from fedsparse.wire.peredge import PerEdge
 from fedsparse.wire.quantized import Quantized
+from fedsparse.wire.ragged import Ragged
 from fedsparse.wire.reader import Limits
 from fedsparse.wire.scalars import Scalars
 from fedsparse.wire.seeded import SeededSparse, k_subset
@@ -46,6 +47,7 @@ __all__ = [
     "Payload",
     "PerEdge",
     "Quantized",
+    "Ragged",
     "Scalars",
     "SeededSparse",
     "Sign",

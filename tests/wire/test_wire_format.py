@@ -13,6 +13,7 @@ from fedsparse.message import (
     MaskedDense,
     PerEdge,
     Quantized,
+    Ragged,
     Scalars,
     SeededSparse,
     Sign,
@@ -62,6 +63,7 @@ RICE = torch.tensor([[3, 40, 41, 300, 511, 700, 702, 999]])
         ),
         (LowRank(torch.ones(1, 2, 1), torch.ones(1, 1, 1), "fp16"), "17 02 02 01 01 003c003c003c"),
         (Scalars(torch.ones(1, 1).double()), "18 08 01 000000000000f03f"),
+        (Ragged(torch.ones(1), torch.tensor([0, 1]), 300), "1b 01 ac02 01 0000803f"),
         (Mask(torch.tensor([[True, False, True]])), "1a 01 03 02 00 08"),
         (
             PerEdge(MaskedDense(torch.ones(2, 1)), torch.tensor([0, 2])),

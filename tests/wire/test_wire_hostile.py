@@ -80,7 +80,7 @@ def test_100000_mutated_payloads_decode_validly_or_raise_decode_error():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 10), st.integers(0, 12))
+@given(st.binary(max_size=60), st.integers(0, 11), st.integers(0, 12))
 def test_arbitrary_bytes_behind_a_valid_head_decode_validly_or_raise_decode_error(data, code, kind):
     check(bytes((0x10 | code, kind)) + data)
 

@@ -20,6 +20,7 @@ from fedsparse.message import (
     Payload,
     PerEdge,
     Quantized,
+    Ragged,
     Scalars,
     SeededSparse,
     Sign,
@@ -116,6 +117,10 @@ class Maker:
             )
         )
 
+    def ragged(self, size: int, counts: list[int]) -> Ragged:
+        sparse = self.sparse(size, counts)
+        return Ragged(sparse.values, sparse.offsets, size, self.kind, sparse.scale)
+
     def scalars(self, rows: int, count: int) -> Scalars:
         return Scalars(self.numbers(rows, count).double())
 
@@ -143,6 +148,7 @@ def payloads(draw: st.DrawFn, edges: bool = True) -> Payload:
         "low rank": lambda: replace(make, kind=draw(st.sampled_from(FLOAT_KINDS))).low_rank(
             rows, draw(small), draw(small), draw(small)
         ),
+        "ragged": lambda: make.ragged(size, counts),
         "mask": lambda: make.mask(size, counts),
         "scalars": lambda: make.scalars(rows, draw(st.integers(0, 5))),
         "edges": lambda: _per_edge(draw),
@@ -166,6 +172,7 @@ def collection() -> dict[str, Payload]:
             found[f"dense {label}"] = make.plain(Dense, 2, 37)
             found[f"masked {label}"] = make.plain(MaskedDense, 2, 5)
             found[f"sparse {label}"] = make.sparse(5000, [40, 0])
+            found[f"ragged {label}"] = make.ragged(300, [40, 0])
             found[f"seeded {label}"] = make.seeded(2, 300, 7)
         for kind in FLOAT_KINDS:
             found[f"low rank {kind} {dtype}"] = Maker(rng, dtype, kind).low_rank(2, 4, 3, 2)
