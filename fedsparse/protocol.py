@@ -310,6 +310,14 @@ class Task(Protocol):
     def accuracy(self, x: Tensor) -> Tensor:
         """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
 
+    def own_accuracy(self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """Share of each client's own test examples that are classified right, ``[C]``; NaN where it has none.
+
+        Args:
+            model: ``[C, d]`` or ``[1, d]``; or a function that gives it for inputs ``[G, B, ...]``, their real rows
+                ``[G]`` and the clients' places in the block ``[G]``, as gates do.
+        """
+
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone; of no width where there are none."""
 
@@ -455,6 +463,20 @@ class Strategy:
             forward: ``(parameters [d], inputs) -> outputs``: the module in evaluation mode.
         """
         return forward(x, inputs)
+
+    def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> Mapping[str, Tensor]:
+        """What is measured of each client by itself, ``[C]`` by name; NaN where it has nothing to be measured on.
+
+        Asked in evaluations where clients have test examples of their own. Nothing is sent, and nothing stays.
+
+        Args:
+            client: the clients' states.
+            x: the evaluated model, ``[1, d]``.
+            task: theirs.
+            new: who never took part, ``[C]`` bool.
+            ctx: the circumstances.
+        """
+        return {"personal_accuracy": task.own_accuracy(x)}
 
     @classmethod
     def predicts(cls) -> bool:

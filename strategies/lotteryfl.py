@@ -28,7 +28,7 @@ class LotteryFL(FixedMask):
                   K times:  y_i <- y_i - η_l m_i ⊙ g_i(y_i);     send y_i - x on m_i
         server:   x_j <- x_j + η_g sum_{i: j in m_i} p_i (y_i - x)_j / sum_{i: j in m_i} p_i, where anybody has j
 
-    Sent: down the values of x on m_i, and up those of the change on m_i and the positions that it lost. The server keeps
+    Sent: down the values of x on m_i, and up those of the change on m_i and the positions that it lost. The server has
     everybody's mask, N d bits; a client keeps m_i and θ_0, which follows from the seed of the run.
     Records ``flops``, ``device_bytes`` and ``kept``, the share of the pruned layers' weights that is left.
     Limit: none that is common; client i's model is m_i ⊙ x, and x itself is what is evaluated.
@@ -70,6 +70,9 @@ class LotteryFL(FixedMask):
         may = ready & (_left(mask, layers) > self.density)
         counts = [mask[:, layer.slice].sum(1) for layer in layers]
         return smallest(x, mask, layers, [(self.share * count).long() * may for count in counts])
+
+    def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> dict[str, Tensor]:
+        return {"personal_accuracy": task.own_accuracy(torch.where(client["mask"], x, 0))}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         pruned = cast("Mask", inbox.payload("pruned")).marks

@@ -34,13 +34,13 @@ class Gated(NamedTuple):
 class PFedGate(Strategy):
     """pFedGate (Chen, Yao, Gao, Ding, Li, ICML 2023, arXiv:2305.02776).
 
-    Every tensor of θ is cut into at most B = ``parts`` blocks, M in all. Client i keeps a gating layer φ_i for ever. For
-    a minibatch of inputs X, with budget s_i and s_min = min(max(1/B, 0.1), s_i)::
+    Every tensor of θ is cut into at most B = ``parts`` blocks, M in all. Client i keeps a gating layer φ_i for ever.
+    For a minibatch of inputs X, with budget s_i and s_min = min(max(1/B, 0.1), s_i)::
 
         t, g = mean over X of sigmoid(φ_i(X))        [M] each; one head for both, or with ``heads`` = 2 one for each
         ĝ = max(g, s_min)
-        kept = the first block of every tensor, and of the others, apart for linear layers and the rest, those of largest
-               ĝ (in tenths, ties by place) that fit into (s_i - s_min) of their parameters; all where s_i = 1
+        kept = the first block of every tensor, and of the others, apart for linear layers and the rest, those of
+               largest ĝ (in tenths, ties by place) that fit into (s_i - s_min) of their parameters; all where s_i = 1
         M_b = t_b kept_b (1 + ĝ_b - sg(ĝ_b)),   sg passing no gradient on;      θ' = M ⊙ θ, block by block
         g_θ = M ⊙ ∇f_i(θ'),   g_φ = sum_b <θ, ∇f_i(θ')>_b ∂M_b/∂φ;             each clipped to norm ``clip``
 
@@ -55,8 +55,10 @@ class PFedGate(Strategy):
     Sent: down θ, d values; up the change of the blocks that any step kept, and which these are, M bits. The gates stay
     where they are. Client state: φ_i and its running statistics.
     Records ``kept``, the share of all parameters that a step kept on average, with the first blocks: never more than
-    s_min + (1 - s_min)(s - s_min) but for the rounding of blocks, and often less than s; ``flops`` and ``device_bytes``.
-    Limit: none that is common; φ_i and θ' are what a client uses, θ alone is what is evaluated.
+    s_min + (1 - s_min)(s - s_min) but for the rounding of blocks, so less than s; ``flops`` and ``device_bytes``.
+    Limit: none that is common; φ_i and θ' are what a client uses, θ alone is what is evaluated. A client by itself is
+    judged with its gate in evaluation mode and one mask for each minibatch of its test examples; one that never took
+    part has a fresh gate, and ``tune`` steps first.
 
     The paper's published code differs: what it reports as sparsity leaves the first blocks out; its ordering of equal
     ĝ depends on the sorting routine; it sends all of θ; and its models end in a ReLU, which the paper's do not.
@@ -76,6 +78,9 @@ class PFedGate(Strategy):
     alternating: bool = option(False, "whether gate and model are trained one after the other")
     sampled: bool = option(False, "whether weights are of the round's clients rather than of all")
     clip: float = option(10.0, "largest norm of a gradient", above=0)
+    tune: int = option(
+        0, "steps of gate and model, of its own, before a client that never took part is judged", at_least=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,6 +148,27 @@ class PFedGate(Strategy):
         sent.accumulate(change, weights)
         return {"x": server["x"] + change}
 
+    def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> dict[str, Tensor]:
+        local = _Local(self, client, x, task, ctx)
+        before = (client["gate"], client["statistics"], local.x)
+        for step in range(self.tune if bool(new.any()) else 0):
+            local.step(step, gates=True, model=True)
+        after = (local.state["gate"], local.state["statistics"], local.x)
+        gates, statistics, models = (
+            torch.where(new[:, None], b, a) for a, b in zip(before, after, strict=True)
+        )
+        blocks, budget = local.blocks, self.shares(ctx)
+        kept = torch.full((len(ctx.ids),), torch.nan, dtype=torch.float64)
+
+        def gated_model(inputs: Tensor, counts: Tensor, at: Tensor) -> Tensor:
+            gate = self.gate(inputs.shape[2:], ctx.layout)
+            values, _ = gate(gates[at], statistics[at], inputs, counts, train=False)
+            made = self.gated(values, statistics[at], blocks, budget[at])
+            kept[at] = torch.where(counts > 0, blocks.share(made.kept), kept[at])
+            return blocks.spread(made.factors).to(x.dtype) * models[at]
+
+        return {"personal_accuracy": task.own_accuracy(gated_model), "personal_kept": kept}
+
 
 class _Local:
     """Local training of the clients of a call."""
@@ -153,7 +179,7 @@ class _Local:
         self.blocks, self._budget = strategy.blocks(ctx.layout), strategy.shares(ctx)
         self.x, self.state = x.expand(count, -1).clone(), dict(client)
         self.union = torch.zeros(count, self.blocks.count, dtype=torch.bool)
-        self._kept, self._flops, self._steps = torch.zeros(2, count, dtype=torch.float64).unbind() + (0,)
+        self._kept, self._flops, self._steps = (*torch.zeros(2, count, dtype=torch.float64), 0)
 
     def step(self, number: int, gates: bool, model: bool) -> None:
         """One minibatch; which of the two learns from it."""
@@ -183,7 +209,7 @@ class _Local:
         self._steps += 1
 
     def records(self) -> dict[str, Scalars]:
-        """What the round records. On a device lie θ, what is kept of it with its gradient, and the gate with its own."""
+        """What the round records. A device has θ, what is kept of it with its gradient, and the gate with its own."""
         kept = self._kept / self._steps
         size, itemsize = self._layout.size, self.x.element_size()
         batch = (self._task.examples / self._steps).ceil()

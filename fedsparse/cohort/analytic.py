@@ -90,6 +90,10 @@ class AnalyticTask(ClientTask):
         """NaN: there are no classes, ``[C]``."""
         return torch.full((len(self.ids),), float("nan"), dtype=x.dtype)
 
+    def own_accuracy(self, model: Any) -> Tensor:  # noqa: ARG002
+        """NaN: there are no examples, ``[C]``."""
+        return torch.full((len(self.ids),), float("nan"))
+
     def statistics(self, x: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """No statistics, ``[C, 0]``."""
         return x.new_zeros(len(self.ids), 0)
@@ -142,6 +146,11 @@ class AnalyticWorkload:
     def has_optimum(self) -> bool:
         """Whether the problem says where its optimum is."""
         return getattr(self.problem, "optimum", None) is not None
+
+    @property
+    def personal(self) -> bool:
+        """Nobody has test examples."""
+        return False
 
     @property
     def client_bytes(self) -> int:

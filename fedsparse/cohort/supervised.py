@@ -21,6 +21,9 @@ from fedsparse.protocol import Predict, Trained
 
 __all__ = ["Examples", "SupervisedTask", "SupervisedWorkload"]
 
+Chosen = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From inputs ``[G, B, ...]``, real rows ``[G]`` and places in the block ``[G]`` to the models to use, ``[G, d]``."""
+
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From outputs ``[C, B, ...]``, targets and real rows ``[C]`` to a mean of each client, ``[C]``."""
 
@@ -45,6 +48,8 @@ class SupervisedTask(ClientTask):
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._model, self._device = workload.model, workload.device
         self._batches = Minibatches(workload.examples, ids, seed, round, workload.batch, workload.device)
+        self._tested = workload.examples.own_test
+        self._tests = (workload.examples, ids, seed, round, workload.batch, workload.device, self._tested)
         self.gradient_calls, self.examples = self._batches.gradient_calls, self._batches.used
         self._step = 0
 
@@ -130,6 +135,20 @@ class SupervisedTask(ClientTask):
         """Share of the client's own targets that are predicted, ``[C]``; NaN where they are no classes."""
         return self._over_all(hits_of, x)
 
+    def own_accuracy(self, model: Tensor | Chosen) -> Tensor:
+        """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
+        if self._tested is None:
+            return torch.full((len(self.ids),), float("nan"))
+        right, asked = torch.zeros(2, len(self.ids), dtype=torch.float64)
+        for at, sweep, _ in Minibatches(*self._tests).sweeps():
+            for inputs, targets, counts in sweep:
+                x = model if isinstance(model, Tensor) else model(inputs.cpu(), counts, at)
+                x = x.expand(len(self.ids), -1)[at] if isinstance(model, Tensor) else x
+                out = self._outputs(x, self.buffers[at], inputs, counts)
+                right[at] += hits_of(out, targets, counts).cpu() * counts
+                asked[at] += counts
+        return (right / asked).to(torch.float32)
+
     def _over_all(self, measure: Measure, x: Tensor, buffers: Tensor | None = None) -> Tensor:
         """A mean over all of the client's examples in evaluation mode, ``[C]``."""
         total = x.new_zeros(len(self.ids))
@@ -149,7 +168,10 @@ class SupervisedTask(ClientTask):
     ) -> Tensor:
         """Outputs in evaluation mode for inputs of the clients at these places of the block."""
         stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1)[at]
-        values = self._model.values(x.expand(len(self.ids), -1)[at].to(self._device), stats.to(self._device))
+        return self._outputs(x.expand(len(self.ids), -1)[at], stats, inputs, counts)
+
+    def _outputs(self, x: Tensor, stats: Tensor, inputs: Tensor, counts: Tensor) -> Tensor:
+        values = self._model.values(x.to(self._device), stats.to(self._device))
         with torch.no_grad():
             return self._model.run(values, inputs, counts, None)
 
@@ -190,6 +212,11 @@ class SupervisedWorkload:
         self._pieces = [
             (prefix, piece) for prefix, (_, y) in self._parts.items() for piece in range(_pieces(y))
         ]
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients have test examples of their own."""
+        return self.examples.own_test is not None
 
     @property
     def notes(self) -> list[str]:

@@ -115,6 +115,10 @@ class ClientTask(ABC):
         """Share of the client's examples that are classified right, ``[C]``."""
 
     @abstractmethod
+    def own_accuracy(self, model: Any) -> Tensor:
+        """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
+
+    @abstractmethod
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone."""
 

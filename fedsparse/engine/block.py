@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.engine.calls import EvaluateCall, Rows, Slots, TrainCall, TrainReply, as_array, as_tensor
+from fedsparse.engine.calls import (
+    EvaluateCall,
+    JudgeCall,
+    Rows,
+    Slots,
+    TrainCall,
+    TrainReply,
+    as_array,
+    as_tensor,
+)
 from fedsparse.engine.checks import check_message, check_rows, finite_rows, numbers, shape_of
 from fedsparse.engine.slab import Door, SlabView, StateSpec
 from fedsparse.errors import ProtocolError
@@ -56,6 +65,10 @@ class Workload(Protocol):
     @property
     def chunks(self) -> int:
         """Pieces of one evaluation."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients have test examples of their own."""
 
     @property
     def client_bytes(self) -> int:
@@ -137,27 +150,39 @@ class BlockRunner:
         self._states, self._helds = _Store(*job.states, near), _Store(*job.helds, near)
         self._who = type(job.strategy).__name__
 
-    def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall) -> Any:
-        """Runs a call; see :class:`TrainCall`, :class:`EvaluateCall`."""
+    def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall | JudgeCall) -> Any:
+        """Runs a call; see :class:`TrainCall`, :class:`EvaluateCall`, :class:`JudgeCall`."""
         if isinstance(call, EvaluateCall):
             x, buffers = as_tensor(shared["x"]), as_tensor(shared[BUFFERS])
             return self._workload.evaluate(x, buffers, call.chunk, self._job.strategy.predict)
         with torch.no_grad():
-            return self._train(shared, call)
+            return self._judge(shared, call) if isinstance(call, JudgeCall) else self._train(shared, call)
 
-    def _train(self, shared: Mapping[str, np.ndarray], call: TrainCall) -> TrainReply:
-        job, ids = self._job, torch.from_numpy(call.ids)
-        ctx = Context(
-            seed=job.seed,
-            round=call.round,
-            rounds=job.rounds,
-            phase=call.phase,
+    def _context(self, round: int, phase: str, ids: Tensor, now: float = 0.0) -> Context:  # noqa: A002
+        return Context(
+            seed=self._job.seed,
+            round=round,
+            rounds=self._job.rounds,
+            phase=phase,
             ids=ids,
             population=self._workload.clients,
             total=self._workload.total,
             layout=self._workload.start.layout,
-            now=call.now,
+            now=now,
         )
+
+    def _judge(self, shared: Mapping[str, np.ndarray], call: JudgeCall) -> dict[str, np.ndarray]:
+        job, ids = self._job, torch.from_numpy(call.ids)
+        state = self._states.read(call.states)
+        statistics = state.pop(BUFFERS, as_tensor(shared[BUFFERS])[None])
+        task = self._workload.task(ids, job.seed, call.round, statistics)
+        strategy, x = job.strategy.at(call.round, job.rounds), as_tensor(shared["x"])[None]
+        ctx, new = self._context(call.round, "judge", ids), torch.from_numpy(call.new)
+        return {name: as_array(value) for name, value in strategy.judge(state, x, task, new, ctx).items()}
+
+    def _train(self, shared: Mapping[str, np.ndarray], call: TrainCall) -> TrainReply:
+        job, ids = self._job, torch.from_numpy(call.ids)
+        ctx = self._context(call.round, call.phase, ids, call.now)
         strategy = job.strategy.at(call.round, job.rounds)
         state = self._states.read(call.states)
         heard = _own_rows(shared, call.at)

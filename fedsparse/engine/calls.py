@@ -14,6 +14,7 @@ from fedsparse.engine.slab import Ids
 
 __all__ = [
     "EvaluateCall",
+    "JudgeCall",
     "MessageShape",
     "Rows",
     "Slots",
@@ -85,6 +86,26 @@ class EvaluateCall:
 
     def __str__(self) -> str:
         return f"evaluation piece {self.chunk}"
+
+
+@dataclass(frozen=True)
+class JudgeCall:
+    """One block of clients to be measured, each by itself.
+
+    Attributes:
+        round: the round.
+        ids: clients ``[C]``, ascending.
+        new: who never took part, ``[C]`` bool.
+        states: where their states are.
+    """
+
+    round: int
+    ids: Ids
+    new: np.ndarray
+    states: Slots = field(default_factory=Slots)
+
+    def __str__(self) -> str:
+        return f"evaluation of clients {self.ids[0]} to {self.ids[-1]}"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ class Server:
         self._blocks.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
-            metrics = self._blocks.evaluate(self.workload, self.model(number), self.buffers)
+            x = self.model(number)
+            metrics = self._blocks.evaluate(self.workload, x, self.buffers)
+            if self.workload.personal:
+                metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
         return Record(
             round=number,
             virtual_s=self._traffic.now_ns / 1e9,

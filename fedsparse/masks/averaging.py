@@ -99,7 +99,7 @@ class FixedMask(Strategy):
         task: Task,
         length: int | None = None,
         first: int = 0,
-        **options: Tensor,
+        buffers: Tensor | None = None,
     ) -> Trained:
         """Local training.
 
@@ -109,7 +109,7 @@ class FixedMask(Strategy):
             task: the clients'.
             length: steps or passes; all by default.
             first: number of the first step.
-            options: others of ``task.sgd``.
+            buffers: BatchNorm statistics to start from; by default those the engine keeps.
         """
         length = self.length if length is None else length
         return task.sgd(
@@ -121,7 +121,7 @@ class FixedMask(Strategy):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             mask=mask.to(x.dtype),
-            **options,
+            buffers=buffers,
         )
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
