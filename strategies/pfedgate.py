@@ -65,8 +65,8 @@ class PFedGate(Strategy):
     Departures: norms of the model are in no block, since a scale of zero passes nothing on; local steps, not passes.
     """
 
-    lr: float = option(0.1, "step size η_l of the common model", above=0)
-    gate_lr: float = option(0.1, "step size η_g of the gates", above=0)
+    lr: float = option(0.5, "step size η_l of the common model", above=0)
+    gate_lr: float = option(1.0, "step size η_g of the gates", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
     budget: float = option(0.5, "share s of the parameters that a client may use", above=0, at_most=1)
     budgets: tuple[float, ...] = option((), "shares of clients that differ, instead of budget")

@@ -139,7 +139,8 @@ class SupervisedTask(ClientTask):
         """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
         if self._tested is None:
             return torch.full((len(self.ids),), float("nan"))
-        right, asked = torch.zeros(2, len(self.ids), dtype=torch.float64)
+        right = torch.zeros(len(self.ids), dtype=torch.float64)
+        asked = torch.zeros_like(right)
         for at, sweep, _ in Minibatches(*self._tests).sweeps():
             for inputs, targets, counts in sweep:
                 x = model if isinstance(model, Tensor) else model(inputs.cpu(), counts, at)

@@ -128,9 +128,11 @@ def test_clients_without_a_number_do_not_count():
     assert spread_of({"a": np.array([1.0, np.nan, 3.0])})["a"] == 2.0
 
 
+@pytest.mark.slow
 def test_gates_make_personal_models_better_than_the_common_one(examples, model):
-    """Clients of few classes each; pFedGate with its whole budget against FedAvg after as many rounds."""
-    plain = run(FedAvg(lr=0.1), examples, model, rounds=15, evaluate_every=15)
-    gated = run(PFedGate(lr=0.1, gate_lr=1.0, budget=1.0), examples, model, rounds=15, evaluate_every=15)
-    ours, theirs = (r.history[-1].metrics["personal_accuracy"] for r in (gated, plain))
-    assert ours > theirs - 0.02
+    """Clients of few classes each; the whole budget against FedAvg, both with the best of a few step sizes."""
+    plain = run(FedAvg(lr=0.3), examples, model, rounds=60, evaluate_every=60)
+    gated = run(PFedGate(lr=1.0, gate_lr=1.0, budget=1.0), examples, model, rounds=60, evaluate_every=60)
+    ours, theirs = (r.history[-1].metrics for r in (gated, plain))
+    for name in ("personal_accuracy", "personal_accuracy_worst"):
+        assert ours[name] > theirs[name] + 0.01

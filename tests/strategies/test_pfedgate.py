@@ -114,11 +114,12 @@ def test_with_open_gates_and_a_budget_of_one_it_is_fedavg():
 
 
 def test_gates_that_do_not_learn_train_a_scaled_model():
-    """All gates 1/2: FedAvg on x -> f(x / 2), whose gradients are half of those at x / 2."""
+    """All gates 1/2, but for the bias, which is in no block: FedAvg on x -> f(a x), with gradients a f'(a x)."""
+    a = spread(np.full(len(SIZES), 0.5))
     ours = run(PFedGate(lr=0.2, gate_lr=1e-30, steps=1, budget=1.0, clip=1e9, parts=PARTS))
     x = START
     for model in ours.models:
-        x = x - 0.2 * sum(p * gradient(i, x / 2) / 2 for i, p in enumerate(SHARES))
+        x = x - 0.2 * sum(p * a * gradient(i, a * x) for i, p in enumerate(SHARES))
         np.testing.assert_allclose(model.numpy(), x, rtol=0, atol=1e-12)
 
 
