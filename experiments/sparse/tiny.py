@@ -65,11 +65,12 @@ def trained(
 
 
 def run(
-    study: Mapping[str, Any], examples: Examples, model: nn.Module, method: Mapping[str, Any], **words: Any
-) -> dict[str, Any]:
-    """The figures of one run."""
-    options = {name: value for name, value in method.items() if name != "strategy"}
-    strategy = strategies.get(method["strategy"])(density=words["density"], **study["local"], **options)
+    study: Mapping[str, Any], examples: Examples, model: nn.Module, words: Mapping[str, Any]
+) -> dict[str, float]:
+    """The figures of one run: ``words`` are its method, density and seed."""
+    options = dict(study["methods"][words["method"]])
+    kind = strategies.get(options.pop("strategy"))
+    strategy = kind(density=words["density"], **study["local"], **options)
     rounds = study["rounds"]
     result = simulate(
         strategy,
@@ -137,14 +138,15 @@ def _line(density: float, method: str, own: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs what is missing and writes the table."""
+    """Runs what is missing and writes the table, ``tiny.md``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*")
+    parser.add_argument("--study", type=Path, default=HERE / "tiny.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs/tiny.jsonl"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(argv)
     only = dict(word.split("=", 1) for word in given.words)
-    study = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    study = yaml.safe_load(given.study.read_text())
     data_dir = Path(only.pop("data_dir")) if "data_dir" in only else None
     study["rounds"] = int(only.pop("rounds", study["rounds"]))
     given.runs.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +155,7 @@ def main(argv: Sequence[str]) -> int:
     for words in missing(study, known, only):
         if made[0] != words["seed"]:
             made = (words["seed"], prepared(study, data_dir, words["seed"]))
-        found = run(study, *made[1], study["methods"][words["method"]], **words)
+        found = run(study, *made[1], words)
         known.append({**words, "rounds": study["rounds"], **found})
         with given.runs.open("a") as file:
             file.write(json.dumps(known[-1]) + "\n")
