@@ -266,12 +266,14 @@ class _Found(NamedTuple):
 
     data: Dataset | Problem
     held: Partition | None
+    own_test: Partition | None = None
 
 
 def _load(config: RunConfig) -> _Found:
     """The data set, divided, or the problem."""
     from fedsparse import data
     from fedsparse.data.partition import partition
+    from fedsparse.data.personal import set_aside
     from fedsparse.data.validation import held_back
 
     found = loaded(config)
@@ -283,6 +285,8 @@ def _load(config: RunConfig) -> _Found:
     held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
     if isinstance(found, data.Divisible):
         return _Found(_accepted(found.over(held, config.batch), config), held)
+    if config.personal:
+        return _Found(dataset, *set_aside(held, config.personal, config.seed))
     return _Found(dataset, held)
 
 
@@ -313,7 +317,7 @@ def _workload(
         config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
     )
     held = cast("Partition", found.held)  # a data set is always divided
-    return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+    return supervised(Examples.of(found.data, held, found.own_test), model, config.batch, config.device)
 
 
 def _matrices(config: RunConfig, clients: int) -> Matrices | None:
@@ -364,16 +368,17 @@ def _accepted(problem: Problem, config: RunConfig) -> Problem:
 
 
 def check_nothing_held_back(config: RunConfig) -> None:
-    """A problem has no examples for a validation part.
+    """A problem has no examples for a validation part, nor for clients to be tested on by themselves.
 
     Raises:
         ConfigError: one is asked for.
     """
-    if config.validation:
-        raise ConfigError(
-            f"validation={config.validation}: data={config.data.name} has no examples to hold back, it is judged by a "
-            "metric of its own; leave validation out"
-        )
+    for key in ("validation", "personal"):
+        if share := getattr(config, key):
+            raise ConfigError(
+                f"{key}={share}: data={config.data.name} has no examples to hold back, it is judged by a metric of "
+                f"its own; leave {key} out"
+            )
 
 
 def loaded(config: RunConfig) -> Dataset | Problem | Divisible:

@@ -99,6 +99,12 @@ class RunConfig:
         at_least=0,
         below=1,
     )
+    personal: float = option(
+        0.0,
+        "share of each client's examples that it is tested on by itself, for metrics named personal_...",
+        at_least=0,
+        below=1,
+    )
     seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)
     target: float | None = option(None, "value of the metric at which rounds, bytes and seconds are noted")
     eval_every: int | None = option(

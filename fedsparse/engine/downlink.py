@@ -16,7 +16,7 @@ from fedsparse.engine.slab import Ids
 from fedsparse.engine.traffic import Cost
 from fedsparse.errors import ProtocolError
 from fedsparse.ledger import CatchUp
-from fedsparse.message import Dense, Payload, concatenate
+from fedsparse.message import Dense, Mask, Payload, concatenate
 from fedsparse.protocol import Message
 from fedsparse.wire import (
     ENVELOPE_BYTES,
@@ -70,10 +70,18 @@ class Downlink:
     Source: Gruntkowska, Tyurin, Richtárik, "EF21-P and friends", ICML 2023; Tang et al., DoubleSqueeze, ICML 2019.
     """
 
-    def __init__(self, compressor: Compressor, seed: int, shared: bool, run: int | None = None) -> None:
+    def __init__(
+        self,
+        compressor: Compressor,
+        seed: int,
+        shared: bool,
+        run: int | None = None,
+        fresh: tuple[str, ...] = (),
+    ) -> None:
         """Args: the compressor; the run's seed; whether clients share what they hold, all of which comes of broadcasts;
-        the number of the run, where broadcasts are really to be encoded and decoded.
+        the number of the run, where broadcasts are really to be encoded and decoded; names of what is whole each time.
         """  # noqa: D205
+        self._fresh = {*fresh, BUFFERS}
         self.replicas: dict[str, Tensor] = {}
         self.catch_up = CatchUp()
         self._active = not isinstance(compressor, Identity)
@@ -97,7 +105,7 @@ class Downlink:
             if name in self.replicas:
                 values[name] = self.replicas[name] + values[name]
             self.replicas[name] = values[name]
-        replicated = {n for n in message if n != BUFFERS} if self._shared else set()
+        replicated = message.keys() - self._fresh if self._shared else set()
         return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense))
 
     def _change(self, name: str, payload: Payload, round: int, phase: str) -> Payload:  # noqa: A002
@@ -127,10 +135,11 @@ class Downlink:
         """
         count = len(ids)
         payload, header = _nbytes(said.message, count)
-        if said.replicated:
+        if said.replicated or (self._shared and said.message):
             news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
             self.catch_up.said(news)
-            derived = [value for name, value in held.items() if not _same(value, self.replicas.get(name))]
+            kept = {name: value for name, value in held.items() if name not in self._fresh}
+            derived = [value for name, value in kept.items() if not _same(value, self.replicas.get(name))]
             whole = sum(map(_plain_nbytes, [*self.replicas.values(), *derived]))
             payload = payload - news + self.catch_up.charge(ids, whole, arrived)
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
@@ -184,4 +193,6 @@ def _same(value: Tensor, replica: Tensor | None) -> bool:
 
 def _plain_nbytes(value: Tensor) -> int:
     row = value[:1].flatten(1)
+    if row.dtype == torch.bool:
+        return int(Mask(row).nbytes())
     return int(Dense(row).nbytes()) if row.is_floating_point() else row.numel() * row.element_size()

@@ -69,7 +69,7 @@ class Server:
         self.held: State = dict(strategy.init("held", start, first)) if self._shared_held else {}
         self.buffers = start.buffers.clone()
         run = plan.run if plan.encode else None
-        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run)
+        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run, strategy.fresh)
         self._shapes: dict[str, MessageShape] = {}
 
     def round(self, number: int) -> Record:
@@ -87,7 +87,10 @@ class Server:
         self._blocks.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
-            metrics = self._blocks.evaluate(self.workload, self.model(number), self.buffers)
+            x = self.model(number)
+            metrics = self._blocks.evaluate(self.workload, x, self.buffers)
+            if self.workload.personal:
+                metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
         return Record(
             round=number,
             virtual_s=self._traffic.now_ns / 1e9,
@@ -256,6 +259,10 @@ class Server:
         check_same(self._who, "server state", new, self.state)
         check_finite(self._who, new, exchange.ctx.round)
         self.state = new
+        if strategy.buffers == "own":
+            found = strategy.statistics(self.state, exchange.ctx)
+            check_same(self._who, "statistics", {BUFFERS: found}, {BUFFERS: self.buffers})
+            self.buffers = found
         if BUFFERS in parts[0]:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
 

@@ -261,7 +261,7 @@ class GossipRounds:
         clients = self.workload.clients
         count = min(self.plan.judged or clients, clients)
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
-        own = self._blocks.judge(number, self._clock.now_ns / 1e9, chosen)
+        own = self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
         x, buffers = self._average(number)
         of_average = self._blocks.evaluate(self.workload, x, buffers)
         ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
