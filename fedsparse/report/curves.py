@@ -10,7 +10,7 @@ import numpy as np
 from fedsparse.report.course import Course, Floats, Run
 from fedsparse.report.statistics import half_width
 
-__all__ = ["Curve", "mean_curve", "thinned"]
+__all__ = ["Curve", "mean_curve", "side_by_side", "thinned"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,16 @@ class Curve:
 
 def mean_curve(runs: Sequence[Run], metric: str) -> Curve:
     """The curve of a metric. Nothing is drawn between evaluations, and no seed is missing at any point."""
-    courses = [run.course for run in runs]
-    places = _common(courses, metric)
+    return _curve([run.course for run in runs], metric, [np.isfinite(run.course.metric(metric)) for run in runs])
+
+
+def side_by_side(runs: Sequence[Run], metric: str) -> Curve:
+    """The same at all rounds where something was evaluated in all runs; NaN where that was not this metric."""
+    return _curve([run.course for run in runs], metric, [np.ones(len(run.course), dtype=bool) for run in runs])
+
+
+def _curve(courses: Sequence[Course], metric: str, counted: Sequence[np.ndarray]) -> Curve:
+    places = _common(courses, counted)
     axes = [name for name in courses[0].costs if all(name in course.costs for course in courses)]
     costs = {
         name: np.mean([course.costs[name][at] for course, at in zip(courses, places, strict=True)], axis=0)
@@ -48,9 +56,9 @@ def thinned(count: int, most: int) -> np.ndarray:
     return np.unique(np.rint(np.linspace(0, count - 1, most)).astype(np.int64))
 
 
-def _common(courses: Sequence[Course], metric: str) -> list[np.ndarray]:
-    """For each course, the places of the rounds at which the metric is there in all of them."""
-    seen = [course.costs["rounds"][np.isfinite(course.metric(metric))] for course in courses]
+def _common(courses: Sequence[Course], counted: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each course, the places of the rounds that count in all of them."""
+    seen = [course.costs["rounds"][counts] for course, counts in zip(courses, counted, strict=True)]
     common = seen[0]
     for rounds in seen[1:]:
         if len(rounds) != len(common) or (rounds != common).any():
