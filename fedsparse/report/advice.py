@@ -23,13 +23,15 @@ def advice(c: Comparison) -> list[str]:
 
 
 def value_text(mean: float, half: float) -> str:
-    """``0.938 ± 0.042``, two digits of the interval; without an interval where there is one seed; a dash where there is no value."""
+    """``0.938 ± 0.042``, two digits of the interval; a dash where there is no value, no interval of one seed."""
     if not math.isfinite(mean):
         return "–"
     if not math.isfinite(half) or not 0 < half < 1e4 or not 1e-3 <= abs(mean) < 1e4:
         return number_text(mean) + (f" ± {half:.2g}" if math.isfinite(half) else "")
     digits = max(0, 1 - math.floor(math.log10(half)))
-    return f"{mean:.{digits}f} ± {half:.{digits}f}" if digits <= _DIGITS else f"{number_text(mean)} ± {half:.1g}"
+    return (
+        f"{mean:.{digits}f} ± {half:.{digits}f}" if digits <= _DIGITS else f"{number_text(mean)} ± {half:.1g}"
+    )
 
 
 _DIGITS = 6
@@ -63,7 +65,11 @@ def _standing(c: Comparison, found: Ranking) -> str:
         return f"{text}; the others have no value there."
     margin = abs(best.mean - found.estimates[second].mean)
     side = "below" if c.lower else "above"
-    text += f", {margin:.2g} {side} {c.groups[second].label}" if margin else f", level with {c.groups[second].label}"
+    text += (
+        f", {margin:.2g} {side} {c.groups[second].label}"
+        if margin
+        else f", level with {c.groups[second].label}"
+    )
     alike = [place for place in found.order[1:] if found.within_noise(place)]
     if not alike:
         return f"{text}, which is more than noise (p = {found.p[second]:.2g})."
@@ -72,7 +78,7 @@ def _standing(c: Comparison, found: Ranking) -> str:
     if untested:
         return f"{text}. With one common seed no difference to {names} can be called real."
     least = min(found.p[place] for place in alike if math.isfinite(found.p[place]))
-    return f"{text}. Within noise: {names} (p = {least:.2g} or more); more seeds could tell."
+    return f"{text}. Within noise: {names} (p = {least:.2g}{' or more' * (len(alike) > 1)}); more seeds could tell."
 
 
 def _ends(c: Comparison) -> str:
@@ -87,7 +93,9 @@ def _ends(c: Comparison) -> str:
 
 def _same(c: Comparison) -> bool:
     """Whether all groups have spent alike, so that the ends are the comparison at the budget."""
-    ends = [float(curve.costs[c.axis.name][-1]) for curve in c.curves if len(curve.costs.get(c.axis.name, ()))]
+    ends = [
+        float(curve.costs[c.axis.name][-1]) for curve in c.curves if len(curve.costs.get(c.axis.name, ()))
+    ]
     return not c.asked_budgets and bool(ends) and max(ends) <= 1.001 * min(ends)
 
 
@@ -119,7 +127,8 @@ def _target(c: Comparison) -> str:
     goal = f"{c.metric} {number_text(c.target)}"
     if not reached:
         return f"No method reached {goal} with half of its seeds or more."
-    return f"{goal[0].upper()}{goal[1:]} takes {reached[0][1].label} {c.axis.text(reached[0][0])}{_against(reached)}{_missed(missed)}."
+    best = f"{goal[0].upper()}{goal[1:]} takes {reached[0][1].label} {c.axis.text(reached[0][0])}"
+    return f"{best}{_against(reached)}{_missed(missed)}."
 
 
 def _against(reached: list[tuple[float, Group]]) -> str:
@@ -131,7 +140,13 @@ def _against(reached: list[tuple[float, Group]]) -> str:
 
 
 def _times(ratio: float) -> str:
-    return "as much" if ratio < 1.05 else f"{ratio:.2g} times as much" if ratio < 100 else f"{ratio:,.0f} times as much"
+    return (
+        "as much"
+        if ratio < 1.05
+        else f"{ratio:.2g} times as much"
+        if ratio < 100
+        else f"{ratio:,.0f} times as much"
+    )
 
 
 def _missed(groups: list[Group]) -> str:
@@ -142,5 +157,3 @@ def _missed(groups: list[Group]) -> str:
 
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
-
-

@@ -42,7 +42,9 @@ class Ranking:
 
     def within_noise(self, place: int) -> bool:
         """Whether a group cannot be told from the leader: no significant difference, or none that can be tested."""
-        return place != self.leader and math.isfinite(self.estimates[place].mean) and not self.p[place] < LEVEL
+        return (
+            place != self.leader and math.isfinite(self.estimates[place].mean) and not self.p[place] < LEVEL
+        )
 
     @property
     def runner_up(self) -> int | None:
@@ -59,8 +61,12 @@ def ranking(groups: Sequence[Group], values: Sequence[Sequence[float]], metric: 
     if not order:
         return Ranking(estimates, [], [math.nan] * len(groups))
     leader = order[0]
-    by_seed = [dict(zip((run.seed for run in g.runs), v, strict=True)) for g, v in zip(groups, values, strict=True)]
-    tests = [math.nan if place == leader else _test(by_seed[leader], found) for place, found in enumerate(by_seed)]
+    by_seed = [
+        dict(zip((run.seed for run in g.runs), v, strict=True)) for g, v in zip(groups, values, strict=True)
+    ]
+    tests = [
+        math.nan if place == leader else _test(by_seed[leader], found) for place, found in enumerate(by_seed)
+    ]
     return Ranking(estimates, order, holm(tests))
 
 

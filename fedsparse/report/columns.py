@@ -36,7 +36,8 @@ def runs(c: Comparison) -> Columns:
         for axis in c.axes:
             spent = [run.course.cost(axis.name) for _, run in every]
             columns[f"{axis.name}_to_target"] = [
-                None if place is None else _number(cost[place]) for place, cost in zip(places, spent, strict=True)
+                None if place is None else _number(cost[place])
+                for place, cost in zip(places, spent, strict=True)
             ]
     return columns
 
@@ -66,10 +67,10 @@ def csv_text(columns: Columns) -> str:
 
 def write_parquet(columns: Columns, path: Path) -> None:
     """The columns as a Parquet file."""
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    pyarrow.parquet.write_table(pyarrow.table(dict(columns)), path)
+    parquet.write_table(pa.table(dict(columns)), path)
 
 
 def _number(value: Any) -> float | int | None:

@@ -21,7 +21,7 @@ from fedsparse.words import listed, there_are
 __all__ = ["main"]
 
 _ABOUT = """\
-Compares runs: a table here, and in the folder of --out a page for the browser, Markdown, CSV and, if asked for, figures.
+Compares runs: tables here; in the folder of --out a page for the browser, Markdown, CSV, if asked for also figures.
 
   python -m fedsparse.report runs/*                           what differs is found, seeds are put together
   python -m fedsparse.report runs --where data=digits         of all runs in a folder those on one data set
@@ -74,7 +74,10 @@ def _run(words: Sequence[str]) -> int:
     show(out, c)
     files = write(c, asked)
     if files:
-        out.print(f"\nwritten to {asked.out}: {listed([str(file.relative_to(asked.out)) for file in files])}", style="dim")
+        out.print(
+            f"\nwritten to {asked.out}: {listed([str(file.relative_to(asked.out)) for file in files])}",
+            style="dim",
+        )
     return 0
 
 
@@ -82,7 +85,10 @@ def _parser() -> _Parser:
     from fedsparse.report.axes import AXES
 
     parser = _Parser(
-        prog="python -m fedsparse.report", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="python -m fedsparse.report",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("paths", nargs="*", metavar="RUN", help="run folders, or folders that hold some")
@@ -90,13 +96,39 @@ def _parser() -> _Parser:
     add("--target", type=float, help="value to reach; default: that of the runs, if it is the same in all")
     add("--axis", default="up_bytes", help=f"what a budget is of: {listed(AXES)}")
     add("--budget", default="", metavar="A,B", help="amounts of it, as 500kB,2MB or 100 (rounds) or 2min")
-    add("--by", default="", metavar="KEY,KEY", help="what is meant to differ, with its options, as strategy or partition.alpha")
-    add("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs with this value; may be repeated")
+    add(
+        "--by",
+        default="",
+        metavar="KEY,KEY",
+        help="what is meant to differ, with its options, as strategy or partition.alpha",
+    )
+    add(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this value; may be repeated",
+    )
     add("--unfinished", action="store_true", help="count runs that have not come to their end, too")
     add("--network", metavar="DOWN/UP,DELAY", help="price the runs over other links, as 10Mbps/1Mbps,50ms")
-    add("--codec", metavar="TYPE", help="count values as float16, bfloat16, float32 or float64 instead of those that were sent")
-    add("--out", type=Path, default=Path("report"), metavar="FOLDER", help="where files are written; default: report")
-    add("--formats", default="html,md,csv", metavar="A,B", help=f"{', '.join(FORMATS)}, all or none; default: html,md,csv")
+    add(
+        "--codec",
+        metavar="TYPE",
+        help="count the bytes with values of another type: fp64, fp32, fp16 or bf16",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=Path("report"),
+        metavar="FOLDER",
+        help="where files are written; default: report",
+    )
+    add(
+        "--formats",
+        default="html,md,csv",
+        metavar="A,B",
+        help=f"{', '.join(FORMATS)}, all or none; default: html,md,csv",
+    )
     add("--follow", action="store_true", help="show it again and again until all runs have ended")
     add("--every", type=float, default=5.0, metavar="SECONDS", help="how often, with --follow; default: 5")
     add("-v", "--verbose", action="store_true", help="show the traceback of an error")
@@ -107,7 +139,9 @@ def _asked(given: argparse.Namespace) -> Asked:
     from fedsparse.report.axes import AXES
 
     if not given.paths:
-        raise ConfigError("which runs? Give run folders or folders that hold some, as in python -m fedsparse.report runs/*")
+        raise ConfigError(
+            "which runs? Give run folders or folders that hold some, as in python -m fedsparse.report runs/*"
+        )
     if given.axis not in AXES:
         raise ConfigError(f"--axis {given.axis}: there is no such axis{there_are(given.axis, list(AXES))}")
     if not (math.isfinite(given.every) and given.every >= 0.1):
@@ -142,7 +176,10 @@ def _amount(text: str) -> float:
     except (ValueError, KeyError):
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"--budget {text}: must be an amount above 0, as 500kB, 2MB, 90s or 100; units are {listed([u for u in _UNITS if u])}")
+        raise ConfigError(
+            f"--budget {text}: must be an amount above 0, as 500kB, 2MB, 90s or 100; units are "
+            f"{listed([unit for unit in _UNITS if unit])}"
+        )
     return value
 
 
@@ -159,5 +196,7 @@ def _formats(text: str) -> list[str]:
         return list(FORMATS) if named == ["all"] else []
     for name in named:
         if name not in FORMATS:
-            raise ConfigError(f"--formats {name}: there is no such format{there_are(name, [*FORMATS, 'all', 'none'])}")
+            raise ConfigError(
+                f"--formats {name}: there is no such format{there_are(name, [*FORMATS, 'all', 'none'])}"
+            )
     return named

@@ -77,13 +77,16 @@ class Comparison:
     @cached_property
     def equal_budget(self) -> float:
         """The most that all groups have spent; NaN where that is not known of all."""
-        ends = [float(c.costs[self.axis.name][-1]) if _spent(c, self.axis.name) else math.nan for c in self.curves]
+        ends = [
+            float(c.costs[self.axis.name][-1]) if _spent(c, self.axis.name) else math.nan for c in self.curves
+        ]
         return math.nan if any(map(math.isnan, ends)) else min(ends)
 
     def at(self, budget: float) -> Ranking:
         """How the groups stand at a budget."""
         values = [
-            [run.course.within(self.axis.name, budget, self.metric) for run in group.runs] for group in self.groups
+            [run.course.within(self.axis.name, budget, self.metric) for run in group.runs]
+            for group in self.groups
         ]
         return ranking(self.groups, values, self.metric)
 
@@ -98,7 +101,9 @@ class Comparison:
         return to_target(group.runs, axis.name, self.metric, self.target)
 
 
-def compare(runs: Sequence[Run], unread: Sequence[Unread], asked: Asked, notes: Sequence[str] = ()) -> Comparison:
+def compare(
+    runs: Sequence[Run], unread: Sequence[Unread], asked: Asked, notes: Sequence[str] = ()
+) -> Comparison:
     """Puts runs side by side.
 
     Raises:
@@ -143,7 +148,11 @@ def _finished(runs: Sequence[Run], all_count: bool) -> tuple[list[Run], list[Unr
     """Those that count. Where none has ended, they all do: better than nothing."""
     if all_count or not any(run.finished for run in runs):
         return list(runs), []
-    out = [Unread(r.path, f"not finished: {r.rounds} of {r.config.get('rounds', '?')} rounds") for r in runs if not r.finished]
+    out = [
+        Unread(r.path, f"not finished: {r.rounds} of {r.config.get('rounds', '?')} rounds")
+        for r in runs
+        if not r.finished
+    ]
     return [run for run in runs if run.finished], out
 
 
@@ -169,7 +178,11 @@ def _judged(
         raise ConfigError(f"--metric {chosen}: no run has that{there_are(chosen, sorted(every))}")
     without = [run for run in runs if chosen not in run.course.metrics]
     missing = f"{chosen} was not evaluated"
-    return chosen, [run for run in runs if chosen in run.course.metrics], [Unread(r.path, missing) for r in without]
+    return (
+        chosen,
+        [run for run in runs if chosen in run.course.metrics],
+        [Unread(r.path, missing) for r in without],
+    )
 
 
 def _mixed(runs: Sequence[Run]) -> str:
@@ -187,5 +200,3 @@ def _target(runs: Sequence[Run], metric: str) -> float | None:
     about = {headline(set(run.course.metrics) - {"train_loss"}) for run in runs}
     target = targets.pop() if len(targets) == 1 else None
     return float(target) if isinstance(target, int | float) and about == {metric} else None
-
-

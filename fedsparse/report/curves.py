@@ -30,12 +30,16 @@ class Curve:
 
 def mean_curve(runs: Sequence[Run], metric: str) -> Curve:
     """The curve of a metric. Nothing is drawn between evaluations, and no seed is missing at any point."""
-    return _curve([run.course for run in runs], metric, [np.isfinite(run.course.metric(metric)) for run in runs])
+    return _curve(
+        [run.course for run in runs], metric, [np.isfinite(run.course.metric(metric)) for run in runs]
+    )
 
 
 def side_by_side(runs: Sequence[Run], metric: str) -> Curve:
     """The same at all rounds where something was evaluated in all runs; NaN where that was not this metric."""
-    return _curve([run.course for run in runs], metric, [np.ones(len(run.course), dtype=bool) for run in runs])
+    return _curve(
+        [run.course for run in runs], metric, [np.ones(len(run.course), dtype=bool) for run in runs]
+    )
 
 
 def _curve(courses: Sequence[Course], metric: str, counted: Sequence[np.ndarray]) -> Curve:

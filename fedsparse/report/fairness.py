@@ -35,7 +35,9 @@ def warnings(groups: Sequence[Group], declared: Sequence[str]) -> list[str]:
 
 def _settings(groups: Sequence[Group], declared: Sequence[str]) -> list[str]:
     keys = dict.fromkeys(key for group in groups for key in group.settings)
-    undeclared = [key for key in keys if not any(key == name or key.startswith(f"{name}.") for name in declared)]
+    undeclared = [
+        key for key in keys if not any(key == name or key.startswith(f"{name}.") for name in declared)
+    ]
     # Options of another data set differ by nature; the name says it.
     named = {key for key in undeclared if "." not in key}
     told = [key for key in undeclared if key.partition(".")[0] not in named or key in named]
@@ -83,8 +85,10 @@ def _differ(what: str, values: Mapping[str, str]) -> str:
     sides: dict[str, list[str]] = {}
     for label, value in values.items():
         sides.setdefault(value, []).append(label)
-    return f"{what}: " + " against ".join(f"{value} ({few(labels)})" for value, labels in list(sides.items())[:_NAMED]) + (
-        f" and {len(sides) - _NAMED} other values" if len(sides) > _NAMED else ""
+    return (
+        f"{what}: "
+        + " against ".join(f"{value} ({few(labels)})" for value, labels in list(sides.items())[:_NAMED])
+        + (f" and {len(sides) - _NAMED} other values" if len(sides) > _NAMED else "")
     )
 
 

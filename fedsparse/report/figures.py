@@ -22,8 +22,16 @@ __all__ = ["MOST", "figures", "save"]
 MOST = 10
 """Methods in a figure; of more the best."""
 
-_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "plus": "P", "down": "v"}
-_STYLE: dict[str, Any] = {
+_MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "cross": "X",
+    "plus": "P",
+    "down": "v",
+}
+_STYLE: Any = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,13 +54,13 @@ _WIDE = 30.0  # from this ratio of largest to smallest on an axis is logarithmic
 def figures(c: Comparison) -> Iterator[tuple[str, Figure]]:
     """A figure for each axis, with its name."""
     for axis in c.axes:
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(rc=_STYLE):
             yield f"{c.metric}-{axis.name}", _figure(c, axis)
 
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure; its suffix is the format. Equal figures are equal files."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(rc=_STYLE):
         figure.savefig(path, dpi=300, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -68,7 +76,9 @@ def _figure(c: Comparison, axis: Axis) -> Figure:
     axes.set_ylabel(c.metric.replace("_", " "))
     if c.target is not None:
         axes.axhline(c.target, color="0.55", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-    figure.legend(loc="outside lower center", ncols=min(3, len(shown)), handlelength=3.4, columnspacing=1.2, fontsize=7)
+    figure.legend(
+        loc="outside lower center", ncols=min(3, len(shown)), handlelength=3.4, columnspacing=1.2, fontsize=7
+    )
     return figure
 
 
@@ -92,13 +102,18 @@ def _line(axes: Axes, c: Comparison, axis: Axis, place: int) -> None:
         zorder=3,
     )
     if np.isfinite(curve.half).all():
-        axes.fill_between(x, curve.mean - curve.half, curve.mean + curve.half, color=colour, alpha=0.14, linewidth=0)
+        axes.fill_between(
+            x, curve.mean - curve.half, curve.mean + curve.half, color=colour, alpha=0.14, linewidth=0
+        )
 
 
 def _scales(axes: Axes, c: Comparison, axis: Axis) -> None:
     spent = np.concatenate([curve.costs[axis.name] for curve in c.curves if axis.name in curve.costs])
     values = np.concatenate([curve.mean for curve in c.curves])
-    if _wide(np.array([curve.costs[axis.name][-1] for curve in c.curves if len(curve.mean)])) and spent.min() > 0:
+    if (
+        _wide(np.array([curve.costs[axis.name][-1] for curve in c.curves if len(curve.mean)]))
+        and spent.min() > 0
+    ):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
     else:
@@ -128,4 +143,8 @@ def _tick(axis: Axis, value: float) -> str:
         return "0"
     text = axis.text(value)
     number, blank, unit = text.partition(" ")
-    return f"{float(number):g}{blank}{unit}" if axis.unit and number.replace(".", "").isdigit() and unit.isalpha() else text
+    return (
+        f"{float(number):g}{blank}{unit}"
+        if axis.unit and number.replace(".", "").isdigit() and unit.isalpha()
+        else text
+    )

@@ -61,7 +61,9 @@ def follow(asked: Asked, every_s: float, sleep: Callable[[float], None] = time.s
             runs, unread = watch.look()
             going = [run for run in runs if not run.finished]
             shown = _shown(asked, runs, unread, None if runs and not going else every_s)
-            live.update(Group(shown, _state_text(runs, going)), refresh=out.is_terminal or (bool(runs) and not going))
+            live.update(
+                Group(shown, _state_text(runs, going)), refresh=out.is_terminal or (bool(runs) and not going)
+            )
             if runs and not going:
                 return
             sleep(every_s)
@@ -80,7 +82,9 @@ def _state_text(runs: list[Run], going: list[Run]) -> Text:
     done = len(runs) - len(going)
     where = ", ".join(f"{run.path.name} {run.rounds}/{run.config.get('rounds', '?')}" for run in going[:4])
     more = f" and {len(going) - 4} more" if len(going) > 4 else ""
-    return Text(f"{done} of {len(runs)} runs have ended{f'; going on: {where}{more}' if going else ''}", style="dim")
+    return Text(
+        f"{done} of {len(runs)} runs have ended{f'; going on: {where}{more}' if going else ''}", style="dim"
+    )
 
 
 def _state(file: Path) -> tuple[int, int] | None:

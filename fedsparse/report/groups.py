@@ -90,14 +90,19 @@ def _labels(settings: Sequence[Mapping[str, str]], keys: Sequence[str]) -> list[
     return [label or "all" for label in labels]
 
 
-def _name(alike: list[int], settings: Sequence[Mapping[str, str]], keys: Sequence[str], labels: list[str]) -> None:
+def _name(
+    alike: list[int], settings: Sequence[Mapping[str, str]], keys: Sequence[str], labels: list[str]
+) -> None:
     """Adds to the labels of groups that are called alike what tells most of them apart, until none are."""
     if len(alike) < 2:
         return
     differ = differing([{k: v for k, v in settings[place].items() if k in keys} for place in alike])
     if not differ:
         return
-    key = max(differ, key=lambda k: (k in _FIRST, -_FIRST.index(k) if k in _FIRST else 0, _kinds(k, alike, settings)))
+    key = max(
+        differ,
+        key=lambda k: (k in _FIRST, -_FIRST.index(k) if k in _FIRST else 0, _kinds(k, alike, settings)),
+    )
     sides: dict[str | None, list[int]] = {}
     for place in alike:
         sides.setdefault(settings[place].get(key), []).append(place)

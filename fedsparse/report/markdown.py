@@ -33,4 +33,8 @@ def _list(sentences: object) -> str:
 
 def _cell(text: str) -> str:
     """Text that Markdown leaves as it is."""
-    return text.replace("|", r"\|").replace("<", "&lt;").replace(" * ", r" \* ").replace("\n", " ") if text else " "
+    return (
+        text.replace("|", r"\|").replace("<", "&lt;").replace(" * ", r" \* ").replace("\n", " ")
+        if text
+        else " "
+    )

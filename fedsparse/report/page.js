@@ -113,7 +113,7 @@ const drawTarget = () => {
   const axis = axisOf(), svg = by("target"), width = svg.parentNode.clientWidth, rows = shown().filter(({ group }) => group.needed && group.needed[state.axis]);
   by("needs-title").textContent = `What it took to reach ${data.targetText}: ${axis.label}`;
   const narrow = width < 560, left = narrow ? 12 : Math.min(220, 20 + 7.2 * Math.max(4, ...rows.map(({ group }) => group.label.length)));
-  const tall = narrow ? 46 : 32, box = { left, right: width - 16, top: 8, bottom: 12 + tall * rows.length };
+  const tall = narrow ? 54 : 32, box = { left, right: width - 16, top: 8, bottom: 12 + tall * rows.length };
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${width} ${box.bottom + 48}`);
   svg.style.height = `${box.bottom + 48}px`;
@@ -124,8 +124,8 @@ const drawTarget = () => {
     : scale(0, high * 1.06, box.left, box.right, false, axis.unit || "count", narrow ? 4 : 7);
   frame(svg, box, x, null, { x: axis.label });
   rows.forEach(({ group, style }, row) => {
-    const middle = box.top + tall * (row + (narrow ? 0.7 : 0.5)), { reached, censored, median } = group.needed[state.axis];
-    make(svg, "text", { class: "name", x: narrow ? box.left : box.left - 12, y: narrow ? middle - 15 : middle + 4, "text-anchor": narrow ? "start" : "end" }, short(group.label, narrow ? 40 : 28));
+    const middle = box.top + tall * (row + (narrow ? 0.68 : 0.5)), { reached, censored, median } = group.needed[state.axis];
+    make(svg, "text", { class: "name", x: narrow ? box.left : box.left - 12, y: narrow ? middle - 18 : middle + 4, "text-anchor": narrow ? "start" : "end" }, short(group.label, narrow ? 40 : 28));
     if (known(median) && median > 0) make(svg, "line", { x1: x.at(median), x2: x.at(median), y1: middle - 12, y2: middle + 12, style: `stroke:${style.colour};stroke-width:3;stroke-opacity:.45` });
     const spread = (place, count) => middle + (count > 1 ? (place / (count - 1) - 0.5) * Math.min(14, 4 * count) : 0);
     reached.forEach((value, place) => marker(svg, style, x.at(value), spread(place, reached.length)));

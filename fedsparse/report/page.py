@@ -49,12 +49,17 @@ def page(c: Comparison, *, refresh_s: int | None = None) -> str:
         "about": html.escape(_about(c)),
         "advice": _card("In short", "short", [f"<p>{html.escape(s)}</p>" for s in advice(c)]),
         "warnings": _warnings(c),
-        "drawn": "" if len(order) == len(c.groups) else f"{len(order)} of {len(c.groups)} methods: the best at the end, and those on the front.",
+        "drawn": ""
+        if len(order) == len(c.groups)
+        else f"{len(order)} of {len(c.groups)} methods: the best at the end, and those on the front.",
         "tables": "\n".join(_table(table) for table in tables(c)),
         "made": html.escape(_made(c)),
         "data": json.dumps(_data(c, order), separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
         "style": _filled(_file("page.css"), {"light": _colours(LIGHT), "dark": _colours(DARK)}),
-        "script": "\n".join(_file(name).replace('"use strict";\n', "" if place else '"use strict";\n') for place, name in enumerate(_SCRIPTS)),
+        "script": "\n".join(
+            _file(name).replace('"use strict";\n', "" if place else '"use strict";\n')
+            for place, name in enumerate(_SCRIPTS)
+        ),
     }
     return _filled(_file("page.html"), parts)
 
@@ -73,14 +78,17 @@ def _colours(colours: Sequence[str]) -> str:
 
 
 def _title(metric: str) -> str:
-    return metric.replace("_", " ").capitalize()
+    text = metric.replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _about(c: Comparison) -> str:
     runs = sum(len(group.runs) for group in c.groups)
     first = c.groups[0].runs[0].config
     task = ", ".join(
-        str(first[key]) for key in ("data", "partition", "model") if first.get(key) and all(key not in g.settings for g in c.groups)
+        str(first[key])
+        for key in ("data", "partition", "model")
+        if first.get(key) and all(key not in g.settings for g in c.groups)
     )
     said = f"{runs} run{'s' * (runs != 1)} of {len(c.groups)} configuration{'s' * (len(c.groups) != 1)}"
     return f"{said} · {task}" if task else said
@@ -89,8 +97,14 @@ def _about(c: Comparison) -> str:
 def _made(c: Comparison) -> str:
     """What the runs were made with, where that is the same for all."""
     versions = c.groups[0].runs[0].versions
-    same = {k: v for k, v in versions.items() if all(run.versions.get(k) == v for g in c.groups for run in g.runs)}
-    return "Made with " + ", ".join(f"{name} {str(value)[:12]}" for name, value in same.items()) + "." if same else ""
+    same = {
+        k: v for k, v in versions.items() if all(run.versions.get(k) == v for g in c.groups for run in g.runs)
+    }
+    return (
+        "Made with " + ", ".join(f"{name} {str(value)[:12]}" for name, value in same.items()) + "."
+        if same
+        else ""
+    )
 
 
 # ---- what stands there without a script
@@ -110,12 +124,20 @@ def _warnings(c: Comparison) -> str:
 
 def _table(table: TableText) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.head)
-    rows = "".join(f'<tr><th scope="row">{html.escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in table.rows[:_MOST_ROWS])
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>'
+        for row in table.rows[:_MOST_ROWS]
+    )
     more = len(table.rows) - _MOST_ROWS
     notes = [f"{more} more lines are in the Markdown file."] if more > 0 else []
     below = "".join(f'<p class="note">{html.escape(note)}</p>' for note in [*notes, *table.notes])
-    grid = f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.title)}"><table class="{"prose" if table.prose else ""}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    return f'<section class="card" id="{table.name}"><h2>{html.escape(_title(table.title) if table.title.islower() else table.title)}</h2>{grid}{below}</section>'
+    kind = ' class="prose"' if table.prose else ""
+    grid = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    title = html.escape(_title(table.title))
+    return (
+        f'<section class="card" id="{table.name}"><h2>{title}</h2>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{grid}</div>{below}</section>'
+    )
 
 
 def _cell(text: str) -> str:
@@ -141,7 +163,10 @@ def _data(c: Comparison, order: Sequence[int]) -> dict[str, Any]:
     most = max(20, int(_POINTS * min(1.0, _SEED_POINTS / max(points, 1))))
     return {
         "metric": c.metric,
-        "metrics": [{"name": name, "label": name.replace("_", " "), "lower": lower_is_better(name)} for name in c.metrics],
+        "metrics": [
+            {"name": name, "label": name.replace("_", " "), "lower": lower_is_better(name)}
+            for name in c.metrics
+        ],
         "axis": c.axis.name if c.axis in c.axes else c.axes[0].name if c.axes else "rounds",
         "axes": [{"name": axis.name, "label": axis.label, "unit": axis.unit} for axis in c.axes],
         "target": c.target,
@@ -161,8 +186,15 @@ def _group(c: Comparison, group: Group, place: int, most: int) -> dict[str, Any]
     return {
         "label": group.label,
         "look": {"colour": how.colour, "dash": how.dash, "marker": how.marker},
-        "costs": {axis.name: _numbers(any_curve.costs[axis.name], keep) for axis in c.axes if axis.name in any_curve.costs},
-        "metrics": {n: {"mean": _numbers(curve.mean, keep), "half": _numbers(curve.half, keep)} for n, curve in curves.items()},
+        "costs": {
+            axis.name: _numbers(any_curve.costs[axis.name], keep)
+            for axis in c.axes
+            if axis.name in any_curve.costs
+        },
+        "metrics": {
+            n: {"mean": _numbers(curve.mean, keep), "half": _numbers(curve.half, keep)}
+            for n, curve in curves.items()
+        },
         "seeds": [_seed(c, run, most) for run in group.runs] if len(group.runs) > 1 else [],
         "needed": _needed(c, group),
     }

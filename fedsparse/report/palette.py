@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DASHES", "DARK", "LIGHT", "MARKERS", "Look", "look"]
+__all__ = ["DARK", "DASHES", "LIGHT", "MARKERS", "Look", "look"]
 
 LIGHT = ("#0064c8", "#d4500c", "#118a5b", "#aa3c96", "#2b2b2b", "#2a9bc2", "#6b4f00", "#8f6bff")
 """On white."""

@@ -184,9 +184,7 @@ def _of(records: Sequence[Mapping[str, Any]], calls: Any) -> Course:
         "gradient_calls": np.asarray(calls)[rounds],
     }
     if traffic and "radio_payload_bytes" in traffic[0]:
-        costs["radio_bytes"] = [
-            t["radio_payload_bytes"] + t.get("radio_header_bytes", 0) for t in traffic
-        ]
+        costs["radio_bytes"] = [t["radio_payload_bytes"] + t.get("radio_header_bytes", 0) for t in traffic]
     names = sorted({name for record in records for name in record["metrics"]})
     metrics = {name: _numbers([record["metrics"].get(name) for record in records]) for name in names}
     losses = _numbers([record.get("train_loss") for record in records])

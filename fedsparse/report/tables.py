@@ -43,18 +43,34 @@ def tables(c: Comparison) -> list[TableText]:
 
 def _results(c: Comparison) -> TableText:
     order = [*c.ends.order, *(place for place in range(len(c.groups)) if place not in set(c.ends.order))]
-    head = ["", "seeds", f"{c.metric} at the end", "best", *(axis.short for axis in c.axes), "against the best"]
+    head = [
+        "",
+        "seeds",
+        f"{c.metric} at the end",
+        "best",
+        *(axis.short for axis in c.axes),
+        "against the best",
+    ]
     rows = []
     for place in order:
         group, end = c.groups[place], c.ends.estimates[place]
         best = sum(run.course.best(c.metric) for run in group.runs) / len(group.runs)
         spent = [axis.text(_mean_end(group, axis.name)) for axis in c.axes]
         rows.append(
-            [group.label, str(len(group.runs)), value_text(end.mean, end.half), value_text(best, math.nan), *spent, _against(c, place)]
+            [
+                group.label,
+                str(len(group.runs)),
+                value_text(end.mean, end.half),
+                value_text(best, math.nan),
+                *spent,
+                _against(c, place),
+            ]
         )
     notes = ["Means over seeds, ± half of the 95 % interval of the mean (Student's t)."]
     if len(c.groups) > 1:
-        notes.append("Against the best: paired t test over common seeds, corrected for the number of tests (Holm).")
+        notes.append(
+            "Against the best: paired t test over common seeds, corrected for the number of tests (Holm)."
+        )
     return TableText("results", "Results", head, rows, notes)
 
 
@@ -98,7 +114,7 @@ def _targets(c: Comparison) -> TableText | None:
     rows = [[group.label, *(c.needed(group, axis).text(axis) for axis in c.axes)] for group in c.groups]
     title = f"To reach {c.metric} {number_text(c.target)}"
     notes = [
-        "Where not all seeds reached it: how many did, and the Kaplan-Meier median, or what was spent without reaching it.",
+        "Where not all seeds got there: how many did, and the Kaplan-Meier median, or what was spent in vain.",
         "Known to the evaluation: what lies between two of them is counted to the second.",
     ]
     return TableText("targets", title, ["", *(axis.short for axis in c.axes)], rows, notes)
@@ -107,7 +123,10 @@ def _targets(c: Comparison) -> TableText | None:
 def _settings(c: Comparison) -> TableText | None:
     if len(c.groups) < 2:
         return None
-    rows = [[g.label, ", ".join(f"{key}={value}" for key, value in g.settings.items())] for g in c.groups]
+    rows = [
+        [g.label, ", ".join(f"{key}={value}" for key, value in g.settings.items() if value != "null")]
+        for g in c.groups
+    ]
     return TableText("settings", "What differs", ["", "settings"], rows, prose=True)
 
 

@@ -26,12 +26,22 @@ def on_terminal(c: Comparison) -> RenderableType:
     parts: list[RenderableType] = [_table(table) for table in tables(c)]
     parts += [Text(f"! {warning}", style="yellow") for warning in c.warnings]
     parts += [Text(note, style="dim") for note in c.notes]
-    parts += [Text(""), *(Text(sentence, style="bold" if place == 0 else "") for place, sentence in enumerate(advice(c)))]
+    parts += [
+        Text(""),
+        *(Text(sentence, style="bold" if place == 0 else "") for place, sentence in enumerate(advice(c))),
+    ]
     return Group(*parts)
 
 
 def _table(found: TableText) -> RenderableType:
-    table = Table(title=found.title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    table = Table(
+        title=found.title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
     for place, heading in enumerate(found.head):
         left = place == 0 or found.prose
         table.add_column(heading, justify="left" if left else "right", overflow="fold")
