@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedsparse.config import elsewhere
@@ -120,4 +121,4 @@ def _kinds(key: str, alike: Sequence[int], settings: Sequence[Mapping[str, str]]
 def _said(key: str, value: str | None) -> str:
     if value is None:
         return f"without {key}"
-    return value if key == "strategy" else f"{key}={value}"
+    return Path(value).name if key == "strategy" else f"{key.removeprefix('strategy.')}={value}"
