@@ -13,7 +13,7 @@ import numpy as np
 from fedsparse.errors import RunFolderError
 from fedsparse.report.course import Run, Unread
 from fedsparse.report.whatif.links import Line, own_line, parse_line, seconds
-from fedsparse.report.whatif.rounds import Rounds, every_round
+from fedsparse.report.whatif.rounds import every_round
 from fedsparse.report.whatif.values import parse_kind, recoded
 
 __all__ = ["priced_anew"]
@@ -39,8 +39,7 @@ def priced_anew(
     doubts: dict[str, list[str]] = {}
     for run in runs:
         try:
-            rounds = every_round(run)
-            priced, why = _one(run, rounds, rounds if kind is None else recoded(run, rounds, kind), line)
+            priced, why = _one(run, line, kind)
         except RunFolderError as error:
             refused.append(Unread(run.path, str(error)))
             continue
@@ -60,11 +59,13 @@ def priced_anew(
     return done, refused, notes
 
 
-def _one(run: Run, recorded: Rounds, sent: Rounds, line: Line | None) -> tuple[Run, list[str]]:
+def _one(run: Run, line: Line | None, kind: str | None) -> tuple[Run, list[str]]:
     """A run at its new costs, and why its network time may not be exact."""
     over = line or own_line(run)
     if over is None:
         raise RunFolderError("its own links differ from client to client; give --network, too")
+    recorded = every_round(run)
+    sent = recorded if kind is None else recoded(run, recorded, kind)
     time, doubts = seconds(run, recorded, sent, over)
     at = run.course.costs["rounds"].astype(np.int64) - 1
     up, both = np.cumsum(sent.up), np.cumsum(sent.up + sent.down)
