@@ -36,7 +36,7 @@ LAYERS = [
     {"workers"},
     {"check", "experiment", "topology"},
     {"tuning"},
-    {"sweep"},
+    {"sweep", "report"},
     {"run", "tune"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
@@ -91,7 +91,13 @@ def test_plug_ins_see_nothing_of_the_machine(folder: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import fedsparse", "import fedsparse.run", "import fedsparse.tuning.asked", "import fedsparse.errors"],
+    [
+        "import fedsparse",
+        "import fedsparse.run",
+        "import fedsparse.tuning.asked",
+        "import fedsparse.report.page, fedsparse.report.follow, fedsparse.report.figures, fedsparse.report.whatif",
+        "import fedsparse.errors",
+    ],
 )
 def test_imports_are_light(statement: str) -> None:
     code = f"import sys; {statement}; print(sorted({{'torch', 'ray', 'flwr'}} & set(sys.modules)))"
