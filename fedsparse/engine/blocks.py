@@ -38,6 +38,7 @@ class Blocks:
 
     def __init__(self, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore, size: int) -> None:
         self._dispatcher, self._states, self._helds, self._size = dispatcher, states, helds, size
+        self.share = dispatcher.share
 
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """Runs the clients at the positions ``at`` of the audience, block by block in ascending id.

@@ -18,6 +18,7 @@ from fedsparse import compress, rng
 from fedsparse.aggregate import SPARSE, name_of
 from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
+from fedsparse.engine.blocks import Blocks
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.place import choose_folder, expected_bytes, fits_memory
@@ -32,7 +33,7 @@ from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 from fedsparse.registry import strategies
 
-__all__ = ["Place", "Session", "check_compressors", "default_block"]
+__all__ = ["Place", "Session", "check_compressors", "default_block", "first_rows", "specs_of"]
 
 _MOST, _LEAST = 25, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
@@ -106,8 +107,8 @@ class Session:
         who = strategies.name_of(type(plan.strategy))
         check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
         check_optimum(plan.strategy, who, self.workload)
-        states, helds = _first_rows(plan, self.workload)
-        specs, held_specs = _specs(states), _specs(helds)
+        states, helds = first_rows(plan, self.workload)
+        specs, held_specs = specs_of(states), specs_of(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
         hint = min(self.workload.clients, plan.rounds * plan.cohort) + 2 * plan.cohort
         with ExitStack() as stack:
@@ -134,7 +135,8 @@ class Session:
             self.dispatcher = Dispatcher(
                 pool, first_deadline=max(_FIRST, patience), least_deadline=patience, note=note
             )
-            self.server = Server(plan, self.workload, self.dispatcher, self._states, self._helds)
+            blocks = Blocks(self.dispatcher, self._states, self._helds, plan.block)
+            self.server = Server(plan, self.workload, blocks, self._states, self._helds)
             self._closing = stack.pop_all()
 
     def clients(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -205,7 +207,7 @@ def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
     return uplink.compress(torch.ones(1, size), _Streams(seed))
 
 
-def _first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The first row of each state of a client, and of what it holds where each holds its own."""
     strategy, start = plan.strategy, workload.start
     ctx = Context(
@@ -238,5 +240,5 @@ def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:
     return {name: as_array(row[0]) for name, row in first.items()}
 
 
-def _specs(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+def specs_of(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
     return tuple(StateSpec(name, row.shape, str(row.dtype)) for name, row in first.items())
