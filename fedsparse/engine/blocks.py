@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +16,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks"]
+__all__ = ["Answer", "Blocks", "Work"]
 
 
 class Answer(NamedTuple):
@@ -24,6 +24,25 @@ class Answer(NamedTuple):
 
     call: TrainCall
     reply: TrainReply
+
+
+class Work(Protocol):
+    """What a server asks of its clients, wherever they are."""
+
+    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
+        """One phase; see :meth:`Blocks.train`. Whoever does not answer is left out."""
+
+    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+        """A client's state counts once its message was accepted, ``[C]`` bool."""
+
+    def close_round(self) -> None:
+        """The round is complete."""
+
+    def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Do parts of the server's own work, side by side where that can be."""
 
 
 class Blocks:
@@ -38,7 +57,6 @@ class Blocks:
 
     def __init__(self, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore, size: int) -> None:
         self._dispatcher, self._states, self._helds, self._size = dispatcher, states, helds, size
-        self.share = dispatcher.share
 
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """Runs the clients at the positions ``at`` of the audience, block by block in ascending id.
@@ -89,6 +107,10 @@ class Blocks:
         shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
         parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
         return workload.metrics(parts)
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Parts of the driver's own work; see :meth:`Dispatcher.share`."""
+        self._dispatcher.share(work)
 
     def _abandon(self, sent: Any, key: Hashable) -> None:
         if isinstance(sent, TrainCall):

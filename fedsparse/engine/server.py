@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedsparse.aggregate import Inbox, Mean
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
-from fedsparse.engine.blocks import Answer, Blocks
+from fedsparse.engine.blocks import Answer, Work
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.downlink import Downlink, Said
@@ -52,7 +52,7 @@ class Server:
     """
 
     def __init__(
-        self, plan: Plan, workload: Workload, blocks: Blocks, states: SlotStore, helds: SlotStore
+        self, plan: Plan, workload: Workload, blocks: Work, states: SlotStore, helds: SlotStore
     ) -> None:
         self.plan, self.workload = plan, workload
         self._states, self._helds = states, helds

@@ -144,6 +144,12 @@ class Session:
         known = self._states.known()
         return known, self._states.rows(known)
 
+    def begin(self, done: int) -> None:
+        """The rounds begin: workers need no waiting for, they are given calls as they come."""
+
+    def saved(self, number: int) -> None:
+        """A checkpoint was made: workers keep nothing that could go."""
+
     def close(self) -> None:
         """Gives the memory back; the pool stays open. Twice does no harm."""
         self._closing.close()

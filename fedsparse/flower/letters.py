@@ -3,7 +3,7 @@
 ===========  =====================  ===============================================================
 message      record                 what is in it
 ===========  =====================  ===============================================================
-``query``    ``hello``              the number and the configuration of the run
+``query``    ``hello``              the configuration of the run
 its reply    ``device``             which client this is, and how many examples it has
 ``train``    ``order``              which exchange this is, and which of its answers were accepted
 \            ``told-0`` ...         what the server says: an encoded message each, mostly just one
@@ -109,6 +109,7 @@ class Order:
         accepted: the exchange of which this client's answer was accepted last: its state is what it then sent.
         saved: the same as of the server's last checkpoint, to which it may go back.
         safe: the exchange that checkpoint was made after.
+        total: examples of all clients together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
     """
@@ -121,6 +122,7 @@ class Order:
     accepted: Stamp
     saved: Stamp
     safe: Stamp
+    total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
 
@@ -136,6 +138,7 @@ class Order:
                 "accepted": [*self.accepted],
                 "saved": [*self.saved],
                 "safe": [*self.safe],
+                "total": self.total,
                 "audible": [*self.audible],
             }
         )
@@ -159,6 +162,7 @@ class Order:
             _stamp(order, "accepted"),
             _stamp(order, "saved"),
             _stamp(order, "safe"),
+            take(order, "total", int),
             tuple(take_list(order, "audible", str)),
             tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(len(content) - 1)),
         )
