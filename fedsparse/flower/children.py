@@ -14,8 +14,9 @@ from pathlib import Path
 
 from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder
+from fedsparse.flower.nursery import WRAPPER
 
-__all__ = ["Child", "surroundings"]
+__all__ = ["Child", "door", "surroundings"]
 
 _DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux."""
@@ -32,20 +33,31 @@ _QUICK = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
 """Seconds between two looks for work; Flower's own default is one second."""
 
 
+_OF_NURSERY = ("flwr-clientapp", "flwr-serverapp")
+
+
+def door(folder: Path) -> Path:
+    """The socket of the nursery of a deployment in ``folder``."""
+    return folder / "nursery"
+
+
 def surroundings(folder: Path) -> dict[str, str]:
     """The environment of Flower's processes: their own home, this Python, these modules, no internet.
 
     Flower starts its helpers by name. So that it finds those of this Python whatever the path says, they are made in
-    ``folder``.
+    ``folder``; those that it starts for each task come from a nursery, see :data:`fedsparse.flower.nursery.WRAPPER`.
     """
-    commands = folder / "bin"
-    make_folder(commands)
+    commands, real = folder / "bin", folder / "bin" / "real"
+    make_folder(real)
     for entry in distribution("flwr").entry_points:
         if entry.group == "console_scripts":
             module, _, name = entry.value.partition(":")
-            path = commands / entry.name
-            path.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import {name}\nsys.exit({name}())\n")
-            path.chmod(0o755)
+            text = f"#!{sys.executable}\nimport sys\nfrom {module} import {name}\nsys.exit({name}())\n"
+            _program(real / entry.name, text)
+            if entry.name in _OF_NURSERY:
+                fields = {"python": sys.executable, "program": str(real / entry.name), "door": str(door(folder))}
+                text = WRAPPER.format(**fields)
+            _program(commands / entry.name, text)
     environment = dict(os.environ) | _OFFLINE | {k: os.environ.get(k, v) for k, v in _QUICK.items()}
     environment["FLWR_HOME"] = str(folder / "home")
     environment["PATH"] = f"{commands}{os.pathsep}{environment.get('PATH', os.defpath)}"
@@ -112,6 +124,11 @@ class Child:
         except ProcessLookupError:
             pass
         self.process.wait()
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
 
 
 def _die_with_parent() -> None:

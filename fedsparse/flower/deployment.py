@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Self
 
 from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder
-from fedsparse.flower.children import Child, surroundings
+from fedsparse.flower.children import Child, door, surroundings
 from fedsparse.flower.keys import Keys, make_keys
 
 __all__ = ["Deployment"]
@@ -46,6 +47,8 @@ class Deployment:
         try:
             if secure:
                 self._keys = make_keys(self.folder / "keys", nodes)
+            nursery = [sys.executable, "-m", "fedsparse.flower.nursery", str(door(self.folder))]
+            self._others.append(Child(nursery, self.folder / "logs" / "tasks.log", self.environment))
             self.link = self._start_link()
             if self._keys is not None:
                 for number in range(nodes):
