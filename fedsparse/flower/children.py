@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,11 +14,9 @@ from pathlib import Path
 from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder
 from fedsparse.flower.nursery import WRAPPER
+from fedsparse.process import die_with_parent
 
 __all__ = ["Child", "door", "surroundings"]
-
-_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of Linux."""
 
 _OFFLINE = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -94,7 +91,7 @@ class Child:
                     stdin=subprocess.DEVNULL,
                     env=dict(environment),
                     start_new_session=True,  # Ctrl-C is ours
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread is started before
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread is started before
                 )
         except OSError as error:
             raise ResourceError(f"{command[0]} cannot be started: {error.strerror}") from error
@@ -130,7 +127,3 @@ def _program(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
 
-
-def _die_with_parent() -> None:
-    """Linux kills this process when its parent ends, even by SIGKILL; its own children watch it themselves."""
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder
 from fedsparse.flower.children import Child, door, surroundings
 from fedsparse.flower.keys import Keys, make_keys
+from fedsparse.process import alive, start_time
 
 __all__ = ["Deployment"]
 
@@ -22,6 +26,9 @@ _START = 120.0
 """Seconds for a SuperLink to come up."""
 
 _HOST = "127.0.0.1"
+
+_PREFIX = "fedsparse-flower-"
+"""What names of temporary folders begin with; the id and start of their process follow."""
 
 
 class Deployment:
@@ -37,7 +44,9 @@ class Deployment:
     """
 
     def __init__(self, nodes: int, states: Path, secure: bool = False) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="fedsparse-flower-")
+        _remove_stale()
+        pid = os.getpid()
+        self._temporary = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{pid}-{start_time(pid)}-")
         self.folder = Path(self._temporary.name)
         self.environment = surroundings(self.folder)
         self._states, self._total = states, nodes
@@ -154,6 +163,14 @@ class Deployment:
             *("--ssl-keyfile", str(keys.secret)),
             *("--ssl-ca-certfile", str(keys.authority)),
         ]
+
+
+def _remove_stale() -> None:
+    """Removes what deployments left that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        match = re.fullmatch(rf"{_PREFIX}(\d+)-(\d+)-.+", folder.name)
+        if match and not alive(int(match[1]), int(match[2])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

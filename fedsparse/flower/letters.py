@@ -6,9 +6,9 @@ message      record                 what is in it
 ``query``    ``hello``              the configuration of the run
 its reply    ``device``             which client this is, and how many examples it has
 ``train``    ``order``              which exchange this is, and which of its answers were accepted
-\            ``told-0`` ...         what the server says: an encoded message each, mostly just one
+``train``    ``told-0`` ...         what the server says: an encoded message each, mostly just one
 its reply    ``answer``             the client's encoded message
-\            ``report``             what is written down about its work; nothing depends on it
+its reply    ``report``             what is written down about its work; nothing depends on it
 ===========  =====================  ===============================================================
 
 The encoded messages are those of :mod:`fedsparse.wire`, byte for byte what a simulation counts.

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from fedsparse.process import die_with_parent
+
 __all__ = ["WRAPPER", "main"]
 
 _PRELOAD = (
@@ -86,6 +88,7 @@ def _answer(caller: socket.socket, listener: socket.socket) -> None:
 def _become(request: dict[str, object]) -> None:
     """Runs a program in this process, and ends it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    die_with_parent()
     status = 1
     try:
         os.setsid()
