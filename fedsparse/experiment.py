@@ -89,6 +89,8 @@ def run(
             "engine=flower: devices are reached from a Flower app: flwr run, or for a trial on this machine "
             "python -m fedsparse.flower trial"
         )
+    if host is None and config.partition.name == "own":
+        raise ConfigError("partition=own: is for devices, each of which has data of its own; choose another one")
     with ExitStack() as stack:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = build(config)

@@ -106,10 +106,10 @@ class Deployment:
 
         Args:
             app: folder of a Flower app.
-            settings: a TOML file with the run-config.
+            settings: a TOML file with the run-config; its name is that of the log.
         """
         words = ["flwr", "run", str(app), "here", "--stream", "--run-config", str(settings)]
-        child = Child(words, self.folder / "logs" / "run.log", self.environment)
+        child = Child(words, self.folder / "logs" / f"{settings.stem}.log", self.environment)
         self._others.append(child)
         return child
 

@@ -76,7 +76,7 @@ class Device:
         # The server may have gone back to a checkpoint: what came after it never was.
         self._states.forget_from(order.stamp)
         self._heard.forget_from(order.stamp)
-        rows, memory = self._rows(order.accepted), self._remembered()
+        rows, memory = self._rows(order.accepted), self._remembered(order)
         for telling in order.told:
             memory = listen(memory, telling, self._opened(telling), self._hear if self._common else None)
         reply = self._work(order, rows, memory)
@@ -103,14 +103,15 @@ class Device:
             return {name: value.copy() for name, value in self._first.items()}
         return self._states.read(accepted)
 
-    def _remembered(self) -> Memory:
-        stamps = self._heard.stamps()
-        if stamps:
-            return restored(self._heard.read(stamps[-1]))
+    def _remembered(self, order: Order) -> Memory:
+        for stamp in reversed(self._heard.stamps()):
+            memory = restored(self._heard.read(stamp))
+            if stamp <= order.safe or memory.life == order.life:
+                return replace(memory, life=order.life)
         if not self._plan.strategy.hears():
-            return Memory()
+            return Memory(life=order.life)
         start, ctx = self._workload.start, self._context(Stamp(0, 0), "init", 0.0, torch.zeros(0, dtype=torch.int64))
-        return Memory(held=dict(self._plan.strategy.init("held", start, ctx)))
+        return Memory(held=dict(self._plan.strategy.init("held", start, ctx)), life=order.life)
 
     def _remember(self, order: Order, memory: Memory, reply: TrainReply) -> None:
         stamp, goes_on = order.stamp, self._goes_on(order)

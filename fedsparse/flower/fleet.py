@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -48,6 +49,7 @@ class Fleet:
         self._broadcast: Broadcast | None = None
         self._saved: dict[int, Stamp] = {}
         self._safe = NEVER
+        self._life = secrets.randbits(63)
         self._kinds: dict[str, Kind] = {}
 
     # ---- what a server asks of its blocks
@@ -125,6 +127,7 @@ class Fleet:
             accepted=self._stamp(client),
             saved=self._saved.get(client, NEVER),
             safe=self._safe,
+            life=self._life,
             total=ctx.total,
             audible=broadcast.audible,
             told=self.teller.told(broadcast, client),

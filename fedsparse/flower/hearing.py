@@ -31,18 +31,20 @@ class Memory:
         held: what all clients hold alike, or what this one holds.
         words: what was said in the round ``spoken`` besides, by name.
         spoken: that round.
+        life: of the server that told all this.
     """
 
     replicas: Mapping[str, Tensor] = field(default_factory=dict)
     held: Mapping[str, Tensor] = field(default_factory=dict)
     words: Mapping[str, Tensor] = field(default_factory=dict)
     spoken: int = -1
+    life: int = 0
 
     def arrays(self, with_words: bool) -> dict[str, np.ndarray]:
         """As arrays, for :func:`restored`; words are needed where the round goes on."""
         parts = {"replica": self.replicas, "held": self.held} | ({"word": self.words} if with_words else {})
         found = {f"{part}.{name}": as_array(v) for part, values in parts.items() for name, v in values.items()}
-        return found | {"spoken": np.array([self.spoken], dtype=np.int64)}
+        return found | {"when": np.array([self.spoken, self.life], dtype=np.int64)}
 
 
 def restored(arrays: Mapping[str, np.ndarray]) -> Memory:
@@ -52,7 +54,7 @@ def restored(arrays: Mapping[str, np.ndarray]) -> Memory:
         part, dot, name = key.partition(".")
         if dot:
             parts[part][name] = torch.from_numpy(value)
-    return Memory(parts["replica"], parts["held"], parts["word"], int(arrays["spoken"][0]))
+    return Memory(parts["replica"], parts["held"], parts["word"], *arrays["when"].tolist())
 
 
 def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hear: Hear | None) -> Memory:

@@ -109,6 +109,7 @@ class Order:
         accepted: the exchange of which this client's answer was accepted last: its state is what it then sent.
         saved: the same as of the server's last checkpoint, to which it may go back.
         safe: the exchange that checkpoint was made after.
+        life: stands for the server's process: another one may tell another story of what came after ``safe``.
         total: examples of all clients together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
@@ -122,6 +123,7 @@ class Order:
     accepted: Stamp
     saved: Stamp
     safe: Stamp
+    life: int
     total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
@@ -138,6 +140,7 @@ class Order:
                 "accepted": [*self.accepted],
                 "saved": [*self.saved],
                 "safe": [*self.safe],
+                "life": self.life,
                 "total": self.total,
                 "audible": [*self.audible],
             }
@@ -162,6 +165,7 @@ class Order:
             _stamp(order, "accepted"),
             _stamp(order, "saved"),
             _stamp(order, "safe"),
+            take(order, "life", int),
             take(order, "total", int),
             tuple(take_list(order, "audible", str)),
             tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(len(content) - 1)),

@@ -56,7 +56,7 @@ def run_of(deployment: Deployment, words: Sequence[str]) -> Child:
     app = deployment.folder / "trial"
     if not app.exists():
         make_app(app, own_task=False, publisher="fedsparse")
-    settings = deployment.folder / "run.toml"
+    settings = deployment.folder / f"run-{len(list(deployment.folder.glob('run-*.toml')))}.toml"
     # What the app says is not given: a trial has the defaults of every other run.
     empty = {"strategy": "", "clients": "", "rounds": ""}
     absolute = [_absolute(word) for word in words]
