@@ -214,7 +214,11 @@ def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
 
 
 def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The first row of each state of a client, and of what it holds where each holds its own."""
+    """The first row of each state of a client, and of what it holds where each holds its own.
+
+    Raises:
+        ProtocolError: a value has no leading axis of 1.
+    """
     strategy, start = plan.strategy, workload.start
     ctx = Context(
         seed=plan.seed,
@@ -247,4 +251,5 @@ def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:
 
 
 def specs_of(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+    """What the rows are, of which these are the first."""
     return tuple(StateSpec(name, row.shape, str(row.dtype)) for name, row in first.items())

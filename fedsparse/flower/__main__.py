@@ -53,7 +53,9 @@ def _trial(words: list[str]) -> int:
     one_thread()
     flags = [word for word in words if word.startswith("-")]
     if set(flags) - {"--tls"}:
-        raise ConfigError(f"{flags[0]}: there is no such flag; there is --tls, and everything else is key=value")
+        raise ConfigError(
+            f"{flags[0]}: there is no such flag; there is --tls, and everything else is key=value"
+        )
     from fedsparse.console import console
     from fedsparse.flower.trial import trial
     from fedsparse.progress import final_table
@@ -81,7 +83,9 @@ def _new(words: list[str]) -> int:
 
 def _keys(words: list[str]) -> int:
     if not words or "=" in words[0]:
-        raise ConfigError("keys: give a folder, as in python -m fedsparse.flower keys keys nodes=2 host=10.0.0.1")
+        raise ConfigError(
+            "keys: give a folder, as in python -m fedsparse.flower keys keys nodes=2 host=10.0.0.1"
+        )
     given = dict(word.partition("=")[::2] for word in words[1:])
     if set(given) - {"nodes", "host"} or not given.get("nodes", "1").isdecimal():
         raise ConfigError(f"{' '.join(words[1:])}: allowed are nodes=N and host=NAME or host=NAME,NAME")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -52,7 +53,11 @@ def surroundings(folder: Path) -> dict[str, str]:
             text = f"#!{sys.executable}\nimport sys\nfrom {module} import {name}\nsys.exit({name}())\n"
             _program(real / entry.name, text)
             if entry.name in _OF_NURSERY:
-                fields = {"python": sys.executable, "program": str(real / entry.name), "door": str(door(folder))}
+                fields = {
+                    "python": sys.executable,
+                    "program": str(real / entry.name),
+                    "door": str(door(folder)),
+                }
                 text = WRAPPER.format(**fields)
             _program(commands / entry.name, text)
     environment = dict(os.environ) | _OFFLINE | {k: os.environ.get(k, v) for k, v in _QUICK.items()}
@@ -116,14 +121,11 @@ class Child:
 
     def kill(self) -> None:
         """Ends it at once, and all that it started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
 def _program(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
-

@@ -125,8 +125,12 @@ def _here(config: RunConfig, context: Context) -> RunConfig:
 
 def _config(values: Mapping[str, Any]) -> RunConfig:
     """What :func:`dataclasses.asdict` made of a configuration."""
-    choices = {f.name for f in fields(RunConfig) if "Choice" in str(f.type)}
-    return RunConfig(**{k: Choice(**v) if k in choices and v is not None else v for k, v in values.items()})
+    known = {f.name: f for f in fields(RunConfig)}
+    made: dict[str, Any] = dict(values)
+    for name, value in values.items():
+        if name in known and "Choice" in str(known[name].type) and value is not None:
+            made[name] = Choice(**value)
+    return RunConfig(**made)
 
 
 app = client_app()

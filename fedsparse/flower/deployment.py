@@ -77,7 +77,15 @@ class Deployment:
         """
         log = self.folder / "logs" / f"node-{number}.log"
         config = f'client-id={number} state-dir="{self._states / f"device-{number}"}"'
-        words = ["flower-supernode", "--superlink", self._address, "--host", _HOST, "--port", str(_free_port())]
+        words = [
+            "flower-supernode",
+            "--superlink",
+            self._address,
+            "--host",
+            _HOST,
+            "--port",
+            str(_free_port()),
+        ]
         if self._keys is None:
             words += ["--insecure"]
         else:
@@ -132,7 +140,14 @@ class Deployment:
     def _start_link(self) -> Child:
         port = _free_port()
         self._address = f"{_HOST}:{port}"
-        words = ["flower-superlink", "--host", _HOST, "--port", str(port), "--disable-runtime-dependency-installation"]
+        words = [
+            "flower-superlink",
+            "--host",
+            _HOST,
+            "--port",
+            str(port),
+            "--disable-runtime-dependency-installation",
+        ]
         if self._keys is None:
             words += ["--insecure"]
         else:

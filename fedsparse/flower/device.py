@@ -1,4 +1,4 @@
-"""One device: a client of a run, which is asked for one exchange after the other, and may be switched off at any time."""
+"""One device: a client of a run, which does one exchange after the other and may be switched off at any time."""
 
 from __future__ import annotations
 
@@ -110,7 +110,10 @@ class Device:
                 return replace(memory, life=order.life)
         if not self._plan.strategy.hears():
             return Memory(life=order.life)
-        start, ctx = self._workload.start, self._context(Stamp(0, 0), "init", 0.0, torch.zeros(0, dtype=torch.int64))
+        start, ctx = (
+            self._workload.start,
+            self._context(Stamp(0, 0), "init", 0.0, torch.zeros(0, dtype=torch.int64)),
+        )
         return Memory(held=dict(self._plan.strategy.init("held", start, ctx)), life=order.life)
 
     def _remember(self, order: Order, memory: Memory, reply: TrainReply) -> None:
@@ -120,7 +123,8 @@ class Device:
         self._states.keep({order.accepted, order.saved, stamp})
         if memory.replicas or memory.held or goes_on:
             self._heard.write(stamp, memory.arrays(goes_on))
-        self._heard.keep({stamp, latest(self._heard.stamps(), order.safe)} - {None})
+        safe = latest(self._heard.stamps(), order.safe)
+        self._heard.keep({stamp} if safe is None else {stamp, safe})
 
     def _goes_on(self, order: Order) -> bool:
         """Whether the round has more exchanges, in which what was said in this one still counts."""
@@ -149,7 +153,9 @@ class Device:
             known = {**memory.replicas, **memory.words}
             missing = [name for name in order.audible if name not in known]
             if missing:
-                raise ProtocolError(f"client {self._client} was never told '{missing[0]}' in round {order.stamp.round}")
+                raise ProtocolError(
+                    f"client {self._client} was never told '{missing[0]}' in round {order.stamp.round}"
+                )
             found = {name: known[name] for name in order.audible}
         return {name: as_array(value) for name, value in found.items()}
 

@@ -96,7 +96,9 @@ class Fleet:
     def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the model ``x [d]`` with statistics ``buffers [b]``, computed by the server."""
         predict = self._plan.strategy.predict
-        return workload.metrics([workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)])
+        return workload.metrics(
+            [workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)]
+        )
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """The server's own work, which nobody shares."""
@@ -143,12 +145,14 @@ class Fleet:
         failed = {c: r.reason for c, r in returned.items() if r.content is None}
         if failed and len(failed) == len(ids):
             client, reason = min(failed.items())
-            raise WorkerError(f"all {len(ids)} devices failed in round {exchange.ctx.round}; client {client}: {reason}")
-        silent = sorted(set(ids) - returned.keys() | failed.keys())
+            raise WorkerError(
+                f"all {len(ids)} devices failed in round {exchange.ctx.round}; client {client}: {reason}"
+            )
+        silent = sorted((set(ids) - returned.keys()) | failed.keys())
         if exchange.complete and silent:
             raise WorkerError(
-                f"phase '{exchange.ctx.phase}' of round {exchange.ctx.round} needs every client, and client {silent[0]} "
-                f"did not answer within engine.patience={self._patience:g} s; bring it back and resume the run"
+                f"phase '{exchange.ctx.phase}' of round {exchange.ctx.round} needs every client, and client "
+                f"{silent[0]} did not answer within engine.patience={self._patience:g} s; bring it back and resume the run"
             )
 
     # ---- answers

@@ -43,7 +43,9 @@ class Memory:
     def arrays(self, with_words: bool) -> dict[str, np.ndarray]:
         """As arrays, for :func:`restored`; words are needed where the round goes on."""
         parts = {"replica": self.replicas, "held": self.held} | ({"word": self.words} if with_words else {})
-        found = {f"{part}.{name}": as_array(v) for part, values in parts.items() for name, v in values.items()}
+        found = {
+            f"{part}.{name}": as_array(v) for part, values in parts.items() for name, v in values.items()
+        }
         return found | {"when": np.array([self.spoken, self.life], dtype=np.int64)}
 
 
@@ -69,7 +71,7 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     Raises:
         DecodeError: a change of something that this device does not have.
     """
-    if telling.stamp.round != memory.spoken:
+    if telling.stamp.round > memory.spoken:
         memory = replace(memory, words={}, spoken=telling.stamp.round)
     if telling.kind == "whole":
         return _made_whole(memory, message)
@@ -82,7 +84,8 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
                 raise DecodeError(f"{name}: {tuple(value.shape)}, its replica is {tuple(known.shape)}")
             value = replicas[name] = value if known is None else known + value
         values[name] = value
-    memory = replace(memory, replicas=replicas)
+    words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
+    memory = replace(memory, replicas=replicas, words=words)
     if hear is None or telling.kind == "rest":
         others = {name: value for name, value in values.items() if name not in telling.compressed}
         return replace(memory, words={**memory.words, **others})

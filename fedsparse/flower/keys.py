@@ -93,7 +93,9 @@ def make_keys(folder: Path, nodes: int, hosts: Sequence[str] = ()) -> Keys:
         x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False
     )
     _public(keys.authority, root.sign(authority, hashes.SHA384()).public_bytes(serialization.Encoding.PEM))
-    _public(keys.certificate, server.sign(authority, hashes.SHA384()).public_bytes(serialization.Encoding.PEM))
+    _public(
+        keys.certificate, server.sign(authority, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
+    )
     _secret(keys.secret, own, serialization.PrivateFormat.TraditionalOpenSSL)
     for number in range(nodes):
         pair = ec.generate_private_key(ec.SECP384R1())
@@ -103,7 +105,9 @@ def make_keys(folder: Path, nodes: int, hosts: Sequence[str] = ()) -> Keys:
     return keys
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

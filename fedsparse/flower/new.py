@@ -123,7 +123,10 @@ def make_app(folder: Path, *, own_task: bool = True, publisher: str = "me") -> P
     package = name.replace("-", "_")
     given = {"data": f"{package}.task:load", "model": f"{package}.task:Net"} if own_task else {}
     given |= {"strategy": "scafcom", "clients": "2", "rounds": "3"}
-    keys = [f'{key} = {given[key] if given.get(key, "").isdigit() else _quoted(given.get(key, ""))}' for key in run_keys()]
+    keys = [
+        f"{key} = {given[key] if given.get(key, '').isdigit() else _quoted(given.get(key, ''))}"
+        for key in run_keys()
+    ]
     text = _PROJECT.format(
         name=name, package=package, publisher=publisher, keys="\n".join([*keys, f'{OPTIONS} = ""'])
     )

@@ -51,7 +51,10 @@ class News:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
-        heads = [{**asdict(item.telling), "message": len(item.telling.message), "n": item.nbytes} for item in self._items]
+        heads = [
+            {**asdict(item.telling), "message": len(item.telling.message), "n": item.nbytes}
+            for item in self._items
+        ]
         text = json.dumps({"heads": heads, "forgotten": self._forgotten}).encode()
         return {
             "text": np.frombuffer(text, dtype=np.uint8),
@@ -67,6 +70,8 @@ class News:
             nbytes, length = head.pop("n"), head.pop("message")
             stamp, compressed = Stamp(*head.pop("stamp")), tuple(head.pop("compressed"))
             message = data[at : at + length]
-            self._items.append(Item(Telling(stamp=stamp, compressed=compressed, message=message, **head), nbytes))
+            self._items.append(
+                Item(Telling(stamp=stamp, compressed=compressed, message=message, **head), nbytes)
+            )
             at += length
         self._heard = {int(client): int(number) for client, number in arrays["heard"]}

@@ -1,8 +1,8 @@
 """Processes of a trial that begin with everything imported.
 
-Flower starts a process for each task of a device, and each would import PyTorch for seconds. In a trial, where all devices
-are on one machine, they are forks of one process that has done it. They are what they would be otherwise: processes of
-their own that run Flower's own program, with nothing in common but what was imported.
+Flower starts a process for each task of a device, and each would import PyTorch for seconds. In a trial, where all
+devices are on one machine, they are forks of one process that has done it. They are what they would be otherwise:
+processes of their own that run Flower's own program, with nothing in common but what was imported.
 """
 
 from __future__ import annotations

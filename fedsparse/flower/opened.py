@@ -1,7 +1,7 @@
 """An answer that anybody may have sent, as the server's gates take it from a worker.
 
-The gates refuse what is damaged, foreign, late or not finite, and count it by its reason. What a worker tells them beside
-the message, they believe; of an answer from a device it is found out here.
+The gates refuse what is damaged, foreign, late or not finite, and count it by its reason. What a worker tells them
+beside the message, they believe; of an answer from a device it is found out here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Opened:
     @property
     def kind(self) -> Kind:
         """What it is made of."""
-        return frozenset(shape_of(self.message).items()), frozenset(self.answer.scalars if self.answer else ())
+        return frozenset(shape_of(self.message).items()), frozenset(
+            self.answer.scalars if self.answer else ()
+        )
 
 
 def opened_of(client: int, content: RecordDict | None) -> Opened:

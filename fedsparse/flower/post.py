@@ -120,7 +120,11 @@ class Post:
             self._send(batch)
             self._collect(batch)
             good = sum(returned.content is not None for returned in batch.returned.values())
-            if good >= min(terms.enough, len(orders)) or len(batch.returned) == len(orders) or self._clock() >= end:
+            if (
+                good >= min(terms.enough, len(orders))
+                or len(batch.returned) == len(orders)
+                or self._clock() >= end
+            ):
                 break
             self._rest(end)
         self._silent = (self._silent - batch.returned.keys()) | (orders.keys() - batch.returned.keys())
@@ -145,7 +149,9 @@ class Post:
         """A client's first node is its node, until it is gone or does not answer."""
         client, holder = presence.client, self._nodes.get(presence.client)
         if client >= self._clients:
-            self._note(f"node {node} says it is client {client}, and there are {self._clients}; it is left out")
+            self._note(
+                f"node {node} says it is client {client}, and there are {self._clients}; it is left out"
+            )
         elif holder is None or client in self._silent:
             self._nodes[client] = node
             self._silent.discard(client)
@@ -172,7 +178,9 @@ class Post:
     def _push(self, letters: list[tuple[_Sent, RecordDict, str]]) -> None:
         if not letters:
             return
-        messages = [Message(content, dst_node_id=sent.node, message_type=kind) for sent, content, kind in letters]
+        messages = [
+            Message(content, dst_node_id=sent.node, message_type=kind) for sent, content, kind in letters
+        ]
         for message in messages:
             self._count("down", message)
         for key, (sent, _, _) in zip(self._grid.push_messages(messages), letters, strict=True):

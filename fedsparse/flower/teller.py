@@ -114,7 +114,9 @@ class Teller:
         """Values of earlier exchanges of this round that it should have heard, and did not."""
         known = self._told.get(client, set()) | broadcast.said.message.keys()
         words = {n: self._words[n] for n in broadcast.audible if n in self._words and n not in known}
-        return [self._telling("rest", word.broadcast, {name: word.of(client)}) for name, word in words.items()]
+        return [
+            self._telling("rest", word.broadcast, {name: word.of(client)}) for name, word in words.items()
+        ]
 
     def _telling(self, kind: Kind, broadcast: Broadcast, message: Message) -> Telling:
         stamp, ctx = broadcast.stamp, broadcast.exchange.ctx

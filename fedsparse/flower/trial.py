@@ -44,10 +44,9 @@ def trial(words: Sequence[str], secure: bool = False) -> Path:
     own = [] if config.resume else [f"name={folder.name}", f"runs={folder.parent}"]
     with Progress(config.rounds, quiet=config.quiet) as progress:
         progress.note(f"starting a SuperLink and {config.clients} SuperNodes on this machine ...")
-        with Deployment(config.clients, folder / "devices", secure) as deployment:
-            with Interrupts(deployment.close) as interrupts:
-                child = run_of(deployment, [*words, *own])
-                _watch(child, folder, progress, interrupts)
+        deployment = Deployment(config.clients, folder / "devices", secure)
+        with deployment, Interrupts(deployment.close) as interrupts:
+            _watch(run_of(deployment, [*words, *own]), folder, progress, interrupts)
     return folder
 
 
@@ -61,7 +60,9 @@ def run_of(deployment: Deployment, words: Sequence[str]) -> Child:
     empty = {"strategy": "", "clients": "", "rounds": ""}
     absolute = [_absolute(word) for word in words]
     texts = {**empty, OPTIONS: " ".join(_quoted(word) for word in absolute)}
-    settings.write_text("".join(f"{key} = {json.dumps(text)}\n" for key, text in texts.items()), encoding="utf-8")
+    settings.write_text(
+        "".join(f"{key} = {json.dumps(text)}\n" for key, text in texts.items()), encoding="utf-8"
+    )
     return deployment.run(app, settings)
 
 
@@ -79,7 +80,11 @@ def _folder(config: RunConfig) -> Path:
     if config.resume:
         return Path(config.resume).resolve()
     base = Path(config.runs).resolve()
-    return base / config.name if config.name else default_path(f"{config.strategy.name}-flower-s{config.seed}", base)
+    return (
+        base / config.name
+        if config.name
+        else default_path(f"{config.strategy.name}-flower-s{config.seed}", base)
+    )
 
 
 def _watch(child: Child, folder: Path, progress: Progress, interrupts: Interrupts) -> None:

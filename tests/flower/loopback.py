@@ -33,7 +33,11 @@ class Loopback(Grid):
     """Nodes that answer at once, when somebody looks for answers."""
 
     def __init__(self, folder: Path, clients: int, **config: str) -> None:
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1  # as Flower's process sets it
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
+            1,
+            1,
+            1,
+        )  # as Flower's process sets it
         self.folder = folder
         self.nodes: dict[int, Node] = {}
         for client in range(clients):
@@ -44,9 +48,7 @@ class Loopback(Grid):
     def add(self, node_id: int, client: int, **config: str) -> Node:
         """One more node, with the folder of that client's device."""
         settings = {"partition-id": client, "state-dir": str(self.folder / f"device-{client}"), **config}
-        context = Context(
-            run_id=1, node_id=node_id, node_config=settings, state=RecordDict(), run_config={}
-        )
+        context = Context(run_id=1, node_id=node_id, node_config=settings, state=RecordDict(), run_config={})
         self.nodes[node_id] = Node(context)
         return self.nodes[node_id]
 
@@ -89,7 +91,7 @@ class Loopback(Grid):
             node.seen.append(message)
             try:
                 reply: Message | None = travelled(node.app(message, node.context))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as Flower does
                 reply = Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=message)
             reply = node.replies(message, reply)
             if reply is not None:

@@ -52,12 +52,15 @@ def simulated(folder: Path, *words: str) -> Ended:
 
 
 def deployed(
-    folder: Path, *words: str, grid: Loopback | None = None, prepare: Callable[[Loopback], None] = lambda _: None
+    folder: Path,
+    *words: str,
+    grid: Loopback | None = None,
+    prepare: Callable[[Loopback], None] = lambda _: None,
 ) -> tuple[Ended, Loopback]:
     """The run on devices within this process; its folder is ``folder/deployed``."""
     grid = grid or Loopback(folder, CLIENTS)
     prepare(grid)
-    run_on(grid, [*small(words), *QUICK, f"runs={folder}", "name=deployed"])
+    run_on(grid, [*QUICK, *small(words), f"runs={folder}", "name=deployed"])
     return ended(folder / "deployed", folder), grid
 
 
@@ -97,4 +100,6 @@ def assert_same(one: Ended, other: Ended) -> None:
     for client, rows in one.clients.items():
         assert rows.keys() == other.clients[client].keys()
         for name, row in rows.items():
-            np.testing.assert_array_equal(row, other.clients[client][name], err_msg=f"client {client}, {name}")
+            np.testing.assert_array_equal(
+                row, other.clients[client][name], err_msg=f"client {client}, {name}"
+            )

@@ -52,9 +52,19 @@ class Flow:
             port = next((p for p in self.ports if p in words or f":{p}" in words), "8000")
             self.start(Path(words[0]).name, [self.at(word) for word in words[:-1]], self.ports[port])
         else:
-            program = [sys.executable, *words[1:]] if words[0] == "python" else [str(self.folder / "bin" / words[0]), *words[1:]]
+            program = (
+                [sys.executable, *words[1:]]
+                if words[0] == "python"
+                else [str(self.folder / "bin" / words[0]), *words[1:]]
+            )
             done = subprocess.run(
-                program, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+                program,
+                check=False,
+                cwd=self.folder,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
             )
             assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
@@ -68,7 +78,9 @@ class Flow:
         before = Path.cwd()
         os.chdir(self.folder)
         try:
-            self.children.append(Child(words, self.folder / "logs" / f"{name}-{len(self.children)}.log", self.environment))
+            self.children.append(
+                Child(words, self.folder / "logs" / f"{name}-{len(self.children)}.log", self.environment)
+            )
         finally:
             os.chdir(before)
         if name == "flower-superlink":
@@ -82,7 +94,9 @@ class Flow:
             shown = shown.replace('root-certificates = "keys/ca.pem"', "insecure = true")
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        (home / "config.toml").write_text(self.at(shown).replace("keys/ca.pem", str(self.folder / "keys/ca.pem")))
+        (home / "config.toml").write_text(
+            self.at(shown).replace("keys/ca.pem", str(self.folder / "keys/ca.pem"))
+        )
 
     def await_run(self, name: str) -> None:
         end, path = time.monotonic() + PATIENCE, self.folder / "runs" / name
@@ -114,7 +128,9 @@ def test_the_way_from_keys_to_a_run_works_with_tls_and_registered_nodes(secure: 
 def test_a_node_that_is_not_registered_is_refused(secure: Flow) -> None:
     make_keys(secure.folder / "stranger", 1)
     words = next(words for words in commands("docs/flower.md") if words[0] == "flower-supernode")
-    text = " ".join(shlex.quote(word) for word in words[:-1]).replace("keys/node-0.key", "stranger/node-0.key")
+    text = " ".join(shlex.quote(word) for word in words[:-1]).replace(
+        "keys/node-0.key", "stranger/node-0.key"
+    )
     secure.start("stranger", [*map(secure.at, shlex.split(text)), "--max-retries", "1"], "0")
     stranger, link = secure.children[-1], secure.children[0]
     end = time.monotonic() + PATIENCE

@@ -37,7 +37,10 @@ LIES: dict[str, tuple[Lie, str]] = {
     "random bytes": (lambda answer, e: np.random.default_rng(0).bytes(200), "decode: magic"),
     "nothing": (lambda answer, e: b"", "decode: envelope"),
     "cut short": (lambda answer, e: answer.message[:-3], "decode: body length"),
-    "a flipped bit": (lambda answer, e: answer.message[:-1] + bytes([answer.message[-1] ^ 1]), "decode: checksum"),
+    "a flipped bit": (
+        lambda answer, e: answer.message[:-1] + bytes([answer.message[-1] ^ 1]),
+        "decode: checksum",
+    ),
     "another run": (
         lambda answer, e: encode_message({"dc": sparse(torch.ones(61))}, 0, replace(e, run=e.run ^ 1)),
         "decode: run",
@@ -50,9 +53,13 @@ LIES: dict[str, tuple[Lie, str]] = {
         lambda answer, e: encode_message({"dc": sparse(torch.ones(61))}, 0, replace(e, sender=1)),
         "decode: sender",
     ),
-    "NaN": (lambda answer, e: encode_message({"dc": sparse(torch.full((61,), torch.nan))}, 0, e), "not finite"),
+    "NaN": (
+        lambda answer, e: encode_message({"dc": sparse(torch.full((61,), torch.nan))}, 0, e),
+        "not finite",
+    ),
     "another shape": (
-        lambda answer, e: encode_message({"dc": Dense(torch.ones(1, SIZE + 1))}, 0, e), "decode: kind"
+        lambda answer, e: encode_message({"dc": Dense(torch.ones(1, SIZE + 1))}, 0, e),
+        "decode: dc",
     ),
     "another name": (lambda answer, e: encode_message({"dx": sparse(torch.ones(61))}, 0, e), "decode: kind"),
     "a huge declared size": (
@@ -166,7 +173,11 @@ def test_a_device_that_comes_back_within_the_patience_changes_no_bit(tmp_path: P
     grid = Loopback(tmp_path, CLIENTS)
 
     def falls(asked: Message, reply: Message) -> Message | None:
-        if asked.metadata.message_type == "train" and Order.of(asked.content).stamp.round == 1 and 102 in grid.nodes:
+        if (
+            asked.metadata.message_type == "train"
+            and Order.of(asked.content).stamp.round == 1
+            and 102 in grid.nodes
+        ):
             del grid.nodes[102]
             grid.add(902, 2)
             return None
@@ -219,7 +230,9 @@ class Falling(Loopback):
     ],
     ids=["scafcom", "downlink", "masha", "holding"],
 )
-def test_a_server_that_fell_goes_on_from_its_checkpoint_to_the_same_bits(words: list[str], tmp_path: Path) -> None:
+def test_a_server_that_fell_goes_on_from_its_checkpoint_to_the_same_bits(
+    words: list[str], tmp_path: Path
+) -> None:
     words = [*words, "rounds=6", "checkpoint_every=2"]
     grid = Falling(tmp_path, CLIENTS)
     grid.fall_in = 3  # the checkpoint is of round 1, so that round 2 is done again

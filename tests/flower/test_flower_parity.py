@@ -17,7 +17,8 @@ OWN = "tests.flower.own_task"
 
 
 def words_for(strategy: str) -> list[str]:
-    return [f"strategy={strategy}", *(["data=saddle"] if strategy in SADDLE else [])]
+    data = ["data=saddle"] if strategy in SADDLE else ["data=quadratic"] if strategy == "ec_ideal" else []
+    return [f"strategy={strategy}", *data]
 
 
 @pytest.mark.parametrize("strategy", strategies.names())
@@ -86,7 +87,13 @@ def test_devices_are_told_the_payload_bytes_that_the_ledger_counts(words: list[s
 
 def test_devices_with_data_of_their_own_have_the_bits_of_a_simulation_of_all(tmp_path: Path) -> None:
     own_task.write(tmp_path / "data", CLIENTS)
-    words = ["strategy=fedavg", f"data={OWN}:load", "model=linear", f"data_dir={tmp_path / 'data' / 'all'}", "batch=5"]
+    words = [
+        "strategy=fedavg",
+        f"data={OWN}:load",
+        "model=linear",
+        f"data_dir={tmp_path / 'data' / 'all'}",
+        "batch=5",
+    ]
     grid = Loopback(tmp_path, 0)
     for client in range(CLIENTS):
         grid.add(100 + client, client, **{"data-dir": str(tmp_path / "data" / f"device-{client}")})

@@ -31,7 +31,9 @@ PATIENCE = 150.0
 def wait_until(happened: Callable[[], bool], what: str, child: Child | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not happened():
-        assert time.monotonic() < end, f"{what} did not happen in {PATIENCE} s: {child.tail(30) if child else ''}"
+        assert time.monotonic() < end, (
+            f"{what} did not happen in {PATIENCE} s: {child.tail(30) if child else ''}"
+        )
         assert child is None or child.alive or happened(), f"{what} did not happen: {child.tail(30)}"
         time.sleep(0.1)
 
@@ -79,7 +81,9 @@ def test_processes_end_with_the_bits_and_bytes_of_the_simulation(
     assert_same(simulated(tmp_path, *RUNS[name], "checkpoint_every=1"), parallel[name])
 
 
-def test_the_run_folder_is_that_of_a_simulation(parallel: dict[str, Ended], folder: Path, tmp_path: Path) -> None:
+def test_the_run_folder_is_that_of_a_simulation(
+    parallel: dict[str, Ended], folder: Path, tmp_path: Path
+) -> None:
     simulated(tmp_path, *RUNS["scafcom"])
     names = {path.name for path in (tmp_path / "simulated").iterdir()}
     assert {path.name for path in (folder / "scafcom").iterdir()} == names
@@ -88,7 +92,14 @@ def test_the_run_folder_is_that_of_a_simulation(parallel: dict[str, Ended], fold
 def test_a_node_killed_in_mid_round_comes_back_with_its_state(
     parallel: dict[str, Ended], deployment: Deployment, folder: Path
 ) -> None:
-    own = ["rounds=6", "engine.clock=real", "deadline=10", "checkpoint_every=1", f"runs={folder}", "name=fallen"]
+    own = [
+        "rounds=6",
+        "engine.clock=real",
+        "deadline=10",
+        "checkpoint_every=1",
+        f"runs={folder}",
+        "name=fallen",
+    ]
     child = run_of(deployment, small(("strategy=scafcom", "uplink.fraction=0.1", *own)))
     wait_until(lambda: rounds_of(folder / "fallen") >= 1, "the first round", child)
     deployment.nodes[2].kill()
