@@ -46,8 +46,13 @@ _CHECKPOINTS = 10
 class Sitting(Protocol):
     """A run with its clients, wherever they are; closed by whoever opened it."""
 
-    server: Server
-    workload: Workload
+    @property
+    def server(self) -> Server:
+        """What makes the rounds."""
+
+    @property
+    def workload(self) -> Workload:
+        """What clients optimise, as the driver has it."""
 
     def begin(self, done: int) -> None:
         """The rounds begin; ``done`` of them are done."""

@@ -17,7 +17,8 @@ def load(data_dir: Path | None, seed: int) -> Dataset:
     assert data_dir is not None
     files = np.load(data_dir / "data.npz")
     test = files["x_test"], files["y_test"]
-    return Dataset("own", files["x"], files["y"], *test, classes=3, groups=files["device"])
+    groups = np.unique(files["device"], return_inverse=True)[1]  # numbered without gaps
+    return Dataset("own", files["x"], files["y"], *test, classes=3, groups=groups)
 
 
 def write(folder: Path, devices: int) -> None:
