@@ -81,7 +81,7 @@ class Teller:
         for name, payload in said.message.items():
             if name not in said.replicated:
                 self._words[name] = _Word(broadcast, payload)
-        if self._common or said.compressed:
+        if self._changes(broadcast):
             shared = {n: p for n, p in said.message.items() if n in said.replicated}
             telling = self._telling("said", broadcast, shared)
             self.news.add(Item(telling, _nbytes(shared)), _nbytes(_payloads(broadcast.whole)))
@@ -91,7 +91,7 @@ class Teller:
         said, row = broadcast.said, int(np.searchsorted(broadcast.exchange.ids, client))
         message = {n: p.select(slice(row, row + 1)) if p.rows > 1 else p for n, p in said.message.items()}
         lacks = self._lacks(broadcast, client)
-        if not (self._common or said.compressed):
+        if not self._changes(broadcast):
             return (*lacks, self._telling("said", broadcast, message))
         missed, whole = self.news.missed(client), _payloads(broadcast.whole)
         if missed is not None and sum(item.nbytes for item in missed) <= _nbytes(whole):
@@ -102,13 +102,18 @@ class Teller:
 
     def heard(self, broadcast: Broadcast, client: int) -> None:
         """Its answer says that it was told all this."""
-        self.news.heard(client)
+        if self._changes(broadcast):
+            self.news.heard(client)
         self._told.setdefault(client, set()).update(broadcast.audible)
 
     def forget(self, client: int) -> None:
         """It did not answer: nobody knows what it heard."""
         self.news.forget(client)
         self._told.pop(client, None)
+
+    def _changes(self, broadcast: Broadcast) -> bool:
+        """Whether it changes what clients hold in common."""
+        return self._common or bool(broadcast.said.compressed)
 
     def _lacks(self, broadcast: Broadcast, client: int) -> list[Telling]:
         """Values of earlier exchanges of this round that it should have heard, and did not."""
