@@ -27,7 +27,10 @@ def test_every_strategy_has_the_bits_of_its_simulation(strategy: str, tmp_path: 
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "scafcom", "marina", "masha", "extragradient"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["scafcom", "masha", *(pytest.param(s, marks=pytest.mark.slow) for s in ("fedavg", "marina", "extragradient"))],
+)
 @pytest.mark.parametrize(
     "circumstances",
     [

@@ -93,9 +93,9 @@ def test_a_node_killed_in_mid_round_comes_back_with_its_state(
     parallel: dict[str, Ended], deployment: Deployment, folder: Path
 ) -> None:
     own = [
-        "rounds=6",
+        "rounds=5",
         "engine.clock=real",
-        "deadline=10",
+        "deadline=8",
         "checkpoint_every=1",
         f"runs={folder}",
         "name=fallen",
