@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
@@ -48,6 +49,13 @@ class _Sent:
     batch: int
 
 
+class _Seat(NamedTuple):
+    """A client's node; one that was gone and came back has another number, and may have forgotten what it was asked."""
+
+    node: int
+    number: int
+
+
 @dataclass
 class _Batch:
     """The orders of one exchange."""
@@ -55,7 +63,7 @@ class _Batch:
     number: int
     orders: Mapping[int, RecordDict]
     began: float
-    asked: dict[int, int] = field(default_factory=dict)  # client -> node
+    asked: dict[int, _Seat] = field(default_factory=dict)
     returned: dict[int, Returned] = field(default_factory=dict)
 
 
@@ -89,7 +97,8 @@ class Post:
         self.examples: dict[int, int] = {}
         self._grid, self._clients, self._hello, self._note = grid, clients, hello, note
         self._poll, self._clock = poll, clock
-        self._nodes: dict[int, int] = {}  # client -> node
+        self._seats: dict[int, _Seat] = {}
+        self._seated = 0
         self._rivals: dict[int, Presence] = {}  # node -> who it says it is, while another one is that
         self._silent: set[int] = set()
         self._met: set[int] = set()
@@ -99,11 +108,11 @@ class Post:
     def gather(self, seconds: float) -> list[int]:
         """Waits until every client is there; those who are, ascending."""
         end = self._clock() + seconds
-        while len(self._nodes) < self._clients and self._clock() < end:
+        while len(self._seats) < self._clients and self._clock() < end:
             self._meet()
             self._collect(None)
             self._rest(end)
-        return sorted(self._nodes)
+        return sorted(self._seats)
 
     def ask(self, orders: Mapping[int, RecordDict], terms: Terms) -> dict[int, Returned]:
         """What comes back, by client, in time.
@@ -136,7 +145,7 @@ class Post:
         """Asks those who are new which client they are."""
         there = set(self._grid.get_node_ids())
         self._met &= there
-        self._nodes = {client: node for client, node in self._nodes.items() if node in there}
+        self._seats = {client: seat for client, seat in self._seats.items() if seat.node in there}
         new = sorted(there - self._met)
         self._met |= there
         self._push([(_Sent(node, None, 0), RecordDict({"hello": self._hello}), "query") for node in new])
@@ -147,19 +156,20 @@ class Post:
 
     def _seat(self, node: int, presence: Presence, known: bool = False) -> None:
         """A client's first node is its node, until it is gone or does not answer."""
-        client, holder = presence.client, self._nodes.get(presence.client)
+        client, holder = presence.client, self._seats.get(presence.client)
         if client >= self._clients:
             self._note(
                 f"node {node} says it is client {client}, and there are {self._clients}; it is left out"
             )
         elif holder is None or client in self._silent:
-            self._nodes[client] = node
+            self._seated += 1
+            self._seats[client] = _Seat(node, self._seated)
             self._silent.discard(client)
             self.examples.setdefault(client, presence.examples)
-        elif holder != node:
+        elif holder.node != node:
             self._rivals[node] = presence
             if not known:
-                self._note(f"node {node} says it is client {client}, as node {holder} does; it has to wait")
+                self._note(f"node {node} says it is client {client}, as node {holder.node} does; it has to wait")
 
     # ---- messages
 
@@ -167,13 +177,13 @@ class Post:
         due = [
             client
             for client in batch.orders
-            if client in self._nodes
-            and batch.asked.get(client) != self._nodes[client]
+            if client in self._seats
+            and batch.asked.get(client) != self._seats[client]
             and client not in batch.returned
         ]
         for client in due:
-            batch.asked[client] = self._nodes[client]
-        self._push([(_Sent(self._nodes[c], c, batch.number), batch.orders[c], "train") for c in due])
+            batch.asked[client] = self._seats[client]
+        self._push([(_Sent(self._seats[c].node, c, batch.number), batch.orders[c], "train") for c in due])
 
     def _push(self, letters: list[tuple[_Sent, RecordDict, str]]) -> None:
         if not letters:
@@ -199,7 +209,7 @@ class Post:
                 self._met_with(sent.node, message)
             elif batch is None or sent.batch != batch.number:
                 self.counted["late_answers"] += 1
-            elif self._nodes.get(sent.client) == sent.node and sent.client not in batch.returned:
+            elif sent.client not in batch.returned and batch.asked[sent.client].node == sent.node:
                 batch.returned[sent.client] = self._returned(sent.client, message, batch.began)
 
     def _returned(self, client: int, message: Message, began: float) -> Returned:

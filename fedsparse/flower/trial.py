@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fedsparse import config as configuration
@@ -59,7 +62,7 @@ def run_of(deployment: Deployment, words: Sequence[str]) -> Child:
     # What the app says is not given: a trial has the defaults of every other run.
     empty = {"strategy": "", "clients": "", "rounds": ""}
     absolute = [_absolute(word) for word in words]
-    texts = {**empty, OPTIONS: " ".join(_quoted(word) for word in absolute)}
+    texts = {**empty, OPTIONS: shlex.join(absolute)}
     settings.write_text(
         "".join(f"{key} = {json.dumps(text)}\n" for key, text in texts.items()), encoding="utf-8"
     )
@@ -67,13 +70,12 @@ def run_of(deployment: Deployment, words: Sequence[str]) -> Child:
 
 
 def _absolute(word: str) -> str:
-    """Flower's processes work in other folders than the user."""
+    """Flower's processes may work in other folders than the user."""
     key, _, value = word.partition("=")
-    return f"{key}={Path(value).expanduser().resolve()}" if key in ("runs", "resume", "data_dir") else word
-
-
-def _quoted(word: str) -> str:
-    return shlex.quote(word)
+    file, colon, name = value.partition(":")
+    if key in ("runs", "resume", "data_dir") or file.endswith(".py"):
+        return f"{key}={Path(file).expanduser().resolve()}{colon}{name}"
+    return word
 
 
 def _folder(config: RunConfig) -> Path:
@@ -91,23 +93,27 @@ def _watch(child: Child, folder: Path, progress: Progress, interrupts: Interrupt
     """Shows rounds as they are done, until the run is over.
 
     Raises:
-        Interrupted: after Ctrl-C; what was done up to the last checkpoint is not lost.
+        Interrupted: after Ctrl-C, when the round is done and saved.
         WorkerError: the run failed.
     """
-    shown = 0
+    shown, stopping = 0, False
     while True:
         ended = not child.alive
-        rounds = read_rounds(folder) if (folder / "config.yaml").exists() else []
-        for values in rounds[shown:]:
+        begun = (folder / "config.yaml").exists()
+        rounds = read_rounds(folder)[shown:] if begun else []
+        for values in rounds:
             progress.round(Record.of(values))
-        shown = max(shown, len(rounds))
-        if (folder / "config.yaml").exists() and read_summary(folder) is not None:
+        shown += len(rounds)
+        if begun and read_summary(folder) is not None:
             return
-        if interrupts.asked is not None:
+        if interrupts.asked is not None and (ended or not begun):
             raise Interrupted(
-                f"stopped by {interrupts.asked.name} after round {shown}; go on from the last checkpoint with: "
-                f"python -m fedsparse.flower trial resume={folder}"
+                f"stopped by {interrupts.asked.name}; go on with: python -m fedsparse.flower trial resume={folder}"
             )
+        if interrupts.asked is not None and not stopping:
+            stopping = True
+            with suppress(ProcessLookupError):
+                os.kill(int((folder / "lock").read_text(encoding="ascii")), signal.SIGTERM)
         if ended:
             raise WorkerError(f"the run ended without a result; its log ends with:\n{child.tail()}")
         time.sleep(_LOOK)
