@@ -46,7 +46,9 @@ class Record:
         train_loss: mean over the accepted clients, NaN where there is none.
         metrics: what was evaluated after the round, by name; empty where nothing was.
         scalars: means of the numbers that the strategy records.
-        wall_s: seconds the round took on this machine; the only value that differs between equal runs.
+        wall_s: seconds the round took on this machine.
+        flower: on devices, what was on the way in Flower's own form, by name: messages, and what its objects
+            serialise to. It and ``wall_s`` are the only values that differ between equal runs.
     """
 
     round: int
@@ -66,6 +68,7 @@ class Record:
     metrics: Mapping[str, float] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
+    flower: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def up_bytes(self) -> int:
@@ -103,7 +106,7 @@ def plain(thing: Any) -> dict[str, Any]:
 def without_wall(record: Record) -> dict[str, Any]:
     """What is equal in equal runs: the values as JSON holds them, so that NaN (``None``) equals NaN."""
     values = plain(record)
-    del values["wall_s"]
+    del values["wall_s"], values["flower"]
     return values
 
 

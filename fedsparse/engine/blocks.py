@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +26,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks", "Mixed", "spread_of"]
+__all__ = ["Answer", "Blocks", "Mixed", "Work", "spread_of"]
 
 _Writing = TypeVar("_Writing", TrainCall, MixCall)
 
@@ -43,6 +43,28 @@ class Mixed(NamedTuple):
 
     call: MixCall
     reply: MixReply
+
+
+class Work(Protocol):
+    """What a server asks of its clients, wherever they are."""
+
+    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
+        """One phase; see :meth:`Blocks.train`. Whoever does not answer is left out."""
+
+    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+        """A client's state counts once its message was accepted, ``[C]`` bool."""
+
+    def close_round(self) -> None:
+        """The round is complete."""
+
+    def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Do parts of the server's own work, side by side where that can be."""
 
 
 class Blocks:
@@ -156,6 +178,10 @@ class Blocks:
         every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         novel = {f"novel_{name}": value[new] for name, value in every.items()}
         return spread_of({name: value[~new] for name, value in every.items()} | novel)
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Parts of the driver's own work; see :meth:`Dispatcher.share`."""
+        self._dispatcher.share(work)
 
     def _abandon(self, sent: Any, key: Hashable) -> None:
         if isinstance(sent, TrainCall | MixCall):

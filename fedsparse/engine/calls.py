@@ -202,6 +202,7 @@ class TrainReply:
         scalars: numbers to record, ``[C]`` each.
         rows: new states, from a worker that does not share the slots' memory.
         held_rows: likewise what they hold.
+        taken_ns: how long each took from the broadcast to its message, ``[C]``, where that is measured.
     """
 
     shapes: MessageShape
@@ -217,6 +218,7 @@ class TrainReply:
     scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
     rows: Rows | None = None
     held_rows: Rows | None = None
+    taken_ns: Ids | None = None
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -51,12 +51,14 @@ class Said:
         values: what the audience decodes, ``[1, ...]`` or ``[A, ...]``.
         dense: bytes of the same values without compression, one receiver.
         replicated: names of what goes into replicas that all clients share.
+        compressed: those of them of which a change was sent, but for the first time.
     """
 
     message: Message
     values: Mapping[str, Tensor]
     dense: int
     replicated: frozenset[str]
+    compressed: frozenset[str] = frozenset()
 
 
 class Downlink:
@@ -106,7 +108,7 @@ class Downlink:
                 values[name] = self.replicas[name] + values[name]
             self.replicas[name] = values[name]
         replicated = message.keys() - self._fresh if self._shared else set()
-        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense))
+        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense), frozenset(dense))
 
     def _change(self, name: str, payload: Payload, round: int, phase: str) -> Payload:  # noqa: A002
         known = self.replicas.get(name)
@@ -138,11 +140,23 @@ class Downlink:
         if said.replicated or (self._shared and said.message):
             news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
             self.catch_up.said(news)
-            kept = {name: value for name, value in held.items() if name not in self._fresh}
-            derived = [value for name, value in kept.items() if not _same(value, self.replicas.get(name))]
-            whole = sum(map(_plain_nbytes, [*self.replicas.values(), *derived]))
+            whole = sum(map(_plain_nbytes, self.whole(held).values()))
             payload = payload - news + self.catch_up.charge(ids, whole, arrived)
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
+
+    def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What brings a client up to date that never heard anything, ``[1, ...]`` each.
+
+        Args:
+            held: what clients hold in common, by name.
+
+        Returns:
+            replicas as ``replica.NAME``, and as ``held.NAME`` what is held and is not the replica of that name.
+        """
+        found = {f"replica.{name}": value for name, value in self.replicas.items()}
+        kept = {name: value for name, value in held.items() if name not in self._fresh}
+        derived = {n: v for n, v in kept.items() if not _same(v, self.replicas.get(n))}
+        return found | {f"held.{name}": value for name, value in derived.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a checkpoint."""

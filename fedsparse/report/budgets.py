@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedsparse.records import lower_is_better
 from fedsparse.report.course import Floats
 from fedsparse.report.curves import Curve
 from fedsparse.report.groups import Group
 from fedsparse.report.statistics import LEVEL, Estimate, estimate, holm, paired_p
-from fedsparse.summary import lower_is_better
 
 __all__ = ["Ranking", "Stretch", "default_budgets", "front", "ranking"]
 

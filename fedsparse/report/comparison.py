@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fedsparse.config.specs import shown
 from fedsparse.errors import ConfigError
 from fedsparse.lazy import cached_property
+from fedsparse.records import lower_is_better
 from fedsparse.report.asked import Asked
 from fedsparse.report.axes import AXES, Axis
 from fedsparse.report.budgets import Ranking, Stretch, default_budgets, front, ranking
@@ -17,7 +18,7 @@ from fedsparse.report.curves import Curve, mean_curve
 from fedsparse.report.fairness import warnings
 from fedsparse.report.groups import Group, grouped
 from fedsparse.report.targets import ToTarget, to_target
-from fedsparse.summary import headline, lower_is_better
+from fedsparse.summary import headline
 from fedsparse.words import listed, there_are
 
 __all__ = ["Comparison", "compare"]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsparse.summary import lower_is_better
+from fedsparse.records import lower_is_better
 
 __all__ = ["Course", "Floats", "Run", "Unread"]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fedsparse.records import lower_is_better
 from fedsparse.report.advice import advice
 from fedsparse.report.comparison import Comparison
 from fedsparse.report.course import Floats, Run
@@ -19,7 +20,6 @@ from fedsparse.report.curves import side_by_side, thinned
 from fedsparse.report.groups import Group
 from fedsparse.report.palette import DARK, DASHES, LIGHT, MARKERS, look
 from fedsparse.report.tables import TableText, tables
-from fedsparse.summary import lower_is_better
 from fedsparse.units import number_text
 
 __all__ = ["page"]

@@ -35,7 +35,7 @@ LAYERS = [
     {"config", "testing"},
     {"workers"},
     {"check", "experiment", "topology"},
-    {"tuning"},
+    {"tuning", "flower"},
     {"sweep", "report"},
     {"run", "tune"},
 ]
