@@ -24,14 +24,15 @@ from fedsparse.workers import Workers
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from fedsparse.data import Dataset, Divisible, Partition, Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
-    from fedsparse.engine.server import Server
-    from fedsparse.engine.session import Session
+    from fedsparse.engine.session import Engine, Session
     from fedsparse.engine.suits import Settled
+    from fedsparse.graphs import Matrices
 
 __all__ = ["loaded", "run", "versions"]
 
@@ -124,7 +125,7 @@ class _Run:
             parts.workload,
             self.config.engine.options["patience"],
         ) as session:
-            records = self._resume(session.server) if self.config.resume else []
+            records = self._resume(session.engine) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
             tuning = configuration.tuning_of(self.folder.config)
@@ -137,19 +138,19 @@ class _Run:
     def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
-            record = session.server.round(number)
+            record = session.engine.round(number)
             records.append(record)
             self.folder.append(plain(record))
             self.progress.round(record)
             last = number + 1 == self.config.rounds
             if interrupts.asked is not None and not last:
-                self._save(session.server, number)
+                self._save(session.engine, number)
                 raise Interrupted(
                     f"stopped by {interrupts.asked.name} after round {number + 1} of {self.config.rounds}; go on with: "
                     f"python -m fedsparse.run resume={self.folder.path}"
                 )
             if last or (number + 1) % every == 0:
-                self._save(session.server, number)
+                self._save(session.engine, number)
 
     # ---- checkpoints
 
@@ -159,17 +160,17 @@ class _Run:
         result = {key: value for key, value in own.items() if not configuration.elsewhere(key)}
         return {"config": result, "versions": {k: version(k) for k in ("fedsparse", "torch", "numpy")}}
 
-    def _save(self, server: Server, number: int) -> None:
+    def _save(self, engine: Engine, number: int) -> None:
         self.folder.sync()
-        self.folder.checkpoints.save(number, self._identity(), server.arrays())
+        self.folder.checkpoints.save(number, self._identity(), engine.arrays())
 
-    def _resume(self, server: Server) -> list[Record]:
+    def _resume(self, engine: Engine) -> list[Record]:
         if self.folder.checkpoints.latest() is None:
             self.folder.truncate_after(-1)
             self.progress.note("no checkpoint yet: starting again from round 1")
             return []
         meta, arrays = self.folder.checkpoints.load_latest(self._identity())
-        server.restore(arrays)
+        engine.restore(arrays)
         done = int(meta["round"]) + 1
         self.folder.truncate_after(done - 1)
         records = [Record.of(values) for values in read_rounds(self.folder.path)]
@@ -184,12 +185,12 @@ class _Run:
         from safetensors.torch import save_file
 
         start = session.workload.start
-        x = session.server.model(self.config.rounds - 1)
+        x = session.engine.model(self.config.rounds - 1)
         if x.shape != start.x.shape:
             # More than the module's parameters: only the strategy knows what it means.
             save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
             return
-        tensors = start.layout.split(x) | start.buffer_layout.split(session.server.buffers)
+        tensors = start.layout.split(x) | start.buffer_layout.split(session.engine.buffers)
         shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
         save_file(
             {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},
@@ -220,7 +221,7 @@ def _build(config: RunConfig) -> _Parts:
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_optimum
+    from fedsparse.engine.suits import check_optimum, check_topology
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
@@ -250,7 +251,11 @@ def _build(config: RunConfig) -> _Parts:
         encode=config.wire == "encode",
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(config.seed, "run"),
+        matrices=_matrices(config, workload.clients),
+        starts=_starts(config, found.data),
+        judged=config.judged,
     )
+    check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload)
     return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
@@ -309,6 +314,39 @@ def _workload(
     )
     held = cast("Partition", found.held)  # a data set is always divided
     return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+
+
+def _matrices(config: RunConfig, clients: int) -> Matrices | None:
+    """Who hears whom; none where there is a server."""
+    from fedsparse.graphs import Matrices
+
+    topology = configuration.build(config, "topology")
+    if topology.server:
+        return None
+    return Matrices(topology, clients, configuration.build(config, "mixing"), config.seed)
+
+
+def _starts(config: RunConfig, found: Dataset | Problem) -> Callable[[int], Tensor] | None:
+    """Each client's own initial parameters; none where all have the same."""
+    from fedsparse import data, models
+
+    if config.init == "common":
+        return None
+    if not isinstance(found, data.Dataset):
+        raise ConfigError(
+            f"init={config.init}: data={config.data.name} is given by formulas and says where to start; leave init out"
+        )
+
+    from fedsparse.cohort.batched import parameters_of
+
+    def start(client: int) -> Tensor:
+        seed = rng.seed64(config.seed, "init", 0, client) >> 1
+        model = models.build(
+            config.model.name, found.example_shape, found.classes, seed, **config.model.options
+        )
+        return parameters_of(model)
+
+    return start
 
 
 def _accepted(problem: Problem, config: RunConfig) -> Problem:

@@ -29,6 +29,7 @@ from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.engine.suits import settle
 from fedsparse.errors import ConfigError
+from fedsparse.graphs import Matrices, Mixing, Topology
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
@@ -144,6 +145,10 @@ def simulate(
     device: str = "cpu",
     pool: Pool | None = None,
     encode: bool = False,
+    topology: Topology | None = None,
+    mixing: Mixing | None = None,
+    starts: Callable[[int], Tensor] | None = None,
+    judged: int | None = None,
     evaluate_every: int = 1,
     keep_models: bool = False,
     keep_clients: bool = True,
@@ -172,6 +177,10 @@ def simulate(
         device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         pool: workers to use instead, e.g. Ray's; stays open.
         encode: really encode and decode every message.
+        topology: who hears whom, for a strategy of gossip.
+        mixing: how a topology without weights gets them; the topology's usual rule by default.
+        starts: initial parameters ``[d]`` of a client, where gossip does not begin at the same point for all.
+        judged: clients whose own models are evaluated in gossip; all by default.
         evaluate_every: rounds between two evaluations; the last round is always evaluated.
         keep_models: keep the parameters of every round in ``models``.
         keep_clients: keep the clients' final states in ``clients``: they must fit into memory then, once more.
@@ -219,6 +228,9 @@ def simulate(
         encode=encode,
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(seed, "run"),
+        matrices=None if topology is None else Matrices(topology, workload.clients, mixing, seed),
+        starts=starts,
+        judged=judged,
     )
     with ExitStack() as stack:
         if pool is None:
@@ -229,13 +241,13 @@ def simulate(
         session = stack.enter_context(Session(plan, recipe, arrays, pool, place, note, workload))
         history, models = [], []
         for r in range(rounds):
-            history.append(session.server.round(r))
+            history.append(session.engine.round(r))
             if keep_models:
-                models.append(session.server.model(r))
+                models.append(session.engine.model(r))
         ids, rows = session.clients() if keep_clients else (np.zeros(0, dtype=np.int64), {})
         return Result(
-            server=session.server.state,
-            buffers=session.server.buffers,
+            server=session.engine.state,
+            buffers=session.engine.buffers,
             ids=torch.from_numpy(ids),
             clients={name: torch.from_numpy(value) for name, value in rows.items()},
             history=history,

@@ -14,7 +14,9 @@ from fedsparse.records import Record
 __all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
 
 _FIRST = ("accuracy", "distance", "operator_norm")
-_MINIMISED = frozenset({"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual"})
+_MINIMISED = frozenset(
+    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fedsparse.cohort.steady import steady
 from fedsparse.cohort.tracing import as_one, traced
 from fedsparse.protocol import Layout, Start
 
-__all__ = ["Batched", "Linear", "layouts"]
+__all__ = ["Batched", "Linear", "layouts", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def layouts(module: nn.Module) -> tuple[Layout, Layout]:
     )
     buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
     return Layout.of(parameters, prunable), Layout.of(buffers)
+
+
+def parameters_of(module: nn.Module) -> Tensor:
+    """A module's trainable parameters, flat ``[d]``, in the order of its layout."""
+    named, (layout, _) = dict(module.named_parameters()), layouts(module)
+    return torch.cat([*(named[f.name].detach().flatten() for f in layout), torch.zeros(0)])
 
 
 _CPU = torch.device("cpu")

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS, Workload
-from fedsparse.engine.calls import EvaluateCall, Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.calls import (
+    EvaluateCall,
+    JudgeCall,
+    MixCall,
+    MixReply,
+    Slots,
+    TrainCall,
+    TrainReply,
+    as_array,
+)
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks"]
+__all__ = ["Answer", "Blocks", "Mixed"]
+
+_Writing = TypeVar("_Writing", TrainCall, MixCall)
 
 
 class Answer(NamedTuple):
@@ -24,6 +35,13 @@ class Answer(NamedTuple):
 
     call: TrainCall
     reply: TrainReply
+
+
+class Mixed(NamedTuple):
+    """One block's call, as it was finally sent, and its reply."""
+
+    call: MixCall
+    reply: MixReply
 
 
 class Blocks:
@@ -39,6 +57,10 @@ class Blocks:
     def __init__(self, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore, size: int) -> None:
         self._dispatcher, self._states, self._helds, self._size = dispatcher, states, helds, size
 
+    def cut(self, clients: Ids) -> list[Ids]:
+        """Blocks of nearly equal lengths, in order."""
+        return np.array_split(clients, -(-len(clients) // self._size)) if len(clients) else []
+
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """Runs the clients at the positions ``at`` of the audience, block by block in ascending id.
 
@@ -47,25 +69,45 @@ class Blocks:
             at: positions in its ids, ascending.
             shared: what they have heard, by name.
         """
-        if not len(at):
-            return []
         ctx, ids = exchange.ctx, exchange.ids
-        pieces = np.array_split(at, -(-len(at) // self._size))  # of nearly equal lengths
-        calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in pieces]
-        final: dict[int, TrainCall] = {}
+        calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in self.cut(at)]
+        return [Answer(*pair) for pair in self._written(shared, calls)]
 
-        def prepare(call: TrainCall, attempt: int, near: bool) -> TrainCall:
+    def mix(self, shared: Mapping[str, np.ndarray], calls: Sequence[MixCall]) -> list[Mixed]:
+        """Blocks make their new states of what they have heard."""
+        return [Mixed(*pair) for pair in self._written(shared, calls)]
+
+    def judge(self, number: int, now: float, clients: Ids) -> list[dict[str, float]]:
+        """Metrics of the clients' own models, in their order."""
+        calls = [JudgeCall(number, now, ids) for ids in self.cut(clients)]
+
+        def prepare(call: JudgeCall, attempt: int, near: bool) -> JudgeCall:
+            del attempt
+            if near:
+                return replace(call, states=Slots(old=self._states.slots_of(call.ids)))
+            return replace(call, states=Slots(rows=self._states.rows(call.ids)))
+
+        parts = self._dispatcher.run({}, calls, prepare, self._abandon, self._reclaim)
+        return [found for part in parts for found in part]
+
+    def _written(self, shared: Mapping[str, np.ndarray], calls: Sequence[_Writing]) -> list[tuple[Any, Any]]:
+        """Calls that write rows, each with the slots that it was finally given, and their replies."""
+        if not calls:
+            return []
+        final: dict[int, Any] = {}
+
+        def prepare(call: _Writing, attempt: int, near: bool) -> _Writing:
             del attempt
             sent = replace(call, states=_slots(self._states, call.ids, near))
             if self._helds.specs:
                 sent = replace(sent, helds=_slots(self._helds, call.ids, near))
-            final[int(call.at[0])] = sent  # that of the last attempt remains
+            final[int(call.ids[0])] = sent  # that of the last attempt remains
             return sent
 
         replies = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
-        return [Answer(final[int(call.at[0])], reply) for call, reply in zip(calls, replies, strict=True)]
+        return [(final[int(call.ids[0])], reply) for call, reply in zip(calls, replies, strict=True)]
 
-    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+    def commit(self, answer: Answer | Mixed, accepted: np.ndarray) -> None:
         """A client's state counts once its message was accepted, ``[C]`` bool; what it holds, once it heard."""
         call, reply = answer
         if reply.rows is not None:
@@ -90,7 +132,7 @@ class Blocks:
         return workload.metrics(parts)
 
     def _abandon(self, sent: Any, key: Hashable) -> None:
-        if isinstance(sent, TrainCall):
+        if isinstance(sent, TrainCall | MixCall):
             self._states.quarantine(sent.states.new, key)
             self._helds.quarantine(sent.helds.new, key)
 

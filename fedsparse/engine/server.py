@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.aggregate import Inbox, Mean
+from fedsparse.archive import under
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, Blocks
 from fedsparse.engine.calls import MessageShape, as_array
@@ -293,12 +294,12 @@ class Server:
         """Goes on from what :meth:`arrays` gave."""
         self._traffic.now_ns = int(arrays["now_ns"][0])
         self.buffers = torch.from_numpy(arrays["buffers"].copy())
-        self.state = {n: torch.from_numpy(v.copy()) for n, v in _under("server.", arrays).items()}
-        self.held = {n: torch.from_numpy(v.copy()) for n, v in _under("held.", arrays).items()}
-        self._downlink.restore(_under("downlink.", arrays))
-        self._traffic.ledger.restore(_under("ledger.", arrays))
-        self._states.write(arrays["clients"], _under("client.", arrays))
-        self._helds.write(arrays["holders"], _under("holder.", arrays))
+        self.state = {n: torch.from_numpy(v.copy()) for n, v in under("server.", arrays).items()}
+        self.held = {n: torch.from_numpy(v.copy()) for n, v in under("held.", arrays).items()}
+        self._downlink.restore(under("downlink.", arrays))
+        self._traffic.ledger.restore(under("ledger.", arrays))
+        self._states.write(arrays["clients"], under("client.", arrays))
+        self._helds.write(arrays["holders"], under("holder.", arrays))
 
 
 def _locked(value: Tensor) -> np.ndarray:
@@ -314,7 +315,3 @@ def _word(said: Said, name: str) -> Word:
     if name in said.replicated:
         return Word(said.values[name], np.zeros(1, dtype=np.int64), 0)
     return Word(said.values[name], payload.nbytes().numpy(), dense_nbytes({name: payload}))
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
