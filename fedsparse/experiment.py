@@ -95,7 +95,9 @@ def run(
             "python -m fedsparse.flower trial"
         )
     if host is None and config.partition.name == "own":
-        raise ConfigError("partition=own: is for devices, each of which has data of its own; choose another one")
+        raise ConfigError(
+            "partition=own: is for devices, each of which has data of its own; choose another one"
+        )
     with ExitStack() as stack:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = build(config)

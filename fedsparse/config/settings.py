@@ -61,8 +61,12 @@ class Flower:
         "what decides who is late: the network model, or how long answers really take",
         choices=("virtual", "real"),
     )
-    patience: float = option(600.0, "seconds after which a device that has not answered is late", above=0, at_most=1e7)
-    wait: float = option(300.0, "seconds in which devices must have come before the first round", above=0, at_most=1e7)
+    patience: float = option(
+        600.0, "seconds after which a device that has not answered is late", above=0, at_most=1e7
+    )
+    wait: float = option(
+        300.0, "seconds in which devices must have come before the first round", above=0, at_most=1e7
+    )
     least: int | None = option(None, "devices to begin with; null: all clients", at_least=1)
     poll: float = option(0.2, "seconds between two looks for answers", above=0, at_most=60)
 

@@ -59,15 +59,17 @@ def _trial(words: list[str]) -> int:
     from fedsparse.console import console
     from fedsparse.flower.trial import trial
     from fedsparse.progress import final_table
-    from fedsparse.runfolder import read_rounds
     from fedsparse.records import Record
+    from fedsparse.runfolder import read_rounds
     from fedsparse.summary import summarise
     from fedsparse.units import bytes_text
 
     folder = trial([word for word in words if word not in flags], secure="--tls" in flags)
     records = [Record.of(values) for values in read_rounds(folder)]
     console().print(final_table(summarise(records)))
-    up, down = (sum(record.flower.get(f"{way}_flower_bytes", 0) for record in records) for way in ("up", "down"))
+    up, down = (
+        sum(record.flower.get(f"{way}_flower_bytes", 0) for record in records) for way in ("up", "down")
+    )
     sys.stdout.write(f"in Flower's own form: up {bytes_text(up)}, down {bytes_text(down)}\n")
     sys.stdout.write(f"run folder: {folder}\n")
     return 0

@@ -74,7 +74,7 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     if telling.stamp.round > memory.spoken:
         memory = replace(memory, words={}, spoken=telling.stamp.round)
     if telling.kind == "whole":
-        return _made_whole(memory, message)
+        return _made_whole(memory, message, hear is not None)
     replicas, values = dict(memory.replicas), {}
     for name, payload in message.items():
         value = payload.dense()
@@ -95,14 +95,14 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     )
 
 
-def _made_whole(memory: Memory, message: Mapping[str, Payload]) -> Memory:
-    """All that clients hold, whatever this one held."""
+def _made_whole(memory: Memory, message: Mapping[str, Payload], common: bool) -> Memory:
+    """All that clients hold in common, whatever this one held."""
     replicas = {n.removeprefix("replica."): p.dense() for n, p in message.items() if n.startswith("replica.")}
     held = {}
-    for name, like in memory.held.items():
+    for name, like in memory.held.items() if common else ():
         payload = message.get(f"held.{name}")
         if payload is None and name not in replicas:
-            continue  # it is not in common: each client has its own
+            raise DecodeError(f"held.{name}: is missing")
         value = replicas[name] if payload is None else payload.dense()
         if value.numel() != like.numel():
             raise DecodeError(f"held.{name}: {value.numel()} numbers, expected {like.numel()}")

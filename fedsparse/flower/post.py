@@ -169,7 +169,9 @@ class Post:
         elif holder.node != node:
             self._rivals[node] = presence
             if not known:
-                self._note(f"node {node} says it is client {client}, as node {holder.node} does; it has to wait")
+                self._note(
+                    f"node {node} says it is client {client}, as node {holder.node} does; it has to wait"
+                )
 
     # ---- messages
 

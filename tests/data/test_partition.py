@@ -33,7 +33,7 @@ def _everything_once(held: Stored, n: int) -> bool:
 
 
 def test_these_partitions_exist() -> None:
-    assert set(names()) == {*DIVIDING, "natural", "bootstrap"}
+    assert set(names()) == {*DIVIDING, "natural", "bootstrap", "own"}
 
 
 @pytest.mark.parametrize("name", DIVIDING)

@@ -142,7 +142,9 @@ def test_a_node_that_is_not_registered_is_refused(flows: dict[str, Flow]) -> Non
     while stranger.alive and time.monotonic() < end:
         time.sleep(0.2)
     assert stranger.process.returncode != 0
-    assert "No SuperNode found with the given public key" in link.log.read_text(errors="replace"), stranger.tail()
+    assert "No SuperNode found with the given public key" in link.log.read_text(errors="replace"), (
+        stranger.tail()
+    )
 
 
 def free_port() -> int:

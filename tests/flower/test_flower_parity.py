@@ -29,7 +29,11 @@ def test_every_strategy_has_the_bits_of_its_simulation(strategy: str, tmp_path: 
 
 @pytest.mark.parametrize(
     "strategy",
-    ["scafcom", "masha", *(pytest.param(s, marks=pytest.mark.slow) for s in ("fedavg", "marina", "extragradient"))],
+    [
+        "scafcom",
+        "masha",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("fedavg", "marina", "extragradient")),
+    ],
 )
 @pytest.mark.parametrize(
     "circumstances",
