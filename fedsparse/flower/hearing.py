@@ -73,6 +73,9 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     """
     if telling.stamp.round > memory.spoken:
         memory = replace(memory, words={}, spoken=telling.stamp.round)
+    # What is a replica from now on is no word of this round any more.
+    words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
+    memory = replace(memory, words=words)
     if telling.kind == "whole":
         return _made_whole(memory, message, hear is not None)
     replicas, values = dict(memory.replicas), {}
@@ -84,8 +87,7 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
                 raise DecodeError(f"{name}: {tuple(value.shape)}, its replica is {tuple(known.shape)}")
             value = replicas[name] = value if known is None else known + value
         values[name] = value
-    words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
-    memory = replace(memory, replicas=replicas, words=words)
+    memory = replace(memory, replicas=replicas)
     if hear is None or telling.kind == "rest":
         others = {name: value for name, value in values.items() if name not in telling.compressed}
         return replace(memory, words={**memory.words, **others})
