@@ -19,6 +19,7 @@ from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
 from fedsparse.runfolder import RunFolder, default_path, read_rounds
+from fedsparse.sinks import Sinks, require
 from fedsparse.summary import Summary, summarise
 from fedsparse.workers import Workers
 
@@ -59,6 +60,7 @@ def run(
         FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
     """
     with ExitStack() as stack:
+        require(config.sinks)
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = _build(config)
         config = parts.config
@@ -125,22 +127,28 @@ class _Run:
             self.config.engine.options["patience"],
         ) as session:
             records = self._resume(session.server) if self.config.resume else []
-            with Interrupts(session.close) as interrupts:
-                self._rounds(session, records, interrupts)
-            tuning = configuration.tuning_of(self.folder.config)
-            summary = replace(summarise(records, self.config.target), tuning=tuning)
+            values = configuration.flat(self.config)
+            with (
+                Sinks(self.config.sinks, self.folder.path, values, len(records)) as sinks,
+                Interrupts(session.close) as interrupts,
+            ):
+                self._rounds(session, records, interrupts, sinks)
+                tuning = configuration.tuning_of(self.folder.config)
+                summary = replace(summarise(records, self.config.target), tuning=tuning)
+                sinks.end(summary)
             self._save_model(session)
             self.folder.write_summary(plain(summary))
         self.progress.close()
         return summary
 
-    def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
+    def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts, sinks: Sinks) -> None:
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
             record = session.server.round(number)
             records.append(record)
             self.folder.append(plain(record))
             self.progress.round(record)
+            sinks.round(record)
             last = number + 1 == self.config.rounds
             if interrupts.asked is not None and not last:
                 self._save(session.server, number)
