@@ -30,7 +30,7 @@ LAYERS = [
     {"protocol", "gossip", "variance", "compress", "ledger", "masks"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},
     {"cohort", "strategies", "topologies", "registry", "sources", "graphs", "mixing"},
-    {"engine", "interrupts", "progress", "console", "command"},
+    {"engine", "interrupts", "progress", "sinks", "console", "command"},
     {"simulation"},
     {"config", "testing"},
     {"workers"},
