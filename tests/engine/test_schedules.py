@@ -40,6 +40,6 @@ def test_a_schedule_that_grows_beyond_a_bound_is_refused_before_the_run() -> Non
 
 
 def test_a_cubic_schedule_is_that_of_gradual_pruning() -> None:
-    """last + (first - last) (1 - t / T)^3 at t = 0, T / 2 and T: 1, 0.05 + 0.95 / 8, 0.05."""
+    """The end plus what is between times (1 - t / T)^3, at t = 0, T / 2 and T: 1, 0.05 + 0.95 / 8, 0.05."""
     made = parse("cubic(1,0.05)")
     assert [made.at(t, 11) for t in (0, 5, 10)] == pytest.approx([1, 0.16875, 0.05])
