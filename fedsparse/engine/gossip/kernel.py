@@ -65,7 +65,7 @@ def _heard(
     left_out = np.cumsum(np.where(np.isin(np.arange(len(parts)), used), 0, counts))
     shape = (weights.shape[0], int(counts[used].sum()))
     columns = weights.indices - left_out[place]
-    return csr_array((weights.data, columns, weights.indptr), shape=shape), [parts[k] for k in used]
+    return csr_array((weights.data, columns, weights.indptr), shape=shape), [parts[k] for k in used.tolist()]
 
 
 def _rows(batches: Sequence[Tensor]) -> int:
