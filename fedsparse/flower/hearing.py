@@ -73,7 +73,9 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     """
     if telling.stamp.round > memory.spoken:
         memory = replace(memory, words={}, spoken=telling.stamp.round)
-    if telling.stamp.round == memory.spoken:  # what is a replica from now on is no word of this round any more
+    if (
+        telling.stamp.round == memory.spoken
+    ):  # what is a replica from now on is no word of this round any more
         words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
         memory = replace(memory, words=words)
     if telling.kind == "whole":

@@ -21,7 +21,14 @@ def words_for(strategy: str) -> list[str]:
     return [f"strategy={strategy}", *data]
 
 
-@pytest.mark.parametrize("strategy", strategies.names())
+QUICK = {"fedavg", "scafcom", "econtrol", "marina", "masha", "ef21_bc", "masked_fedavg", "extragradient"}
+"""One of each kind: several exchanges, everybody's, held in common, compressed both ways, masks."""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in strategies.names()],
+)
 def test_every_strategy_has_the_bits_of_its_simulation(strategy: str, tmp_path: Path) -> None:
     words = words_for(strategy)
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
