@@ -25,7 +25,7 @@ import numpy.typing as npt
 from fedsparse.errors import CheckpointError
 from fedsparse.files import replacing
 
-__all__ = ["Array", "Chunked", "read", "write"]
+__all__ = ["Array", "Chunked", "read", "under", "write"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -241,3 +241,8 @@ def _parse(header: bytes, size: int) -> tuple[dict[str, Any], list[_Entry]]:
             f"its header describes {end} bytes of arrays, the file has {size}, or a name comes twice"
         )
     return meta, table
+
+
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

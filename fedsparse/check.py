@@ -70,11 +70,14 @@ def _run(pairs: Sequence[str]) -> int:
 
 def _reports(pairs: Sequence[str]) -> Iterator[tuple[str, Report]]:
     from fedsparse import config
+    from fedsparse.gossip import Gossip
     from fedsparse.registry import strategies
     from fedsparse.testing import Finding, Report, check_strategy
 
     if "strategy=all" not in pairs:
-        parsed = config.parse(pairs)
+        name = next(text for text in reversed(pairs) if text.startswith("strategy=")).partition("=")[2]
+        graph = ["topology=ring"] if issubclass(strategies.get(name), Gossip) else []
+        parsed = config.parse([*pairs, *graph])
         yield parsed.strategy.name, check_strategy(config.build(parsed, "strategy"))
         return
     if len(pairs) > 1:

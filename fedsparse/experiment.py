@@ -25,14 +25,15 @@ from fedsparse.workers import Workers
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from fedsparse.data import Dataset, Divisible, Partition, Problem
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
-    from fedsparse.engine.server import Server
-    from fedsparse.engine.session import Place, Session
+    from fedsparse.engine.session import Engine, Place, Session
     from fedsparse.engine.suits import Settled
+    from fedsparse.graphs import Matrices
 
 __all__ = ["Host", "Parts", "Sitting", "build", "loaded", "run", "versions"]
 
@@ -47,7 +48,7 @@ class Sitting(Protocol):
     """A run with its clients, wherever they are; closed by whoever opened it."""
 
     @property
-    def server(self) -> Server:
+    def engine(self) -> Engine:
         """What makes the rounds."""
 
     @property
@@ -163,7 +164,7 @@ class _Run:
 
         place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
         with closing(self.host(self.parts, place, self.progress.note)) as session:
-            records = self._resume(session.server) if self.config.resume else []
+            records = self._resume(session.engine) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
             tuning = configuration.tuning_of(self.folder.config)
@@ -177,7 +178,7 @@ class _Run:
         session.begin(len(records))
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
-            record = session.server.round(number)
+            record = session.engine.round(number)
             records.append(record)
             self.folder.append(plain(record))
             self.progress.round(record)
@@ -201,16 +202,16 @@ class _Run:
 
     def _save(self, session: Sitting, number: int) -> None:
         self.folder.sync()
-        self.folder.checkpoints.save(number, self._identity(), session.server.arrays())
+        self.folder.checkpoints.save(number, self._identity(), session.engine.arrays())
         session.saved(number)
 
-    def _resume(self, server: Server) -> list[Record]:
+    def _resume(self, engine: Engine) -> list[Record]:
         if self.folder.checkpoints.latest() is None:
             self.folder.truncate_after(-1)
             self.progress.note("no checkpoint yet: starting again from round 1")
             return []
         meta, arrays = self.folder.checkpoints.load_latest(self._identity())
-        server.restore(arrays)
+        engine.restore(arrays)
         done = int(meta["round"]) + 1
         self.folder.truncate_after(done - 1)
         records = [Record.of(values) for values in read_rounds(self.folder.path)]
@@ -225,12 +226,12 @@ class _Run:
         from safetensors.torch import save_file
 
         start = session.workload.start
-        x = session.server.model(self.config.rounds - 1)
+        x = session.engine.model(self.config.rounds - 1)
         if x.shape != start.x.shape:
             # More than the module's parameters: only the strategy knows what it means.
             save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
             return
-        tensors = start.layout.split(x) | start.buffer_layout.split(session.server.buffers)
+        tensors = start.layout.split(x) | start.buffer_layout.split(session.engine.buffers)
         shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
         save_file(
             {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},
@@ -266,7 +267,7 @@ def build(config: RunConfig) -> Parts:
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_optimum
+    from fedsparse.engine.suits import check_optimum, check_topology
     from fedsparse.network import Deadline
     from fedsparse.simulation import for_driver
 
@@ -296,7 +297,11 @@ def build(config: RunConfig) -> Parts:
         encode=config.wire == "encode",
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(config.seed, "run"),
+        matrices=_matrices(config, workload.clients),
+        starts=_starts(config, found.data),
+        judged=config.judged,
     )
+    check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload)
     return Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
@@ -307,12 +312,14 @@ class _Found(NamedTuple):
 
     data: Dataset | Problem
     held: Partition | None
+    own_test: Partition | None = None
 
 
 def _load(config: RunConfig) -> _Found:
     """The data set, divided, or the problem."""
     from fedsparse import data
     from fedsparse.data.partition import partition
+    from fedsparse.data.personal import set_aside
     from fedsparse.data.validation import held_back
 
     found = loaded(config)
@@ -324,6 +331,8 @@ def _load(config: RunConfig) -> _Found:
     held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
     if isinstance(found, data.Divisible):
         return _Found(_accepted(found.over(held, config.batch), config), held)
+    if config.personal:
+        return _Found(dataset, *set_aside(held, config.personal, config.seed))
     return _Found(dataset, held)
 
 
@@ -354,7 +363,40 @@ def _workload(
         config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
     )
     held = cast("Partition", found.held)  # a data set is always divided
-    return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+    return supervised(Examples.of(found.data, held, found.own_test), model, config.batch, config.device)
+
+
+def _matrices(config: RunConfig, clients: int) -> Matrices | None:
+    """Who hears whom; none where there is a server."""
+    from fedsparse.graphs import Matrices
+
+    topology = configuration.build(config, "topology")
+    if topology.server:
+        return None
+    return Matrices(topology, clients, configuration.build(config, "mixing"), config.seed)
+
+
+def _starts(config: RunConfig, found: Dataset | Problem) -> Callable[[int], Tensor] | None:
+    """Each client's own initial parameters; none where all have the same."""
+    from fedsparse import data, models
+
+    if config.init == "common":
+        return None
+    if not isinstance(found, data.Dataset):
+        raise ConfigError(
+            f"init={config.init}: data={config.data.name} is given by formulas and says where to start; leave init out"
+        )
+
+    from fedsparse.cohort.batched import parameters_of
+
+    def start(client: int) -> Tensor:
+        seed = rng.seed64(config.seed, "init", 0, client) >> 1
+        model = models.build(
+            config.model.name, found.example_shape, found.classes, seed, **config.model.options
+        )
+        return parameters_of(model)
+
+    return start
 
 
 def _accepted(problem: Problem, config: RunConfig) -> Problem:
@@ -372,16 +414,17 @@ def _accepted(problem: Problem, config: RunConfig) -> Problem:
 
 
 def check_nothing_held_back(config: RunConfig) -> None:
-    """A problem has no examples for a validation part.
+    """A problem has no examples for a validation part, nor for clients to be tested on by themselves.
 
     Raises:
         ConfigError: one is asked for.
     """
-    if config.validation:
-        raise ConfigError(
-            f"validation={config.validation}: data={config.data.name} has no examples to hold back, it is judged by a "
-            "metric of its own; leave validation out"
-        )
+    for key in ("validation", "personal"):
+        if share := getattr(config, key):
+            raise ConfigError(
+                f"{key}={share}: data={config.data.name} has no examples to hold back, it is judged by a metric of "
+                f"its own; leave {key} out"
+            )
 
 
 def loaded(config: RunConfig) -> Dataset | Problem | Divisible:

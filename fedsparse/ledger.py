@@ -14,8 +14,10 @@ from fedsparse.perclient import PerClient
 
 __all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "ratio", "sent_bytes"]
 
-Direction = Literal["up", "down"]
-_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+Direction = Literal["up", "down", "radio"]
+"""To the server, or along a link to a neighbour; from the server; or to all neighbours at once, as a radio does it."""
+
+_SERVER: tuple[Direction, ...] = ("up", "down")
 
 COUNTERS = ("payload_bytes", "header_bytes", "dense_bytes", "messages", "lost")
 """What is counted in each direction. A lost message was sent: its bytes count, and ``lost`` says so."""
@@ -24,10 +26,15 @@ _Ints = NDArray[np.int64]
 
 
 class Ledger:
-    """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on."""
+    """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on.
 
-    def __init__(self) -> None:
-        self._round = np.zeros((len(_DIRECTIONS), len(COUNTERS)), dtype=np.int64)
+    Args:
+        directions: those that are counted.
+    """
+
+    def __init__(self, directions: tuple[Direction, ...] = _SERVER) -> None:
+        self._directions = directions
+        self._round = np.zeros((len(directions), len(COUNTERS)), dtype=np.int64)
         self._total = np.zeros_like(self._round)
 
     def send(
@@ -43,7 +50,7 @@ class Ledger:
         """Books one message of each client.
 
         Args:
-            direction: ``"up"``: the clients are the senders; ``"down"``: the receivers.
+            direction: ``"up"``, ``"radio"``: the clients are the senders; ``"down"``: the receivers.
             ids: clients, ``[C]``.
             payload: bytes of the payloads, ``[C]`` or one number for each of them; so are the rest.
             header: bytes of envelopes and headers.
@@ -52,19 +59,19 @@ class Ledger:
         """
         count = len(ids)
         sums = np.array([_total(column, count) for column in (payload, header, dense, 1, lost)])
-        side = _DIRECTIONS.index(direction)
+        side = self._directions.index(direction)
         self._round[side] += sums
         self._total[side] += sums
 
     def round(self) -> dict[str, int]:
         """The counters since it was last called, which then start at zero again."""
-        snapshot = _named(self._round)
+        snapshot = self._named(self._round)
         self._round[:] = 0
         return snapshot
 
     def total(self) -> dict[str, int]:
         """The counters of the whole run."""
-        return _named(self._total)
+        return self._named(self._total)
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
@@ -79,6 +86,13 @@ class Ledger:
         shape = self._round.shape
         counters = {name: _array(state, "ledger", name, shape) for name in ("round", "total")}
         self._round, self._total = counters["round"], counters["total"]
+
+    def _named(self, counters: _Ints) -> dict[str, int]:
+        return {
+            f"{direction}_{counter}": int(counters[side, column])
+            for side, direction in enumerate(self._directions)
+            for column, counter in enumerate(COUNTERS)
+        }
 
 
 class CatchUp:
@@ -143,8 +157,8 @@ def sent_bytes(counters: Mapping[str, int], direction: Direction) -> int:
 
 def ratio(counters: Mapping[str, int]) -> float:
     """Bytes without compression over bytes sent, both directions together; NaN where nothing was sent."""
-    sent = sum(sent_bytes(counters, direction) for direction in _DIRECTIONS)
-    dense = sum(counters.get(f"{direction}_dense_bytes", 0) for direction in _DIRECTIONS)
+    sent = sum(sent_bytes(counters, direction) for direction in _SERVER)
+    dense = sum(counters.get(f"{direction}_dense_bytes", 0) for direction in _SERVER)
     return dense / sent if sent else math.nan
 
 
@@ -153,14 +167,6 @@ def _total(column: ArrayLike, count: int) -> int:
     values = np.asarray(column)
     spread = values if values.shape == (count,) else np.broadcast_to(values, (count,))
     return int(spread.sum(dtype=np.int64))
-
-
-def _named(counters: _Ints) -> dict[str, int]:
-    return {
-        f"{direction}_{counter}": int(counters[side, column])
-        for side, direction in enumerate(_DIRECTIONS)
-        for column, counter in enumerate(COUNTERS)
-    }
 
 
 def _array(state: Mapping[str, _Ints], part: str, name: str, shape: tuple[int, ...]) -> _Ints:

@@ -7,6 +7,7 @@ come back with the same bits. Keys have one order, so equal runs give equal file
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -16,7 +17,11 @@ import numpy as np
 from fedsparse.errors import RunFolderError
 from fedsparse.ledger import sent_bytes
 
-__all__ = ["Record", "plain", "without_wall"]
+__all__ = ["Record", "lower_is_better", "plain", "without_wall"]
+
+_MINIMISED = frozenset(
+    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,11 @@ def without_wall(record: Record) -> dict[str, Any]:
     values = plain(record)
     del values["wall_s"], values["flower"]
     return values
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is minimised: one word of its name is loss, error, distance, gap, norm or the like."""
+    return not _MINIMISED.isdisjoint(re.split("[^a-z]+", metric.lower()))
 
 
 def _clean(value: Any) -> Any:

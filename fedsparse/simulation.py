@@ -29,6 +29,7 @@ from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.engine.suits import settle
 from fedsparse.errors import ConfigError
+from fedsparse.graphs import Matrices, Mixing, Topology
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
 from fedsparse.records import Record
@@ -40,6 +41,9 @@ __all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simula
 _DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
 _HELD = "held."
 """What the names of a partition's arrays begin with."""
+
+_TESTED = "tested."
+"""Likewise of the examples that clients are tested on by themselves."""
 
 
 Recipe = Callable[[Mapping[str, np.ndarray]], Workload]
@@ -65,6 +69,7 @@ class SupervisedRecipe:
     module: nn.Module
     batch: int
     held: Callable[..., Partition]
+    own_test: Callable[..., Partition] | None = None
     scale: float = 1.0
     shift: float = 0.0
     device: str = "cpu"
@@ -72,8 +77,9 @@ class SupervisedRecipe:
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
         data = {name: arrays[name] for name in _DATA if name in arrays}
-        own = {name.removeprefix(_HELD): value for name, value in arrays.items() if name.startswith(_HELD)}
-        examples = Examples(**data, held=self.held(**own), scale=self.scale, shift=self.shift)
+        tested = None if self.own_test is None else self.own_test(**_under(_TESTED, arrays))
+        held = self.held(**_under(_HELD, arrays))
+        examples = Examples(**data, held=held, scale=self.scale, shift=self.shift, own_test=tested)
         return SupervisedWorkload(examples, self.module, self.batch, self.device)
 
 
@@ -84,7 +90,13 @@ def supervised(
     held, own = examples.held.parts()
     arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
     arrays |= {_HELD + name: value for name, value in own.items()}
-    return SupervisedRecipe(model, batch, held, examples.scale, examples.shift, device), arrays
+    tested, tests = (None, {}) if examples.own_test is None else examples.own_test.parts()
+    arrays |= {_TESTED + name: value for name, value in tests.items()}
+    return SupervisedRecipe(model, batch, held, tested, examples.scale, examples.shift, device), arrays
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def for_driver(recipe: Recipe) -> Recipe:
@@ -144,6 +156,10 @@ def simulate(
     device: str = "cpu",
     pool: Pool | None = None,
     encode: bool = False,
+    topology: Topology | None = None,
+    mixing: Mixing | None = None,
+    starts: Callable[[int], Tensor] | None = None,
+    judged: int | None = None,
     evaluate_every: int = 1,
     keep_models: bool = False,
     keep_clients: bool = True,
@@ -172,6 +188,10 @@ def simulate(
         device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         pool: workers to use instead, e.g. Ray's; stays open.
         encode: really encode and decode every message.
+        topology: who hears whom, for a strategy of gossip.
+        mixing: how a topology without weights gets them; the topology's usual rule by default.
+        starts: initial parameters ``[d]`` of a client, where gossip does not begin at the same point for all.
+        judged: clients whose own models are evaluated in gossip; all by default.
         evaluate_every: rounds between two evaluations; the last round is always evaluated.
         keep_models: keep the parameters of every round in ``models``.
         keep_clients: keep the clients' final states in ``clients``: they must fit into memory then, once more.
@@ -219,6 +239,9 @@ def simulate(
         encode=encode,
         evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
         run=rng.seed64(seed, "run"),
+        matrices=None if topology is None else Matrices(topology, workload.clients, mixing, seed),
+        starts=starts,
+        judged=judged,
     )
     with ExitStack() as stack:
         if pool is None:
@@ -229,13 +252,13 @@ def simulate(
         session = stack.enter_context(Session(plan, recipe, arrays, pool, place, note, workload))
         history, models = [], []
         for r in range(rounds):
-            history.append(session.server.round(r))
+            history.append(session.engine.round(r))
             if keep_models:
-                models.append(session.server.model(r))
+                models.append(session.engine.model(r))
         ids, rows = session.clients() if keep_clients else (np.zeros(0, dtype=np.int64), {})
         return Result(
-            server=session.server.state,
-            buffers=session.server.buffers,
+            server=session.engine.state,
+            buffers=session.engine.buffers,
             ids=torch.from_numpy(ids),
             clients={name: torch.from_numpy(value) for name, value in rows.items()},
             history=history,

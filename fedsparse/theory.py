@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 __all__ = [
     "CompressorClass",
+    "Delivery",
     "Facts",
     "FromTheory",
     "Limit",
     "Participation",
     "ProblemClass",
+    "Stochastic",
     "Theory",
     "Vectors",
 ]
@@ -28,6 +30,15 @@ Participation = Literal["partial", "full"]
 """Whether a cohort may be a part of the clients, or theory needs all of them in every round."""
 
 Limit = Literal["optimum", "fixed_point", "neighbourhood"]
+
+Delivery = Literal["latest", "shared", "kept", "queued"]
+"""What becomes of the weight of a message that a neighbour did not get: it goes to the receiver's own message
+(``latest``), to all that it has (``shared``), or to the sender's own message (``kept``); or the message arrives later,
+together with the next one that does (``queued``)."""
+
+Stochastic = Literal["doubly", "row", "column"]
+"""What sums to one in a mixing matrix, whose rows are receivers: rows and columns, which keeps the mean; rows alone;
+columns alone, which needs push-sum."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""What holds for every test."""
+"""What holds for every test, and how tests are divided among processes."""
 
 import os
+
+import pytest
 
 # Ray reads these once in a process: all tests that start it must agree. Commands run by the tests of the documentation
 # start Ray as a user does.
@@ -10,3 +12,25 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # Before NumPy and torch are imported: results are compared bit by bit.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+# Where readline is loaded, as by pytest, processes get a width of 80, and what the commands print depends on it.
+os.environ.pop("COLUMNS", None)
+
+MOST = 8
+"""Processes beyond which little is gained: each imports torch and collects all tests."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto``: a process for each CPU; only this one where files or tests are named, so that they begin at once."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # then it is this number
+    if all(argument.partition("::")[0].endswith(".py") for argument in config.args):
+        return 0
+    return min(MOST, len(os.sched_getaffinity(0)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray go to one process, one after the other: two Rays would want the same CPUs."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))

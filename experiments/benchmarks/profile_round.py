@@ -2,8 +2,10 @@
 
     python experiments/benchmarks/profile_round.py [workload] [workers] [rounds] [engine]
 
-Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w4 (SCAFCOM, top-k 1 %, on w1's model),
-tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic). Engines: local, ray.
+Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w3 (D-PSGD on a ring of 64, one step of 32
+examples, w1's model), w3b (the same on a random 8-regular graph of 4,096, 9,706 parameters), w4 (SCAFCOM, top-k 1 %, on
+w1's model), tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic).
+Engines: local, ray.
 
 Each part is a function of fedsparse with a clock around it, less the parts that it calls: the rows of a thread add up
 to the time it was busy. Medians over rounds, after some that warm up. With Ray only the driver is seen.
@@ -33,13 +35,16 @@ from fedsparse.engine.pool import Pool
 from fedsparse.lazy import cached_property
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import simulate
+from fedsparse.strategies.dpsgd import DPSGD
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.scafcom import Scafcom
+from fedsparse.topologies.random_regular import RandomRegular
+from fedsparse.topologies.ring import Ring
 
 WARM_UP = 3
 
 PARTS = {
-    "round": ("engine.server:Server.round",),
+    "round": ("engine.server:Server.round", "engine.gossip.rounds:GossipRounds.round"),
     "draw the cohort": ("engine.server:Server._draw", "engine.server:Server._exchange"),
     "say, and what it costs": ("engine.server:Server._say", "engine.server:Server._listen"),
     "traffic and clock": (
@@ -57,14 +62,16 @@ PARTS = {
         "engine.blocks:Blocks.commit",
     ),
     "block": ("engine.block:BlockRunner.__call__",),
-    "read rows": ("engine.slab:SlabView.gather",),
-    "write rows": ("engine.slab:SlabView.scatter",),
+    "read rows": ("engine.slab:SlabView.gather", "engine.slab:SlabView.lend"),
+    "write rows": ("engine.slab:SlabView.scatter", "engine.slab:SlabView.keep"),
     "task": ("cohort.supervised:SupervisedWorkload.task",),
     "local steps": ("cohort.task:ClientTask.sgd",),
     "what they changed": ("protocol:Trained.x", "protocol:Trained.change", "protocol:Trained.mean_grad"),
     "strategy, clients": (
         "strategies.fedavg:FedAvg.client_update",
         "strategies.scafcom:Scafcom.client_update",
+        "strategies.dpsgd:DPSGD.client_update",
+        "strategies.dpsgd:DPSGD.aggregate",
     ),
     "select": ("compress.topk:TopK.compress",),
     "byte counts": ("wire.envelope:message_nbytes",),
@@ -72,6 +79,12 @@ PARTS = {
     "gates": ("engine.server:Server._open",),
     "tally": ("engine.tally:Tally.count", "engine.tally:Tally.classes"),
     "server step": ("engine.server:Server._step",),
+    "mix": ("engine.gossip.kernel:mix",),
+    "mail": (
+        "engine.gossip.mail:Post.cut",
+        "engine.gossip.rounds:GossipRounds._links",
+        "engine.gossip.shelf:lay_out",
+    ),
     "sum of messages": ("aggregate:Inbox.mean", "aggregate:Inbox.sum", "aggregate:_add_rows"),
 }
 """The functions of each part; a function that a module imported by its name is marked there as well."""
@@ -169,6 +182,17 @@ def workload(name: str) -> dict[str, Any]:
         return {"strategy": fedavg, "examples": examples(1000, (1, 28, 28)), "model": cnn, "cohort": 10}
     if name == "tiny":
         return {"strategy": fedavg, "examples": examples(1000, (16,)), "model": mlp(16, 8), "cohort": 50}
+    if name in {"w3", "w3b"}:
+        clients, hidden, graph = (64, 200, Ring()) if name == "w3" else (4096, 12, RandomRegular(degree=8))
+        net, held = mlp(784, hidden), examples(clients, (784,))
+        return {
+            "strategy": DPSGD(lr=0.05),
+            "examples": held,
+            "model": net,
+            "topology": graph,
+            "batch": 32,
+            "judged": 0,
+        }
     strategy = {"w1": fedavg, "w4": Scafcom(lr=0.05, steps=3)}[name]
     return {"strategy": strategy, "examples": examples(1000, (784,)), "model": mlp(784, 200), "cohort": 50}
 
@@ -194,7 +218,10 @@ def main() -> None:
     running = pool(given.get(3, "local"), workers)
     try:
         simulate(
-            **workload(name), batch=20, rounds=rounds + WARM_UP + 1, pool=running, evaluate_every=1 << 30
+            **{"batch": 20, **workload(name)},
+            rounds=rounds + WARM_UP + 1,
+            pool=running,
+            evaluate_every=1 << 30,
         )
     finally:
         running.close()

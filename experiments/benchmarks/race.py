@@ -106,7 +106,7 @@ class Race:
     def _difference(self, final: np.ndarray, rounds: int) -> tuple[float, float]:
         """Of the norm of a training's change, and of the change itself, to those of the plain loop; relative."""
         if rounds not in self._references:
-            path, plain = self.folder / "reference.npy", PROGRAMS["plain"]
+            path, plain = self.folder / "reference.npy", PROGRAMS[self._plain]
             command = self._command(Path(sys.executable), plain, rounds, path, [])
             subprocess.run(command, env=_environment(plain), check=True, stdout=subprocess.DEVNULL)
             self._references[rounds] = np.load(path)
@@ -115,6 +115,11 @@ class Race:
         ours, theirs = (model.astype(np.float64) - start for model in (final, self._references[rounds]))
         norm = float(np.linalg.norm(theirs))
         return abs(float(np.linalg.norm(ours)) / norm - 1), float(np.linalg.norm(ours - theirs)) / norm
+
+    @property
+    def _plain(self) -> str:
+        """The loop that others are compared with, also where it was not asked for."""
+        return "plain-gossip" if self.workload.name == "W3" else "plain"
 
     def _peak(self) -> tuple[float, float]:
         command = [sys.executable, "-m", "experiments.benchmarks.rivals.peak"]

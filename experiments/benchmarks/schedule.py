@@ -16,9 +16,9 @@ from fedsparse.cohort.batches import Batches
 from fedsparse.data.partition import partition
 from fedsparse.engine.sampling import Uniform
 
-__all__ = ["BATCH", "LR", "STEPS", "command", "write_data", "write_work"]
+__all__ = ["LR", "command", "write_data", "write_work"]
 
-SEED, STEPS, BATCH, LR = 0, 3, 20, 0.05
+SEED, LR = 0, 0.05
 EXAMPLES, HELD_OUT, CLASSES = 60_000, 10, 10
 SCALE = 1 / 255
 
@@ -46,12 +46,12 @@ def write_work(folder: Path, workload: Workload, rounds: int) -> Path:
     cohorts = np.stack(
         [Uniform().draw(SEED, number, workload.clients, workload.cohort) for number in range(rounds)]
     )
-    batches = np.empty((rounds, workload.cohort, STEPS, BATCH), dtype=np.int64)
+    batches = np.empty((rounds, workload.cohort, workload.steps, workload.batch), dtype=np.int64)
     for number, ids in enumerate(cohorts):
         own = [held.examples(int(i)) for i in ids]
-        drawn = Batches(SEED, number, ids.tolist(), np.array([len(at) for at in own]), BATCH)
+        drawn = Batches(SEED, number, ids.tolist(), np.array([len(at) for at in own]), workload.batch)
         for place, at in enumerate(own):
-            for step in range(STEPS):
+            for step in range(workload.steps):
                 batches[number, place, step] = at[drawn.of(place, step)]
     options = {"hidden": (200, 200)} if workload.model == "mlp" else {}
     module = models.build(workload.model, dataset.example_shape, CLASSES, SEED, **options)
@@ -65,7 +65,8 @@ def write_work(folder: Path, workload: Workload, rounds: int) -> Path:
 def command(folder: Path, workload: Workload, clients: int) -> list[str]:
     """What ``python -m fedsparse.run`` is to be told for the same work; FedAvg unless something else is said later."""
     return [
-        "strategy=fedavg", f"strategy.lr={LR}", f"strategy.steps={STEPS}", f"batch={BATCH}", f"seed={SEED}",
+        "strategy=fedavg", f"strategy.lr={LR}", f"strategy.steps={workload.steps}", f"batch={workload.batch}",
+        f"seed={SEED}",
         f"clients={clients}", f"cohort={workload.cohort}", f"partition={workload.partition}",
         "data=arrays", f"data.folder={folder}", f"data.scale={SCALE!r}",
         f"model={workload.model}", *workload.options,

@@ -122,7 +122,7 @@ def _session(strategy: Strategy, rounds: int) -> Iterator[Session]:
 
 def _seconds(session: Session, number: int) -> float:
     began = perf_counter()
-    session.server.round(number)
+    session.engine.round(number)
     return perf_counter() - began
 
 

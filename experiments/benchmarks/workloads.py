@@ -51,6 +51,7 @@ PROGRAMS = {
     program.name: program
     for program in (
         Program("plain", "plain PyTorch loop", "plain"),
+        Program("plain-gossip", "plain loop over nodes", "gossip_loop"),
         Program("plain-contiguous", "plain loop, default layout", "plain", options=("--contiguous",)),
         _ours("local-1", "fedsparse, 1 thread", "local", 1),
         _ours("local-2", "fedsparse, 2 threads", "local", 2),
@@ -100,7 +101,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Workload:
-    """Federated averaging of one model: three steps of 20 examples on each client of the cohort.
+    """Rounds of training of one model: local steps on each client of the cohort, then their average or gossip.
 
     Attributes:
         name: what the command line calls it.
@@ -114,6 +115,8 @@ class Workload:
         against: keys of further lines that all are compared with.
         partition: who holds what.
         options: of the model.
+        steps: local steps of a client.
+        batch: examples of a step.
     """
 
     name: str
@@ -127,6 +130,8 @@ class Workload:
     against: tuple[str, ...] = ()
     partition: str = "iid"
     options: tuple[str, ...] = ()
+    steps: int = 3
+    batch: int = 20
 
 
 _RIVALS = ("flower", "pfl", "pfl-2", "fedjax")
@@ -139,6 +144,10 @@ _SCAFCOM = ("strategy=scafcom", "uplink=topk", "uplink.fraction=0.01")
 
 def _scafcom(name: str) -> Entry:
     return Entry(name, _SCAFCOM, ": SCAFCOM", same=False)
+
+
+def _gossip(name: str, topology: str, same: bool = True) -> Entry:
+    return Entry(name, ("strategy=dpsgd", *topology.split()), same=same)
 
 
 def _registered(clients: int) -> Entry:
@@ -159,6 +168,16 @@ WORKLOADS = {
         Workload(
             "W2b", "LeNet-5, 61,706 parameters", "lenet5", _IMAGES, rounds=12, flop=6.79e9,
             against=("plain-contiguous", "flower", "pfl"),
+        ),
+        Workload(
+            "W3", "D-PSGD on a ring, one step of 32 examples, model of W1", "mlp",
+            (Entry("plain-gossip"), *(_gossip(name, "topology=ring") for name in _OURS)),
+            cohort=64, clients=64, steps=1, batch=32, flop=2.44e9, options=_MLP,
+        ),
+        Workload(
+            "W3b", "D-PSGD on a random 8-regular graph, one step of 32 examples, MLP of 9,706 parameters", "mlp",
+            tuple(_gossip(name, "topology=random_regular topology.degree=8", same=False) for name in _OURS[:2]),
+            cohort=4096, clients=4096, rounds=8, steps=1, batch=32, partition=MANY, options=("model.hidden=[12,12]",),
         ),
         Workload(
             "W4", "SCAFCOM with top-k of 1 % beside FedAvg, all bytes counted, model of W1", "mlp",

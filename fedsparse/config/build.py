@@ -55,16 +55,12 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: options make no sense, or the uplink, the cohort or the step size does not suit the strategy.
     """
+    from fedsparse.config.gossip import check_kind
     from fedsparse.engine.suits import check_formula, check_participation
 
     made = {key: build(config, key) for key in (*GROUPS, "faults")}
-    if not made["topology"].server:
-        raise ConfigError(
-            f"topology={config.topology.name}: runs are rounds of a server and its clients, topology=star; "
-            f"gossip between clients is not there yet (python -m fedsparse.topology {config.topology.name} "
-            "describes the graph)"
-        )
     name = config.strategy.name
+    check_kind(config, made)
     check_participation(made["strategy"], name, config.cohort, config.clients)
     check_formula(made["strategy"], name)
 

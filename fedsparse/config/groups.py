@@ -12,7 +12,7 @@ from fedsparse.config.objects import compressor_class
 from fedsparse.config.settings import Flower, Local, Ray
 from fedsparse.config.trials import try_model, try_partition
 
-__all__ = ["DIRECTIONS", "FAULTS", "GROUPS", "MIXING"]
+__all__ = ["DIRECTIONS", "FAULTS", "GROUPS", "OPTIONAL"]
 
 
 def _registered(members: registry.Registry) -> Callable[[], dict[str, str]]:
@@ -53,6 +53,9 @@ _ENGINES: dict[str, type] = {"local": Local, "ray": Ray, "flower": Flower}
 DIRECTIONS = ("uplink", "downlink")
 """The groups of compressors. A strategy may have a field of the same name, which the choice then fills."""
 
+OPTIONAL = (*DIRECTIONS, "mixing")
+"""The groups of which nothing may be chosen: what to take follows from others then."""
+
 GROUPS: dict[str, Group] = {
     "strategy": Dataclasses(
         "strategy",
@@ -70,6 +73,7 @@ GROUPS: dict[str, Group] = {
         paths=False,
     ),
     "topology": Dataclasses("topology", _registered(registry.topologies), registry.topologies.get),
+    "mixing": Dataclasses("mixing", _registered(registry.mixings), registry.mixings.get),
     "data": Functions(
         "data",
         _files("fedsparse.data.sets"),
@@ -103,9 +107,6 @@ GROUPS: dict[str, Group] = {
     "engine": Dataclasses("engine", _engines, _ENGINES.__getitem__, paths=False),
 }
 """The groups by key, in the order of the help."""
-
-MIXING: Group = Dataclasses("mixing", _registered(registry.mixings), registry.mixings.get)
-"""How a gossip graph becomes a mixing matrix; a group of the command for topologies, since runs have no gossip yet."""
 
 FAULTS: Group = Dataclasses("faults", lambda: {"faults": ""}, _faults, paths=False)
 """Not a choice but a set of options: its only member has its own name."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsparse.config.build import build, check, compressor_slot
-from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS
+from fedsparse.config.groups import DIRECTIONS, FAULTS, GROUPS, OPTIONAL
 from fedsparse.config.kinds import check_options
 from fedsparse.config.objects import plain
 from fedsparse.config.settings import Choice, RunConfig
@@ -139,7 +139,7 @@ def _plain(typed: Mapping[str, Any], cohort_given: bool) -> dict[str, Any]:
 def _name(key: str, given: Given) -> str | None:
     default: Choice | None = getattr(RunConfig, key)
     name = given.get(key, default.name if default else None)
-    if key in DIRECTIONS and name in (None, "none"):
+    if key in OPTIONAL and name in (None, "none"):
         return None
     if not isinstance(name, str) or not name or "${" in name:
         raise ConfigError(f"{key}={shown(name)}: must be a name; options are written {key}.option=value")
@@ -180,8 +180,9 @@ def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple
 def _refuse_options(key: str, given: Given) -> None:
     for option, value in given.items():
         if option.startswith(f"{key}."):
+            example = "metropolis" if key == "mixing" else "topk"
             raise ConfigError(
-                f"{option}={shown(value)}: there is no {key} to set it for; choose one, as in {key}=topk"
+                f"{option}={shown(value)}: there is no {key} to set it for; choose one, as in {key}={example}"
             )
 
 

@@ -83,7 +83,10 @@ class RunConfig:
     uplink: Choice | None = option(None, "compressor of what clients send; default: the strategy's own")
     downlink: Choice | None = option(None, "compressor of what the server sends")
     aggregator: Choice = option(Choice("mean"), "how the messages become one vector")
-    topology: Choice = option(Choice("star"), "who hears whom")
+    topology: Choice = option(Choice("star"), "who hears whom; star: a server, all others: gossip")
+    mixing: Choice | None = option(
+        None, "gossip: weights of a graph without any; default: the topology's usual rule"
+    )
     data: Choice = option(Choice("digits"), "the data set")
     partition: Choice = option(Choice("dirichlet"), "which client has which examples")
     model: Choice = option(Choice("mlp"), "what is trained")
@@ -100,10 +103,24 @@ class RunConfig:
         at_least=1,
     )
     rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)
+    init: str = option(
+        "common",
+        "gossip: whether all clients begin with the same weights, or each with its own",
+        choices=("common", "independent"),
+    )
+    judged: int | None = option(
+        None, "gossip: clients whose own models are evaluated, evenly chosen; null: all", at_least=1
+    )
     batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
     validation: float = option(
         0.0,
         "share of the training examples held back from the clients, for metrics named validation_...",
+        at_least=0,
+        below=1,
+    )
+    personal: float = option(
+        0.0,
+        "share of each client's examples that it is tested on by itself, for metrics named personal_...",
         at_least=0,
         below=1,
     )

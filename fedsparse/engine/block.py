@@ -10,18 +10,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.engine.calls import EvaluateCall, Rows, Slots, TrainCall, TrainReply, as_array, as_tensor
+from fedsparse.engine.calls import (
+    EvaluateCall,
+    JudgeCall,
+    MixCall,
+    MixReply,
+    Rows,
+    Slots,
+    SurveyCall,
+    TrainCall,
+    TrainReply,
+    as_array,
+    as_tensor,
+)
 from fedsparse.engine.checks import check_message, check_rows, finite_rows, numbers, shape_of
+from fedsparse.engine.gossip.inbox import NeighbourInbox
 from fedsparse.engine.slab import Door, SlabView, StateSpec
 from fedsparse.errors import ProtocolError
+from fedsparse.gossip import Gossip
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Predict, Start, State, Strategy
 from fedsparse.wire import Envelope, encode_messages, message_nbytes, pack
 
-__all__ = ["BUFFERS", "BlockJob", "BlockRunner", "ClientTask", "Workload", "dense_nbytes"]
+__all__ = ["BUFFERS", "MEAN", "BlockJob", "BlockRunner", "ClientTask", "Workload", "dense_nbytes"]
 
 BUFFERS = "buffers"
 """The reserved name of BatchNorm statistics in messages and states."""
+
+MEAN = "mean."
+"""What the names of means begin with, where all have heard all."""
 
 
 class ClientTask(Protocol):
@@ -56,6 +73,10 @@ class Workload(Protocol):
     @property
     def chunks(self) -> int:
         """Pieces of one evaluation."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients have test examples of their own."""
 
     @property
     def client_bytes(self) -> int:
@@ -117,15 +138,17 @@ class _Store:
         self._view = SlabView(door, specs, first) if near else None
 
     def read(self, slots: Slots) -> dict[str, Tensor]:
-        rows = slots.rows if self._view is None else self._view.gather(slots.old)
+        """The clients' rows, which may be those that are kept: nobody writes to them."""
+        rows = slots.rows if self._view is None else self._view.lend(slots.old)
         return {name: as_tensor(value) for name, value in rows.items()}
 
     def write(self, slots: Slots, state: State) -> Rows | None:
         """Writes to the slots, or gives back what the driver has to write."""
-        rows = {name: as_array(value) for name, value in state.items()}
         if self._view is None:
-            return rows
-        self._view.scatter(slots.new, rows)
+            return {name: as_array(value) for name, value in state.items()}
+        self._view.keep(
+            slots.new, {name: as_array(_alone(value)) for name, value in state.items()}, slots.old
+        )
         return None
 
 
@@ -137,27 +160,47 @@ class BlockRunner:
         self._states, self._helds = _Store(*job.states, near), _Store(*job.helds, near)
         self._who = type(job.strategy).__name__
 
-    def __call__(self, shared: Mapping[str, np.ndarray], call: TrainCall | EvaluateCall) -> Any:
-        """Runs a call; see :class:`TrainCall`, :class:`EvaluateCall`."""
+    def __call__(
+        self,
+        shared: Mapping[str, np.ndarray],
+        call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
+    ) -> Any:
+        """Runs a call."""
         if isinstance(call, EvaluateCall):
             x, buffers = as_tensor(shared["x"]), as_tensor(shared[BUFFERS])
             return self._workload.evaluate(x, buffers, call.chunk, self._job.strategy.predict)
         with torch.no_grad():
-            return self._train(shared, call)
+            if isinstance(call, TrainCall):
+                return self._train(shared, call)
+            if isinstance(call, MixCall):
+                return self._mix(shared, call)
+            return self._judge(shared, call) if isinstance(call, JudgeCall) else self._survey(call)
 
-    def _train(self, shared: Mapping[str, np.ndarray], call: TrainCall) -> TrainReply:
-        job, ids = self._job, torch.from_numpy(call.ids)
-        ctx = Context(
-            seed=job.seed,
-            round=call.round,
-            rounds=job.rounds,
-            phase=call.phase,
+    def _context(self, round: int, phase: str, ids: Tensor, now: float = 0.0) -> Context:  # noqa: A002
+        return Context(
+            seed=self._job.seed,
+            round=round,
+            rounds=self._job.rounds,
+            phase=phase,
             ids=ids,
             population=self._workload.clients,
             total=self._workload.total,
             layout=self._workload.start.layout,
-            now=call.now,
+            now=now,
         )
+
+    def _judge(self, shared: Mapping[str, np.ndarray], call: JudgeCall) -> dict[str, np.ndarray]:
+        job, ids = self._job, torch.from_numpy(call.ids)
+        state = self._states.read(call.states)
+        statistics = state.pop(BUFFERS, as_tensor(shared[BUFFERS])[None])
+        task = self._workload.task(ids, job.seed, call.round, statistics)
+        strategy, x = job.strategy.at(call.round, job.rounds), as_tensor(shared["x"])[None]
+        ctx, new = self._context(call.round, "judge", ids), torch.from_numpy(call.new)
+        return {name: as_array(value) for name, value in strategy.judge(state, x, task, new, ctx).items()}
+
+    def _train(self, shared: Mapping[str, np.ndarray], call: TrainCall) -> TrainReply:
+        job, ids = self._job, torch.from_numpy(call.ids)
+        ctx = self._context(call.round, call.phase, ids, call.now)
         strategy = job.strategy.at(call.round, job.rounds)
         state = self._states.read(call.states)
         heard = _own_rows(shared, call.at)
@@ -168,13 +211,55 @@ class BlockRunner:
             heard = self._hear(strategy, heard, call, ctx)
             held_rows = self._helds.write(call.helds, heard)
         task = self._workload.task(ids, job.seed, call.round, statistics)
+        given = _versions(state)
         new, message = _pair(self._who, strategy.client_update(state, heard, task, ctx))
+        _check_unwritten(f"{self._who}: client_update", given)
         new, message = self._statistics(new, message, statistics, task)
         check_rows(self._who, "client state", new, self._states.first, len(ids))
         return self._reply(call, message, self._states.write(call.states, new), held_rows, task)
 
+    def _mix(self, shared: Mapping[str, np.ndarray], call: MixCall) -> MixReply:
+        """The states of gossiping clients after they have heard their neighbours."""
+        strategy = self._job.strategy.at(call.round, self._job.rounds)
+        assert isinstance(strategy, Gossip)  # noqa: S101 - the session has seen to it
+        state = self._states.read(call.states)
+        parts = call.letters.open(shared)
+        late = {name: payload for part in call.late.open(shared) for name, payload in part.items()}
+        means = {n.removeprefix(MEAN): as_tensor(v) for n, v in shared.items() if n.startswith(MEAN)}
+        letters = {name: [part[name] for part in parts] for name in parts[0]}
+        inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
+        statistics = state.pop(BUFFERS, None)
+        new = dict(
+            strategy.aggregate(
+                state, inbox, self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
+            )
+        )
+        if statistics is not None:
+            new[BUFFERS] = inbox.mix(BUFFERS) if BUFFERS in letters else statistics
+        check_rows(self._who, "client state", new, self._states.first, len(call.ids))
+        return MixReply(self._states.write(call.states, new))
+
+    def _survey(self, call: SurveyCall) -> list[dict[str, float]]:
+        """Metrics of each client's own model."""
+        strategy, state = self._job.strategy.at(call.round, self._job.rounds), self._states.read(call.states)
+        ctx, workload = (
+            self._context(call.round, "evaluate", torch.from_numpy(call.ids), call.now),
+            self._workload,
+        )
+        statistics = state.pop(BUFFERS, workload.start.buffers.expand(len(call.ids), -1))
+        found = []
+        for k in range(len(call.ids)):
+            x = strategy.model({name: value[k] for name, value in state.items()}, ctx)
+            chunks = range(workload.chunks)
+            parts = [workload.evaluate(x, statistics[k], chunk, strategy.predict) for chunk in chunks]
+            found.append(workload.metrics([*parts]))
+        return found
+
     def _hear(self, strategy: Strategy, said: State, call: TrainCall, ctx: Context) -> dict[str, Tensor]:
-        held = dict(strategy.hear(self._helds.read(call.helds), said, ctx))
+        before = self._helds.read(call.helds)
+        given = _versions(before)
+        held = dict(strategy.hear(before, said, ctx))
+        _check_unwritten(f"{self._who}: hear", given)
         check_rows(self._who, "what a client holds,", held, self._helds.first, len(call.ids))
         return held
 
@@ -185,10 +270,11 @@ class BlockRunner:
         if BUFFERS in new or BUFFERS in message:
             raise ProtocolError(f"{self._who}: the name '{BUFFERS}' is the machine's; choose another one")
         if start.shape[-1]:
-            if self._job.buffers == "local":
+            gossips, average = isinstance(self._job.strategy, Gossip), self._job.buffers == "average"
+            if self._job.buffers == "local" or (gossips and average):
                 new[BUFFERS] = task.buffers
-            elif self._job.buffers == "average":
-                message[BUFFERS] = Dense(task.buffers - start)
+            if average and (message or not gossips):
+                message[BUFFERS] = Dense(task.buffers if gossips else task.buffers - start)
         return new, message
 
     def _reply(
@@ -202,13 +288,17 @@ class BlockRunner:
         job, count = self._job, len(call.ids)
         scalars = numbers(self._who, message, count)
         message = {name: payload for name, payload in message.items() if name not in scalars}
-        check_message(self._who, message, count)
-        payload_bytes, header_bytes = message_nbytes(message)
+        silent = not message and isinstance(job.strategy, Gossip)
+        if silent:
+            payload_bytes = header_bytes = torch.zeros(count, dtype=torch.int64)
+        else:
+            check_message(self._who, message, count)
+            payload_bytes, header_bytes = message_nbytes(message)
         return TrainReply(
             shapes=shape_of(message),
             packed={} if job.encode else pack(message),
-            encoded=self._encode(call, message) if job.encode else None,
-            finite=None if job.encode else as_array(finite_rows(message)),
+            encoded=self._encode(call, message) if job.encode and not silent else None,
+            finite=None if job.encode or silent else as_array(finite_rows(message)),
             payload_bytes=as_array(payload_bytes),
             header_bytes=as_array(header_bytes),
             dense_bytes=np.full(count, dense_nbytes(message), dtype=np.int64),
@@ -233,6 +323,29 @@ def dense_nbytes(message: Message) -> int:
 def _own_rows(shared: Mapping[str, np.ndarray], at: np.ndarray) -> dict[str, Tensor]:
     """What these clients heard: ``[1, ...]`` where it is the same for all, else their own rows ``[C, ...]``."""
     return {name: as_tensor(value if len(value) == 1 else value[at]) for name, value in shared.items()}
+
+
+def _alone(value: Tensor) -> Tensor:
+    """The value with memory of its own: a view would keep all of what it is a view of."""
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
+def _versions(state: State) -> list[tuple[str, Tensor, int]]:
+    """Names, values, and how often each has been written to, which PyTorch counts."""
+    return [(name, value, value._version) for name, value in state.items()]
+
+
+def _check_unwritten(where: str, given: list[tuple[str, Tensor, int]]) -> None:
+    """A client's state counts until the message is accepted, and may lie in no other place than where it was given.
+
+    Raises:
+        ProtocolError: the strategy wrote to it.
+    """
+    for name, value, version in given:
+        if value._version != version:
+            raise ProtocolError(
+                f"{where} writes to its argument, the state '{name}'; make a new tensor instead"
+            )
 
 
 def _pair(who: str, found: Any) -> tuple[dict[str, Tensor], dict[str, Payload]]:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS, Workload
-from fedsparse.engine.calls import EvaluateCall, Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.calls import (
+    EvaluateCall,
+    JudgeCall,
+    MixCall,
+    MixReply,
+    Slots,
+    SurveyCall,
+    TrainCall,
+    TrainReply,
+    as_array,
+)
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks", "Work"]
+__all__ = ["Answer", "Blocks", "Mixed", "Work", "spread_of"]
+
+_Writing = TypeVar("_Writing", TrainCall, MixCall)
 
 
 class Answer(NamedTuple):
@@ -24,6 +36,13 @@ class Answer(NamedTuple):
 
     call: TrainCall
     reply: TrainReply
+
+
+class Mixed(NamedTuple):
+    """One block's call, as it was finally sent, and its reply."""
+
+    call: MixCall
+    reply: MixReply
 
 
 class Work(Protocol):
@@ -40,6 +59,9 @@ class Work(Protocol):
 
     def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Do parts of the server's own work, side by side where that can be."""
@@ -58,6 +80,10 @@ class Blocks:
     def __init__(self, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore, size: int) -> None:
         self._dispatcher, self._states, self._helds, self._size = dispatcher, states, helds, size
 
+    def cut(self, clients: Ids) -> list[Ids]:
+        """Blocks of nearly equal lengths, in order."""
+        return np.array_split(clients, -(-len(clients) // self._size)) if len(clients) else []
+
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """Runs the clients at the positions ``at`` of the audience, block by block in ascending id.
 
@@ -66,25 +92,45 @@ class Blocks:
             at: positions in its ids, ascending.
             shared: what they have heard, by name.
         """
-        if not len(at):
-            return []
         ctx, ids = exchange.ctx, exchange.ids
-        pieces = np.array_split(at, -(-len(at) // self._size))  # of nearly equal lengths
-        calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in pieces]
-        final: dict[int, TrainCall] = {}
+        calls = [TrainCall(ctx.round, ctx.phase, exchange.number, ctx.now, ids[p], p) for p in self.cut(at)]
+        return [Answer(*pair) for pair in self._written(shared, calls)]
 
-        def prepare(call: TrainCall, attempt: int, near: bool) -> TrainCall:
+    def mix(self, shared: Mapping[str, np.ndarray], calls: Sequence[MixCall]) -> list[Mixed]:
+        """Blocks make their new states of what they have heard."""
+        return [Mixed(*pair) for pair in self._written(shared, calls)]
+
+    def survey(self, number: int, now: float, clients: Ids) -> list[dict[str, float]]:
+        """Metrics of the clients' own models, in their order."""
+        calls = [SurveyCall(number, now, ids) for ids in self.cut(clients)]
+
+        def prepare(call: SurveyCall, attempt: int, near: bool) -> SurveyCall:
+            del attempt
+            if near:
+                return replace(call, states=Slots(old=self._states.slots_of(call.ids)))
+            return replace(call, states=Slots(rows=self._states.rows(call.ids)))
+
+        parts = self._dispatcher.run({}, calls, prepare, self._abandon, self._reclaim)
+        return [found for part in parts for found in part]
+
+    def _written(self, shared: Mapping[str, np.ndarray], calls: Sequence[_Writing]) -> list[tuple[Any, Any]]:
+        """Calls that write rows, each with the slots that it was finally given, and their replies."""
+        if not calls:
+            return []
+        final: dict[int, Any] = {}
+
+        def prepare(call: _Writing, attempt: int, near: bool) -> _Writing:
             del attempt
             sent = replace(call, states=_slots(self._states, call.ids, near))
             if self._helds.specs:
                 sent = replace(sent, helds=_slots(self._helds, call.ids, near))
-            final[int(call.at[0])] = sent  # that of the last attempt remains
+            final[int(call.ids[0])] = sent  # that of the last attempt remains
             return sent
 
         replies = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
-        return [Answer(final[int(call.at[0])], reply) for call, reply in zip(calls, replies, strict=True)]
+        return [(final[int(call.ids[0])], reply) for call, reply in zip(calls, replies, strict=True)]
 
-    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+    def commit(self, answer: Answer | Mixed, accepted: np.ndarray) -> None:
         """A client's state counts once its message was accepted, ``[C]`` bool; what it holds, once it heard."""
         call, reply = answer
         if reply.rows is not None:
@@ -108,18 +154,61 @@ class Blocks:
         parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
         return workload.metrics(parts)
 
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one; apart, as ``novel_...``, of those that never took part.
+
+        Args:
+            number: the round.
+            clients: how many there are.
+            x: the model ``[d]``.
+            buffers: its statistics ``[b]``.
+        """
+        everybody = np.arange(clients)
+        pieces = np.array_split(everybody, -(-clients // self._size))
+        calls = [JudgeCall(number, ids, ~self._states.seen(ids)) for ids in pieces]
+
+        def prepare(call: JudgeCall, attempt: int, near: bool) -> JudgeCall:
+            del attempt
+            old = self._states.slots_of(call.ids)
+            return replace(call, states=Slots(old=old) if near else Slots(rows=self._states.rows(call.ids)))
+
+        shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
+        parts = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
+        new = np.concatenate([call.new for call in calls])
+        every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        novel = {f"novel_{name}": value[new] for name, value in every.items()}
+        return spread_of({name: value[~new] for name, value in every.items()} | novel)
+
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Parts of the driver's own work; see :meth:`Dispatcher.share`."""
         self._dispatcher.share(work)
 
     def _abandon(self, sent: Any, key: Hashable) -> None:
-        if isinstance(sent, TrainCall):
+        if isinstance(sent, TrainCall | MixCall):
             self._states.quarantine(sent.states.new, key)
             self._helds.quarantine(sent.helds.new, key)
 
     def _reclaim(self, key: Hashable) -> None:
         self._states.release_quarantine(key)
         self._helds.release_quarantine(key)
+
+
+def spread_of(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of numbers of each client ``[N]``: mean, the one at the end of the worst tenth, and standard deviation.
+
+    Clients without a number (NaN) do not count; a name without any is left out.
+    """
+    found: dict[str, float] = {}
+    for name, every in values.items():
+        known = np.sort(every[~np.isnan(every)].astype(np.float64))
+        if len(known):
+            worst = known[len(known) // 10]
+            found |= {
+                name: float(known.mean()),
+                f"{name}_worst": float(worst),
+                f"{name}_spread": float(known.std()),
+            }
+    return found
 
 
 def _slots(store: SlotStore, ids: Ids, near: bool) -> Slots:

@@ -10,13 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsparse.engine.gossip.mail import Mail
+from fedsparse.engine.gossip.shelf import Shelved
 from fedsparse.engine.slab import Ids
 
 __all__ = [
     "EvaluateCall",
+    "JudgeCall",
     "MessageShape",
+    "MixCall",
+    "MixReply",
     "Rows",
     "Slots",
+    "SurveyCall",
     "TrainCall",
     "TrainReply",
     "as_array",
@@ -73,8 +79,79 @@ class TrainCall:
     helds: Slots = field(default_factory=Slots)
 
     def __str__(self) -> str:
-        span = f"{self.ids[0]} to {self.ids[-1]}" if len(self.ids) > 1 else f"{self.ids[0]}"
-        return f"clients {span} in round {self.round}, phase '{self.phase}'"
+        return f"{_span(self.ids)} in round {self.round}, phase '{self.phase}'"
+
+
+@dataclass(frozen=True)
+class MixCall:
+    """What one block of clients makes of the messages that it heard in a phase of gossip.
+
+    Attributes:
+        round: the round.
+        phase: the exchange.
+        number: of the exchange within its round, from 0.
+        now: virtual seconds.
+        mail: who heard what.
+        letters: the messages of all who speak.
+        late: messages of earlier exchanges that arrive now; nothing, or one batch.
+        states: where the clients' states are.
+        helds: nothing.
+    """
+
+    round: int
+    phase: str
+    number: int
+    now: float
+    mail: Mail
+    letters: Shelved
+    late: Shelved
+    states: Slots = field(default_factory=Slots)
+    helds: Slots = field(default_factory=Slots)
+
+    @property
+    def ids(self) -> Ids:
+        """The clients ``[C]``, ascending."""
+        return self.mail.ids
+
+    def __str__(self) -> str:
+        return f"mixing of {_span(self.ids)} in round {self.round}, phase '{self.phase}'"
+
+
+@dataclass(frozen=True)
+class MixReply:
+    """What a block gives back when it has mixed.
+
+    Attributes:
+        rows: new states, from a worker that does not share the slots' memory.
+        held_rows: nothing.
+    """
+
+    rows: Rows | None = None
+    held_rows: Rows | None = None
+
+
+@dataclass(frozen=True)
+class SurveyCall:
+    """Clients whose own models are evaluated on what all are evaluated on.
+
+    Attributes:
+        round: the round.
+        now: virtual seconds.
+        ids: clients ``[C]``, ascending.
+        states: where their states are.
+    """
+
+    round: int
+    now: float
+    ids: Ids
+    states: Slots = field(default_factory=Slots)
+
+    def __str__(self) -> str:
+        return f"survey of {_span(self.ids)} in round {self.round}"
+
+
+def _span(ids: Ids) -> str:
+    return f"clients {ids[0]} to {ids[-1]}" if len(ids) > 1 else f"client {ids[0]}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +162,26 @@ class EvaluateCall:
 
     def __str__(self) -> str:
         return f"evaluation piece {self.chunk}"
+
+
+@dataclass(frozen=True)
+class JudgeCall:
+    """One block of clients to be measured, each by itself.
+
+    Attributes:
+        round: the round.
+        ids: clients ``[C]``, ascending.
+        new: who never took part, ``[C]`` bool.
+        states: where their states are.
+    """
+
+    round: int
+    ids: Ids
+    new: np.ndarray
+    states: Slots = field(default_factory=Slots)
+
+    def __str__(self) -> str:
+        return f"evaluation of clients {self.ids[0]} to {self.ids[-1]}"
 
 
 @dataclass(frozen=True)

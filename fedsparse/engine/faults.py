@@ -27,6 +27,13 @@ class Faults:
         0.0, "share of messages to the clients that get lost", at_least=0, at_most=1
     )
 
+    link_loss: float = option(
+        0.0, "gossip: share of messages between neighbours that get lost", at_least=0, at_most=1
+    )
+    symmetric: bool = option(
+        False, "gossip: a link that loses a message loses the one in the other direction, too"
+    )
+
     def __post_init__(self) -> None:
         validate(self, "faults.")
 
@@ -59,6 +66,30 @@ class Faults:
         share = self.uplink_loss if direction == "up" else self.downlink_loss
         # The phase is free text and therefore last.
         return _happens(share, seed, f"fault:{direction}:{attempt}:{phase}", round, ids)
+
+    def lost_links(
+        self,
+        seed: int,
+        round: int,  # noqa: A002
+        phase: str,
+        senders: NDArray[np.int64],
+        receivers: NDArray[np.int64],
+        clients: int,
+    ) -> NDArray[np.bool_]:
+        """Which messages between neighbours do not arrive, ``[E]``.
+
+        Args:
+            seed: the run's seed.
+            round: the round.
+            phase: the exchange.
+            senders: of each message, ``[E]``.
+            receivers: of each message, ``[E]``.
+            clients: registered clients.
+        """
+        first, last = senders, receivers
+        if self.symmetric:
+            first, last = np.minimum(senders, receivers), np.maximum(senders, receivers)
+        return _happens(self.link_loss, seed, f"fault:link:{phase}", round, first * clients + last)
 
 
 def _happens(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from fedsparse.aggregate import Aggregator
 from fedsparse.compress import Compressor
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.sampling import Sampler
+from fedsparse.graphs import Matrices
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 
@@ -34,6 +37,9 @@ class Plan:
         encode: really encode and decode every message.
         evaluate: whether a round ends with an evaluation.
         run: 64-bit number of the run, for envelopes.
+        matrices: who hears whom in gossip, and how it is mixed; ``None``: there is a server.
+        starts: the initial parameters ``[d]`` of a client, in gossip; ``None``: those of the workload, for all.
+        judged: clients whose own models are evaluated, in gossip; ``None``: all.
     """
 
     strategy: Strategy
@@ -50,3 +56,6 @@ class Plan:
     encode: bool
     evaluate: Callable[[int], bool]
     run: int
+    matrices: Matrices | None = None
+    starts: Callable[[int], Tensor] | None = None
+    judged: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -115,6 +116,23 @@ class Slab(ABC):
             IndexError: a slot that was never handed out.
             ResourceError: there is no room.
         """
+
+    def lend(self, slots: Ids) -> Array | None:  # noqa: ARG002
+        """The rows in ``slots [C]`` themselves, where they lie together in this order: not to be written to."""
+        return None
+
+    def keep(self, slots: Ids, rows: Array, old: Ids) -> None:  # noqa: ARG002
+        """As :meth:`put`, of rows that nobody writes to any more: they may stay where they are.
+
+        Args:
+            slots: ``[C]``.
+            rows: ``[C, ...]``, with memory of their own.
+            old: the slots that these clients had before, -1 for none.
+        """
+        self.put(slots, rows)
+
+    def free(self, slots: Iterable[int]) -> None:  # noqa: B027
+        """Nobody asks for the rows in these slots again."""
 
     @abstractmethod
     def close(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.aggregate import Inbox, Mean
+from fedsparse.archive import under
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, Work
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
@@ -66,7 +67,7 @@ class Server:
         self.held: State = dict(strategy.init("held", start, first)) if self._shared_held else {}
         self.buffers = start.buffers.clone()
         run = plan.run if plan.encode else None
-        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run)
+        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run, strategy.fresh)
         self._shapes: dict[str, MessageShape] = {}
 
     def round(self, number: int) -> Record:
@@ -84,7 +85,10 @@ class Server:
         self._blocks.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
-            metrics = self._blocks.evaluate(self.workload, self.model(number), self.buffers)
+            x = self.model(number)
+            metrics = self._blocks.evaluate(self.workload, x, self.buffers)
+            if self.workload.personal:
+                metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
         return Record(
             round=number,
             virtual_s=self._traffic.now_ns / 1e9,
@@ -264,6 +268,10 @@ class Server:
         check_same(self._who, "server state", new, self.state)
         check_finite(self._who, new, exchange.ctx.round)
         self.state = new
+        if strategy.buffers == "own":
+            found = strategy.statistics(self.state, exchange.ctx)
+            check_same(self._who, "statistics", {BUFFERS: found}, {BUFFERS: self.buffers})
+            self.buffers = found
         if BUFFERS in parts[0]:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
 
@@ -302,12 +310,12 @@ class Server:
         """Goes on from what :meth:`arrays` gave."""
         self._traffic.now_ns = int(arrays["now_ns"][0])
         self.buffers = torch.from_numpy(arrays["buffers"].copy())
-        self.state = {n: torch.from_numpy(v.copy()) for n, v in _under("server.", arrays).items()}
-        self.held = {n: torch.from_numpy(v.copy()) for n, v in _under("held.", arrays).items()}
-        self._downlink.restore(_under("downlink.", arrays))
-        self._traffic.ledger.restore(_under("ledger.", arrays))
-        self._states.write(arrays["clients"], _under("client.", arrays))
-        self._helds.write(arrays["holders"], _under("holder.", arrays))
+        self.state = {n: torch.from_numpy(v.copy()) for n, v in under("server.", arrays).items()}
+        self.held = {n: torch.from_numpy(v.copy()) for n, v in under("held.", arrays).items()}
+        self._downlink.restore(under("downlink.", arrays))
+        self._traffic.ledger.restore(under("ledger.", arrays))
+        self._states.write(arrays["clients"], under("client.", arrays))
+        self._helds.write(arrays["holders"], under("holder.", arrays))
 
 
 def _measured(replies: Sequence[TrainReply]) -> Ids | None:
@@ -329,7 +337,3 @@ def _word(said: Said, name: str) -> Word:
     if name in said.replicated:
         return Word(said.values[name], np.zeros(1, dtype=np.int64), 0)
     return Word(said.values[name], payload.nbytes().numpy(), dense_nbytes({name: payload}))
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
@@ -20,20 +20,26 @@ from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
 from fedsparse.engine.blocks import Blocks
 from fedsparse.engine.calls import as_array
+from fedsparse.engine.checks import check_same
 from fedsparse.engine.dispatch import Dispatcher
+from fedsparse.engine.gossip.rounds import GossipRounds
 from fedsparse.engine.place import choose_folder, expected_bytes, fits_memory
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
-from fedsparse.engine.suits import check_optimum, check_participation
+from fedsparse.engine.suits import check_optimum, check_participation, check_topology
 from fedsparse.errors import ConfigError, ProtocolError
+from fedsparse.gossip import Gossip
 from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 from fedsparse.registry import strategies
 
-__all__ = ["Place", "Session", "check_compressors", "default_block", "first_rows", "specs_of"]
+__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "first_rows", "specs_of"]
+
+Engine: TypeAlias = Server | GossipRounds
+"""What makes the rounds."""
 
 _MOST, _LEAST = 25, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
@@ -73,7 +79,10 @@ def default_block(cohort: int, client_bytes: int, accelerator: bool = False) -> 
     # Clients of small models are soon done: fewer, larger calls, even if that is too few for many workers.
     small = fitting >= _MOST
     parts, least = (2, _LEAST) if small else (4, 1)
-    return min(fitting, _MOST, max(-(-cohort // parts), least))
+    size = min(fitting, _MOST, max(-(-cohort // parts), least))
+    blocks = -(-cohort // size)
+    # Of an odd number of blocks, one would leave the other of two workers without work.
+    return -(-cohort // (blocks + 1)) if blocks > 1 and blocks % 2 else size
 
 
 class Session:
@@ -106,6 +115,7 @@ class Session:
         check_compressors(plan, self.workload.start.x.numel())
         who = strategies.name_of(type(plan.strategy))
         check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
+        check_topology(plan, who)
         check_optimum(plan.strategy, who, self.workload)
         states, helds = first_rows(plan, self.workload)
         specs, held_specs = specs_of(states), specs_of(helds)
@@ -136,7 +146,14 @@ class Session:
                 pool, first_deadline=max(_FIRST, patience), least_deadline=patience, note=note
             )
             blocks = Blocks(self.dispatcher, self._states, self._helds, plan.block)
-            self.server = Server(plan, self.workload, blocks, self._states, self._helds)
+            made: Engine = (
+                Server(plan, self.workload, blocks, self._states, self._helds)
+                if plan.matrices is None
+                else GossipRounds(plan, self.workload, blocks, self._states)
+            )
+            self.engine = made
+            if plan.starts is not None:
+                _begin_apart(plan, self.workload, self._states)
             self._closing = stack.pop_all()
 
     def clients(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -220,7 +237,35 @@ def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], d
         ProtocolError: a value has no leading axis of 1.
     """
     strategy, start = plan.strategy, workload.start
-    ctx = Context(
+    ctx, own = _before(plan, workload), isinstance(plan.strategy, Gossip)
+    first = dict(strategy.init("client", start, ctx))
+    if len(start.buffers) and (strategy.buffers == "local" or (own and strategy.buffers == "average")):
+        first[BUFFERS] = start.buffers[None]
+    held = dict(strategy.init("held", start, ctx)) if strategy.hears() else {}
+    who = type(strategy).__name__
+    states, helds = _checked(who, "client", first), _checked(who, "held", held)
+    return states, helds if strategy.held == "own" else {}
+
+
+def _begin_apart(plan: Plan, workload: Workload, states: SlotStore) -> None:
+    """Writes the first rows of clients that do not all start from the same parameters."""
+    starts, ctx = plan.starts, _before(plan, workload)
+    if starts is None:
+        return
+    for client in range(workload.clients):
+        x = starts(client)
+        check_same(
+            type(plan.strategy).__name__, f"start of client {client},", {"x": x}, {"x": workload.start.x}
+        )
+        first = dict(plan.strategy.init("client", replace(workload.start, x=x), ctx))
+        if len(workload.start.buffers) and plan.strategy.buffers in {"local", "average"}:
+            first[BUFFERS] = workload.start.buffers[None]
+        states.write(np.array([client]), {name: as_array(row) for name, row in first.items()})
+
+
+def _before(plan: Plan, workload: Workload) -> Context:
+    """The circumstances before the first round."""
+    return Context(
         seed=plan.seed,
         round=0,
         rounds=plan.rounds,
@@ -228,15 +273,8 @@ def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], d
         ids=torch.zeros(0, dtype=torch.int64),
         population=workload.clients,
         total=workload.total,
-        layout=start.layout,
+        layout=workload.start.layout,
     )
-    first = dict(strategy.init("client", start, ctx))
-    if strategy.buffers == "local" and len(start.buffers):
-        first[BUFFERS] = start.buffers[None]
-    held = dict(strategy.init("held", start, ctx)) if strategy.hears() else {}
-    who = type(strategy).__name__
-    states, helds = _checked(who, "client", first), _checked(who, "held", held)
-    return states, helds if strategy.held == "own" else {}
 
 
 def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:

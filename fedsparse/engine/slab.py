@@ -59,6 +59,13 @@ class SlabView:
             for slab in self._slabs
         }
 
+    def lend(self, slots: Ids) -> dict[str, Array]:
+        """As :meth:`gather`, but perhaps the rows themselves: they must not be written to."""
+        return {
+            slab.spec.name: self._gather(slab, slots, None) if (found := slab.lend(slots)) is None else found
+            for slab in self._slabs
+        }
+
     def scatter(self, slots: Ids, rows: Mapping[str, Array]) -> None:
         """Write rows into fresh slots.
 
@@ -70,6 +77,23 @@ class SlabView:
             ProtocolError: other names, shapes or dtypes than the specs say; nothing was written then.
             IndexError: a slot that does not exist.
         """
+        self._check(slots, rows)
+        for slab in self._slabs:
+            slab.put(slots, rows[slab.spec.name])
+
+    def keep(self, slots: Ids, rows: Mapping[str, Array], old: Ids) -> None:
+        """As :meth:`scatter`, of rows with memory of their own that nobody writes to any more.
+
+        Args:
+            slots: ``[C]``, as the store reserved them for this call.
+            rows: ``[C, ...]`` for each state name; they may stay where they are.
+            old: ``[C]``, where the clients' rows were before, -1 for those that were never written.
+        """
+        self._check(slots, rows)
+        for slab in self._slabs:
+            slab.keep(slots, rows[slab.spec.name], old)
+
+    def _check(self, slots: Ids, rows: Mapping[str, Array]) -> None:
         names = {spec.name for spec in self.specs}
         if rows.keys() != names:
             raise ProtocolError(
@@ -78,8 +102,6 @@ class SlabView:
             )
         for spec in self.specs:
             spec.check(rows[spec.name], len(slots))
-        for slab in self._slabs:
-            slab.put(slots, rows[slab.spec.name])
 
     def close(self) -> None:
         """Let go of the files that it opened; twice does no harm."""

@@ -132,12 +132,12 @@ class SlotStore:
         Raises:
             ValueError: a slot was not reserved.
         """
-        self._free.extend(self._take_back(slots))
+        self._set_free(self._take_back(slots))
 
     def close_round(self) -> None:
         """Free the slots that commits replaced: the round is complete, nobody asks for its old rows again."""
-        self._free.extend(self._replaced)
-        self._replaced.clear()
+        self._set_free(self._replaced)
+        self._replaced = []
 
     def quarantine(self, slots: Ids, key: Hashable) -> None:
         """Set reserved slots aside: the worker ``key`` is given up, but perhaps not dead and writing to them.
@@ -149,7 +149,7 @@ class SlotStore:
 
     def release_quarantine(self, key: Hashable) -> None:
         """Free the slots of worker ``key``, which is known to be dead."""
-        self._free.extend(self._quarantine.pop(key, []))
+        self._set_free(self._quarantine.pop(key, []))
 
     # ---- their rows
 
@@ -193,6 +193,11 @@ class SlotStore:
             slab.close()
         if self.folder is not None:
             self._remove()
+
+    def _set_free(self, slots: list[int]) -> None:
+        self._free.extend(slots)
+        for slab in self._slabs:
+            slab.free(slots)
 
     def _take_back(self, slots: Ids) -> list[int]:
         taken: list[int] = slots.tolist()

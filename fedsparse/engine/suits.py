@@ -9,7 +9,10 @@ from typing import Any
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
+from fedsparse.engine.plan import Plan
 from fedsparse.errors import ConfigError
+from fedsparse.gossip import Gossip
+from fedsparse.graphs.checks import require
 from fedsparse.protocol import Facts, Strategy
 from fedsparse.theory import FromTheory
 
@@ -18,6 +21,7 @@ __all__ = [
     "check_formula",
     "check_optimum",
     "check_participation",
+    "check_topology",
     "facts_of",
     "formula",
     "problem_note",
@@ -53,6 +57,38 @@ def check_participation(strategy: Strategy, who: str, cohort: int, clients: int)
     raise ConfigError(
         f"cohort={cohort}: strategy={who} needs all clients in every round, clients={clients}; leave cohort out, or "
         f"{variant}"
+    )
+
+
+def check_topology(plan: Plan, who: str) -> None:
+    """Refuses a strategy for gossip with a server, one for a server without, and graphs that do not suit.
+
+    Args:
+        plan: what is run.
+        who: what the strategy is called, for the message.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    strategy, matrices = plan.strategy, plan.matrices
+    if not isinstance(strategy, Gossip):
+        if matrices is not None:
+            raise ConfigError(
+                f"{matrices.name}: strategy={who} needs a server; leave topology out, or choose a strategy for gossip, "
+                "such as dpsgd"
+            )
+        return
+    if matrices is None:
+        raise ConfigError(
+            f"strategy={who} has no server, its clients talk to each other; choose a topology, as in topology=ring"
+        )
+    queued = [name for name, kind in strategy.delivery.items() if kind == "queued"]
+    require(
+        matrices,
+        strategy.stochastic,
+        symmetric=strategy.symmetric,
+        static=strategy.static_graph or bool(queued and plan.faults.link_loss + plan.faults.dropout),
+        nonnegative=strategy.nonnegative,
     )
 
 

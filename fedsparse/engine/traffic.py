@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
-from fedsparse.ledger import Direction, Ledger
+from fedsparse.ledger import Ledger
 from fedsparse.network import NEVER, finish_times
 
 __all__ = ["Cost", "Delivery", "Traffic"]
+
+_Direction = Literal["up", "down"]
 
 _RETRIES = 1000
 """Attempts to reach a client that must be reached, before it is called unreachable."""
@@ -91,7 +94,7 @@ class Traffic:
         self.now_ns = 0
         self._plan = plan
 
-    def deliver(self, direction: Direction, exchange: Exchange, ids: Ids) -> Delivery:
+    def deliver(self, direction: _Direction, exchange: Exchange, ids: Ids) -> Delivery:
         """Sends one message from or to each of ``ids [C]``; again until it arrives, where the phase must be complete.
 
         Raises:
@@ -113,7 +116,7 @@ class Traffic:
             )
         return Delivery(attempts, ~lost)
 
-    def book(self, direction: Direction, ids: Ids, cost: Cost, sent: Delivery) -> None:
+    def book(self, direction: _Direction, ids: Ids, cost: Cost, sent: Delivery) -> None:
         """Charges every attempt."""
         if (sent.attempts == 1).all():
             lost = ~sent.arrived

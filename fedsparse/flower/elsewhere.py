@@ -33,6 +33,11 @@ class Elsewhere:
         return self._here.has_optimum
 
     @property
+    def personal(self) -> bool:
+        """Devices keep their examples to themselves, and are not tested by themselves."""
+        return False
+
+    @property
     def chunks(self) -> int:
         """As here."""
         return self._here.chunks

@@ -100,6 +100,11 @@ class Fleet:
             [workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)]
         )
 
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Devices are not tested by themselves."""
+        del number, clients, x, buffers
+        raise ProtocolError("devices are not tested by themselves; leave personal out")
+
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """The server's own work, which nobody shares."""
         for part in work:

@@ -112,7 +112,7 @@ class DeviceSession:
             teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
             real = self._options["clock"] == "real"
             self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
-            self.server = DeviceServer(self._plan, workload, self._fleet, accepted, self._post)
+            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post)
             self._closing = stack.pop_all()
 
     def begin(self, done: int) -> None:

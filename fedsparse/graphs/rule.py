@@ -11,11 +11,9 @@ from scipy.sparse import csr_array, diags_array
 from fedsparse import registry
 from fedsparse.errors import ProtocolError
 from fedsparse.options import validate
+from fedsparse.theory import Stochastic
 
 __all__ = ["Mixing", "Stochastic", "with_diagonal"]
-
-Stochastic = Literal["doubly", "row", "column"]
-"""What sums to one: rows and columns, which keeps the mean; rows alone; columns alone, which needs push-sum."""
 
 
 @dataclass(frozen=True)

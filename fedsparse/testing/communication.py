@@ -109,7 +109,7 @@ def check_communication(strategy: Strategy) -> Finding:
     usual = 0
     with opened(trial, problem, setting) as session:
         for number in range(rounds):
-            found = _counted(session.server.round(number), problem.clients, size)
+            found = _counted(session.engine.round(number), problem.clients, size)
             times.update(_explained(found, declared, ratios, number))
             usual += not _only_in(declared, number)
     _require_frequencies(declared, times, usual)

@@ -10,28 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse.engine.faults import Faults
+from fedsparse.gossip import Gossip
 from fedsparse.protocol import Strategy
 from fedsparse.testing.problem import Springs, Still
 from fedsparse.testing.report import ConformanceError, Finding, passed, skipped
-from fedsparse.testing.trial import Arrays, Setting, difference, opened, played
+from fedsparse.testing.trial import SEED, Arrays, Setting, difference, opened, played
 from fedsparse.testing.watch import Call, watched
 
 __all__ = ["check_loss", "check_zero_gradient"]
 
 
+_ROUNDING = 1e-12
+
+
 def check_zero_gradient(strategy: Strategy) -> Finding:
     """Where every gradient is zero, the model stays where it started, bit for bit.
+
+    In gossip up to rounding, as weights that sum to one do so only up to rounding.
 
     Raises:
         ConformanceError: says how far it went.
     """
     setting = Setting()
     with opened(strategy, Still(), setting) as session:
-        start = session.server.model(0)
+        start = session.engine.model(0)
+        least = float(start.abs().max()) * _ROUNDING if isinstance(strategy, Gossip) else 0.0
         for number in range(setting.rounds):
-            session.server.round(number)
-            moved = float((session.server.model(number) - start).abs().max())
-            if moved != 0:  # also where it is NaN
+            session.engine.round(number)
+            moved = float((session.engine.model(number) - start).abs().max())
+            if not moved <= least:  # also where it is NaN
                 raise ConformanceError(
                     f"the model moved by {moved:.2g} in round {number}, although every gradient is zero; send and "
                     "average differences, and divide by nothing that may be zero"
@@ -63,6 +70,8 @@ def check_loss(strategy: Strategy) -> Finding:
     Raises:
         ConformanceError: names the round and the value.
     """
+    if isinstance(strategy, Gossip):
+        return _check_away(strategy)
     repeated: set[int] = set()
 
     def observer(_: Strategy, name: str, call: Call, args: tuple[Any, ...]) -> Any:
@@ -84,6 +93,26 @@ def check_loss(strategy: Strategy) -> Finding:
         if words := difference(_states(shots[number]), _states(shots[number + 1])):
             raise ConformanceError(f"no message arrived in round {number}, and yet {words}")
     return passed("loss", f"{len(tried)} rounds without a message leave all states alone")
+
+
+def _check_away(strategy: Strategy) -> Finding:
+    """Without a server: clients that are away keep their states, whatever their neighbours do."""
+    setting = replace(Setting(), faults=Faults(dropout=0.4, link_loss=0.2))
+    problem = Springs.drawn()
+    shots = played(strategy, problem, setting).shots
+    everyone, checked = np.arange(problem.clients), 0
+    for number in range(1, setting.rounds):  # from then on all but a few have rows
+        away = everyone[setting.faults.absent(SEED, number, everyone)]
+        before, after = (_rows_of(shots[k], away) for k in (number, number + 1))
+        checked += len(away)
+        if words := difference(before, after):
+            raise ConformanceError(f"clients that were away in round {number} have changed: {words}")
+    return passed("loss", f"{checked} times a client was away and kept its state, and messages were lost")
+
+
+def _rows_of(shot: Arrays, ids: np.ndarray) -> Arrays:
+    mine = np.isin(shot["clients"], ids)
+    return {name: value[mine] for name, value in shot.items() if name.startswith("client.")}
 
 
 def _states(shot: Arrays) -> Arrays:

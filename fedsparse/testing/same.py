@@ -13,6 +13,7 @@ import torch
 from fedsparse.archive import read, write
 from fedsparse.compress import Compressor, Identity, TopK
 from fedsparse.protocol import Context, Strategy
+from fedsparse.registry import topologies
 from fedsparse.rng import Streams
 from fedsparse.testing.problem import Springs
 from fedsparse.testing.report import ConformanceError, Finding, passed, skipped
@@ -61,9 +62,9 @@ def check_resume(strategy: Strategy) -> Finding:
             file = Path(folder) / f"{number}.ckpt"
             with opened(_anew(strategy), problem, setting) as session:
                 write(file, {}, straight[number])
-                session.server.restore(read(file)[1])
-                session.server.round(number)
-                if words := difference(straight[number + 1], snapshot(session.server)):
+                session.engine.restore(read(file)[1])
+                session.engine.round(number)
+                if words := difference(straight[number + 1], snapshot(session.engine)):
                     raise ConformanceError(
                         f"resumed after round {number}, {words}; all that a round needs must be in the states"
                     )
@@ -139,7 +140,7 @@ def _last(strategy: Strategy, problem: Springs, draws: list[str]) -> Arrays:
         own = {f.name: getattr(ctx, f.name) for f in fields(ctx)}
         return call(*values, _Listening(**own, draws=draws) if name == "client_update" else ctx)
 
-    setting = Setting(cohort=_CLIENTS, block=_CLIENTS)
+    setting = Setting(cohort=_CLIENTS, block=_CLIENTS, topology=topologies.get("complete")())
     return played(watched(strategy, observer), problem, setting).shots[-1]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsparse.gossip import Gossip
 from fedsparse.message import Payload
 from fedsparse.protocol import Strategy
 from fedsparse.testing.problem import Springs
@@ -20,8 +21,10 @@ __all__ = ["check_stable"]
 Kind = tuple[object, ...]
 """Shape, or class and size; and last the dtype."""
 
-_WHOLE = ("init", "aggregate")
-"""Functions whose values keep their first axis from call to call."""
+
+def _whole(strategy: Strategy, name: str) -> bool:
+    """Whether a function's values keep their first axis from call to call: those of the server, and of one client."""
+    return name == "init" or (name == "aggregate" and not isinstance(strategy, Gossip))
 
 
 def check_stable(strategy: Strategy) -> Finding:
@@ -46,7 +49,7 @@ def _kinds(strategy: Strategy, dtype: torch.dtype) -> Mapping[str, Mapping[str, 
     first: dict[str, Mapping[str, Kind]] = {}
     wrong: list[str] = []
 
-    def observer(_: Strategy, name: str, call: Call, args: tuple[Any, ...]) -> Any:
+    def observer(now: Strategy, name: str, call: Call, args: tuple[Any, ...]) -> Any:
         result = call(*args)
         if name == "audience":
             return result
@@ -58,8 +61,8 @@ def _kinds(strategy: Strategy, dtype: torch.dtype) -> Mapping[str, Mapping[str, 
         )
         for part, values in parts.items():
             where = " ".join(filter(None, (name, part, f"({args[0] if name == 'init' else ctx.phase})")))
-            now = {key: _kind(value, name in _WHOLE) for key, value in values.items()}
-            if found := _unlike(first.setdefault(where, now), now):
+            kinds = {key: _kind(value, _whole(now, name)) for key, value in values.items()}
+            if found := _unlike(first.setdefault(where, kinds), kinds):
                 wrong.append(
                     f"{where}: {found.format('at first', f'in round {ctx.round}')}; it must stay what it is"
                 )
@@ -68,8 +71,8 @@ def _kinds(strategy: Strategy, dtype: torch.dtype) -> Mapping[str, Mapping[str, 
     problem = Springs.drawn(dtype=dtype)
     with opened(watched(strategy, observer), problem, Setting(rounds=3)) as session:
         for number in range(3):
-            session.server.round(number)
-        model = session.server.model(2)
+            session.engine.round(number)
+        model = session.engine.model(2)
     if wrong:
         raise ConformanceError(wrong[0])
     if model.shape != problem.start.shape or model.dtype != dtype:

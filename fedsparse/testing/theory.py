@@ -128,8 +128,8 @@ def _distances(strategy: Strategy, theory: Theory, problem: Affine, target: Tens
     found = [1.0]
     with opened(strategy, problem, setting) as session:
         for number in range(theory.rounds):
-            session.server.round(number)
-            found.append(float((session.server.model(number) - target).norm()) / whole)
+            session.engine.round(number)
+            found.append(float((session.engine.model(number) - target).norm()) / whole)
             if not math.isfinite(found[-1]):
                 break
     return found

@@ -18,12 +18,14 @@ from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Uniform
-from fedsparse.engine.server import Server
-from fedsparse.engine.session import Place, Session
+from fedsparse.engine.session import Engine, Place, Session
 from fedsparse.engine.suits import wants_all
+from fedsparse.gossip import Gossip
+from fedsparse.graphs import Matrices, Topology
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.records import Record
+from fedsparse.registry import topologies
 from fedsparse.simulation import AnalyticRecipe
 
 __all__ = ["Played", "Setting", "difference", "opened", "played", "snapshot"]
@@ -51,6 +53,7 @@ class Setting:
         workers: threads.
         encode: really encode and decode every message.
         faults: messages that get lost.
+        topology: who hears whom, of a strategy for gossip; a ring unless given.
     """
 
     rounds: int = 4
@@ -59,6 +62,7 @@ class Setting:
     workers: int = 1
     encode: bool = False
     faults: Faults = field(default_factory=Faults)
+    topology: Topology | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         encode=setting.encode,
         evaluate=lambda _: False,
         run=SEED,
+        matrices=_matrices(strategy, problem.clients, setting),
     )
     pool = LocalPool(setting.workers)
     place = Place(None, Path(tempfile.gettempdir()))
@@ -97,20 +102,26 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         pool.close()
 
 
+def _matrices(strategy: Strategy, clients: int, setting: Setting) -> Matrices | None:
+    if not isinstance(strategy, Gossip):
+        return None
+    return Matrices(setting.topology or topologies.get("ring")(), clients, seed=SEED)
+
+
 def played(strategy: Strategy, problem: Problem, setting: Setting | None = None) -> Played:
     """Runs a trial from its first round to its last."""
     setting = setting or Setting()
     with opened(strategy, problem, setting) as session:
-        made = Played([snapshot(session.server)], [])
+        made = Played([snapshot(session.engine)], [])
         for number in range(setting.rounds):
-            made.records.append(session.server.round(number))
-            made.shots.append(snapshot(session.server))
+            made.records.append(session.engine.round(number))
+            made.shots.append(snapshot(session.engine))
     return made
 
 
-def snapshot(server: Server) -> Arrays:
+def snapshot(engine: Engine) -> Arrays:
     """Copies of all arrays of a checkpoint: states, replicas, counted bytes."""
-    return {name: _whole(value) for name, value in server.arrays().items()}
+    return {name: _whole(value) for name, value in engine.arrays().items()}
 
 
 def _whole(value: Any) -> np.ndarray:

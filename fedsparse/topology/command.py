@@ -79,9 +79,9 @@ def _run(words: Sequence[str]) -> int:
 
 @cache
 def _groups() -> dict[str, Group]:
-    from fedsparse.config.groups import GROUPS, MIXING
+    from fedsparse.config.groups import GROUPS
 
-    return {"topology": GROUPS["topology"], "mixing": MIXING}
+    return {"topology": GROUPS["topology"], "mixing": GROUPS["mixing"]}
 
 
 def _plain() -> dict[str, OptionSpec]:

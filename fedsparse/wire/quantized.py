@@ -25,6 +25,9 @@ LARGEST_LEVELS = 2**31 - 1
 _ALL = 255
 """Takes the place of an index coding: every coordinate has its code, zeros too."""
 
+_NARROW_FIRST = (torch.int8, torch.int16, torch.int32)
+"""Types of codes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized(Payload, code=4):
@@ -33,20 +36,23 @@ class Quantized(Payload, code=4):
     It travels as all codes in fixed width, or as the nonzero ones with their indices, whichever is shorter.
 
     Attributes:
-        codes: ``[C, d]`` int32, within ``+-levels``.
+        codes: ``[C, d]``, within ``+-levels``; int32, or the narrowest type that has them, in which they are kept.
         scale: ``[C]``, the step, float32 or float64: the dtype of the dense vector.
         levels: the largest code, 1 to :data:`LARGEST_LEVELS`.
     """
+
+    decodes = True
 
     codes: Tensor
     scale: Tensor
     levels: int
 
     def __post_init__(self) -> None:
-        if self.codes.dtype != torch.int32 or not 1 <= self.levels <= LARGEST_LEVELS:
+        known = 1 <= self.levels <= LARGEST_LEVELS
+        if not known or self.codes.dtype not in {torch.int32, self.narrowest(self.levels)}:
             raise ProtocolError(
                 f"Quantized has codes of {self.codes.dtype} and {self.levels} levels; codes must be "
-                f"torch.int32, levels 1 to {LARGEST_LEVELS}"
+                f"torch.int32 or the narrowest type that has them, levels 1 to {LARGEST_LEVELS}"
             )
         native_kind(self.scale.dtype)
         low, high = map(int, self.codes.aminmax()) if self.codes.numel() else (0, 0)
@@ -54,6 +60,12 @@ class Quantized(Payload, code=4):
             raise ProtocolError(
                 f"Quantized has codes from {low} to {high}; allowed are +-{self.levels} levels"
             )
+        object.__setattr__(self, "codes", self.codes.to(self.narrowest(self.levels)))
+
+    @staticmethod
+    def narrowest(levels: int) -> torch.dtype:
+        """The narrowest type of codes within ``+-levels``: int8, int16 or int32."""
+        return next(kind for kind in _NARROW_FIRST if levels <= torch.iinfo(kind).max)
 
     @property
     def rows(self) -> int:
@@ -72,7 +84,23 @@ class Quantized(Payload, code=4):
 
     def dense(self) -> Tensor:
         """The full vectors, ``[C, d]``."""
-        return self.codes.to(self.dtype) * self.scale[:, None]
+        return self.codes.to(self.dtype).mul_(self.scale[:, None])
+
+    def accumulate(self, out: Tensor, coefficients: Tensor) -> None:
+        """Add ``coefficients[i]`` times row i to ``out``; see :meth:`Payload.accumulate`."""
+        for codes, scale, factor in zip(self.codes, self.scale, coefficients.to(out.dtype), strict=True):
+            out += codes.to(self.dtype).mul_(scale).to(out.dtype).mul_(factor)
+
+    def finite(self) -> Tensor:
+        """Which rows have neither NaN nor infinity, ``[C]`` bool."""
+        good = (self.scale * self.levels).isfinite()
+        for row in (~good).nonzero().flatten().tolist():
+            good[row] = self.select(slice(row, row + 1)).dense().isfinite().all()
+        return good
+
+    def _counts(self) -> NDArray[np.int64]:
+        """How many codes of each row are not zero, ``[C]``."""
+        return np.array([np.count_nonzero(row) for row in self.codes.numpy()], dtype=np.int64)
 
     @property
     def _fixed_width(self) -> int:
@@ -84,13 +112,13 @@ class Quantized(Payload, code=4):
 
     def _sparse_nbytes(self) -> Tensor:
         """Bytes of the nonzero codes with their indices, ``[C]``; too few only where those lose."""
-        counts = self.codes.count_nonzero(dim=1)
+        counts = torch.from_numpy(self._counts())
         packed = (counts * self._nonzero_width + 7) // 8
         lengths = bits.varint_nbytes(counts) + packed
         maybe = (packed < bits.packed_nbytes(self.size, self._fixed_width)).nonzero()[:, 0]
         offsets = starts_of(counts[maybe]).numpy()
-        rows = np.repeat(np.arange(len(maybe)), np.diff(offsets))
-        columns = np.flatnonzero(self.codes[maybe].numpy()) - rows * self.size
+        codes = self.codes if len(maybe) == self.rows else self.codes[maybe]
+        columns = bits.nonzero(codes.numpy().reshape(-1)) % max(self.size, 1)
         lengths[maybe] += torch.from_numpy(support.choose(columns, offsets, self.size)[1])
         return lengths
 

@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from fedsparse import schedule
 from fedsparse.compress import QSGD, Scaled, TopK
 from fedsparse.config import GROUPS, Choice, RunConfig, build, differences, flat, from_yaml, parse, to_yaml
+from fedsparse.config.groups import OPTIONAL
 from fedsparse.errors import ConfigError, RunFolderError
 from fedsparse.registry import strategies
 
@@ -29,7 +30,7 @@ def test_nothing_given_is_a_whole_configuration() -> None:
     config = parse([])
     assert config.strategy.name == RunConfig.strategy.name
     assert config.strategy.options["lr"] > 0
-    assert all(getattr(config, key) is not None for key in GROUPS if key != "downlink")
+    assert all(getattr(config, key) is not None for key in GROUPS if key not in OPTIONAL or key == "uplink")
 
 
 def test_the_long_command_line_arrives_whole() -> None:

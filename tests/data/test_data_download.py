@@ -13,7 +13,7 @@ from fedsparse.data.download import download
 from fedsparse.data.files import Files, Source
 from fedsparse.errors import DataError
 
-GOOD = gzip.compress(b"content")
+GOOD = gzip.compress(b"content", mtime=0)
 URLS = ("https://one.example/a.gz", "https://two.example/a.gz")
 FILES = Files("set", ("set", "."), (Source("a.gz", URLS, hashlib.sha256(GOOD).hexdigest()),))
 

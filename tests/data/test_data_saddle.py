@@ -15,8 +15,6 @@ from fedsparse.data.saddle import Saddle
 from fedsparse.errors import ConfigError
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import simulate
-from fedsparse.strategies.ef_extragradient import EFExtragradient
-from fedsparse.strategies.extragradient import Extragradient
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.masha import Masha
 from tests.reference.toys import b0_toy, b_toy
@@ -129,10 +127,3 @@ def distance(strategy: Strategy, name: str, rounds: int) -> float:
 def test_on_the_bilinear_problem_descent_ascent_diverges_and_masha_converges() -> None:
     assert distance(GDA, "bilinear", 150) > 10
     assert distance(Masha(lr=0.1, sync=0.1, oracle="full", uplink=TopK(0.1)), "bilinear", 500) < 0.1
-
-
-@pytest.mark.slow
-def test_on_the_saddle_problem_masha_converges_and_compressed_extragradient_does_not() -> None:
-    assert distance(Masha(lr=0.2, oracle="full", uplink=TopK(0.1)), "saddle", 1500) < 1e-8
-    assert distance(Extragradient(lr=0.2, uplink=TopK(0.1)), "saddle", 1500) > 1e-2
-    assert distance(EFExtragradient(lr=0.2, uplink=TopK(0.1)), "saddle", 1500) > 1e-2

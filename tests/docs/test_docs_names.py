@@ -14,7 +14,7 @@ from documents import DOCUMENTS, README, ROOT, between, links, rows, spans
 
 from fedsparse import errors, run, topology
 from fedsparse.config import GROUPS
-from fedsparse.config.groups import FAULTS, MIXING
+from fedsparse.config.groups import FAULTS
 from fedsparse.config.resolve import keys, plain_keys
 from fedsparse.tuning.asked import OPTIONS
 
@@ -88,7 +88,7 @@ def test_the_readme_lists_all_that_can_be_chosen() -> None:
 
 def test_the_readme_lists_all_mixing_rules() -> None:
     said = [name for row in rows(README, "| mixing |") for name in re.findall("`(.+?)`", row[0])]
-    assert sorted(said) == MIXING.names()
+    assert sorted(said) == GROUPS["mixing"].names()
 
 
 def test_the_readmes_table_of_a_topology_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,13 @@ def test_client_states_keep_their_keys_shapes_and_dtypes(new: dict[str, Any], ma
     refused(working(**new), f"Pieces: {match}")
 
 
+def test_a_clients_state_is_not_written_to():
+    def work(client, heard, task, ctx):
+        return {**client, "c": client["c"].add_(1)}, {"g": Dense(task.grad(heard["x"]))}
+
+    refused(Pieces(state=STATE, work=work), "Pieces: client_update writes to its argument, the state 'c'")
+
+
 @pytest.mark.parametrize(
     ("new", "match"),
     [

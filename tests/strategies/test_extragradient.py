@@ -129,10 +129,13 @@ def test_naive_compression_stalls_at_the_stated_distances():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_subsets_stall_whatever_the_seed(seed: int):
-    """.79 stated for extragradient, .69 for descent-ascent; it keeps changing."""
+    """.79 stated for extragradient, .69 for descent-ascent, after 4000 rounds; it keeps changing from the 50th on."""
     for strategy in (Extragradient(lr=0.1, uplink=RandK(0.1)), FedAvg(lr=0.1, uplink=RandK(0.1), **ONE)):
-        found = simulate(strategy, ToyProblem(B), rounds=2000, seed=seed, block=10, evaluate_every=2000)
-        assert 0.3 < error(found, B) < 1.5
+        found = simulate(
+            strategy, ToyProblem(B), rounds=500, seed=seed, block=10, evaluate_every=500, keep_models=True
+        )
+        errors = [B.error(model.numpy()) for model in found.models[50:]]
+        assert 0.3 < min(errors) < max(errors) < 1.5
 
 
 @pytest.mark.slow

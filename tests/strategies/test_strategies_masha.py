@@ -191,10 +191,10 @@ def test_what_all_clients_hold_is_what_the_server_has_whatever_is_lost(downlink:
     with opened(strategy, Quadratics.drawn(10, 40, 5.0, 0.0, 3), setting) as session:
         skipped = 0
         for number in range(60):
-            before = session.server.state["x"]
-            record = session.server.round(number)
+            before = session.engine.state["x"]
+            record = session.engine.round(number)
             skipped += record.skipped
-            held, server = session.server.held, session.server.state
+            held, server = session.engine.held, session.engine.state
             torch.testing.assert_close(held["z"][0], before, rtol=0, atol=1e-13)
             torch.testing.assert_close(held["w"][0], server["w"], rtol=0, atol=1e-13)
             torch.testing.assert_close(held["Fw"][0], server["Fw"], rtol=0, atol=0)
@@ -205,9 +205,9 @@ def test_a_step_size_that_changes_leaves_replicas_equal():
     strategy = Masha(lr=Cosine(0.1, 0.01), sync=0.2, uplink=TopK(0.1))
     with opened(strategy, Quadratics.drawn(10, 40, 5.0, 0.0, 3), Setting(rounds=30)) as session:
         for number in range(30):
-            before = session.server.state["x"]
-            session.server.round(number)
-            torch.testing.assert_close(session.server.held["z"][0], before, rtol=0, atol=1e-13)
+            before = session.engine.state["x"]
+            session.engine.round(number)
+            torch.testing.assert_close(session.engine.held["z"][0], before, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("uplink", [TopK(0.1), RandK(0.1)])

@@ -81,13 +81,17 @@ def least_squares(clients: int, size: int = 100, spread: float = 10.0) -> Quadra
 @pytest.mark.slow
 @pytest.mark.parametrize("uplink", [TopK(0.1), Identity()], ids=["topk", "sgd"])
 def test_the_floor_of_econtrol_falls_as_one_over_the_clients(uplink: TopK | Identity):
-    """Of f - f*: SGD with small steps γ has γ σ² d / (4 n), whatever the curvature, hence a slope of -1."""
-    counts, floors = (4, 16, 64), []
+    """Of f - f*: SGD with small steps γ has γ σ² d / (4 n), whatever the curvature c, hence a slope of -1.
+
+    A run has six times 1 / (γ c) rounds, in which a distance falls to 1/e, and counts from the second on.
+    """
+    counts, lr, floors = (4, 16, 64), 5e-4, []
     for clients in counts:
         problem = least_squares(clients)
         curvature = float(problem.H.mean(0)[0, 0])
-        distance = floor(EControl(lr=5e-4, uplink=uplink), problem, 6000, 2000)
+        once = round(1 / (lr * curvature))
+        distance = floor(EControl(lr=lr, uplink=uplink), problem, 6 * once, 2 * once)
         floors.append(curvature * distance / 2)
     slope = np.polyfit(np.log(counts), np.log(floors), 1)[0]
     assert -1.3 < slope < -0.7
-    assert floors[0] == pytest.approx(5e-4 * 100 / 16, rel=0.3)
+    assert floors[0] == pytest.approx(lr * 100 / 16, rel=0.3)

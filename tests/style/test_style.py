@@ -42,6 +42,6 @@ def test_the_codecs_and_checkpoints_are_covered_branch_by_branch(tmp_path: Path)
     gate = ["--cov-branch", "--cov-fail-under=100", "--cov-report=term-missing:skip-covered"]
     os.environ["COVERAGE_FILE"] = str(tmp_path / "coverage")
     try:
-        run("pytest", "tests/wire", "tests/state", "-q", "-p", "no:cacheprovider", *report, *gate)
+        run("pytest", "-n", "0", "tests/wire", "tests/state", "-q", "-p", "no:cacheprovider", *report, *gate)
     finally:
         del os.environ["COVERAGE_FILE"]

@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 
 from fedsparse import registry
 from fedsparse.config import GROUPS, build, from_yaml, parse, to_yaml
-from fedsparse.config.groups import MIXING
 from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices
 from fedsparse.mixing.lazy import Lazy
@@ -151,13 +150,10 @@ def test_the_command_starts_without_torch() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_runs_refuse_gossip_until_it_is_there() -> None:
+def test_runs_refuse_a_graph_for_a_strategy_with_a_server() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(["topology=torus", "topology.rows=2"])
-    assert (
-        "topology=torus: runs are rounds of a server and its clients, topology=star; gossip between"
-        in str(caught.value)
-    )
+    assert "topology=torus: strategy=fedavg needs a server; leave topology out" in str(caught.value)
     assert "is not there yet (python -m fedsparse.topology torus describes the graph)" in str(caught.value)
 
 
@@ -171,10 +167,10 @@ def test_parts_of_options_are_objects() -> None:
     made = GROUPS["topology"].build("sequence", {"of": ["ring", "random_regular(degree=6)"], "every": 3})
     assert made == Sequence(of=(Ring(), RandomRegular(degree=6)), every=3)
     assert GROUPS["topology"].build("matching", {"of": "ring"}) == Matching(of=Ring())
-    assert MIXING.build("lazy", {"of": "max_degree"}) == Lazy(of=MaxDegree())
+    assert GROUPS["mixing"].build("lazy", {"of": "max_degree"}) == Lazy(of=MaxDegree())
 
 
 def test_parts_of_options_are_shown_as_they_are_typed() -> None:
     defaults = {spec.name: spec.default for spec in GROUPS["topology"].options("sequence")}
     assert defaults == {"of": ["ring", "path"], "every": 1}
-    assert {spec.name: spec.default for spec in MIXING.options("lazy")} == {"of": "metropolis"}
+    assert {spec.name: spec.default for spec in GROUPS["mixing"].options("lazy")} == {"of": "metropolis"}

@@ -80,7 +80,7 @@ def test_100000_mutated_payloads_decode_validly_or_raise_decode_error():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 9), st.integers(0, 12))
+@given(st.binary(max_size=60), st.integers(0, 11), st.integers(0, 12))
 def test_arbitrary_bytes_behind_a_valid_head_decode_validly_or_raise_decode_error(data, code, kind):
     check(bytes((0x10 | code, kind)) + data)
 
@@ -162,10 +162,10 @@ HUGE = 2**62
 def test_huge_announced_sizes_are_refused_at_once_and_without_memory(code, size):
     data = head(code, F64 if code == 8 else F32) + numbers(size, size, size) + bytes(20)
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(DecodeError):
         decode_payload(data, TIGHT)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000
@@ -231,6 +231,7 @@ DENSE = head(0, F32) + numbers(1) + ONE
         (head(7, F32) + numbers(1, 1, 0), "1 x 1 of rank 0"),
         (head(7, F32) + numbers(1000, 1000, 1), "1000 x 1000"),
         (head(8, F32) + numbers(1), "scalars are fp64"),
+        (head(10, F64) + numbers(1), "masks are fp32"),
         (head(9, F64) + numbers(0), "marked fp32"),
         (edges(edges()), "inside of values per neighbour"),
         (edges(DENSE, head(1, F32) + numbers(1) + ONE), "neighbours: cannot put payloads of several classes"),

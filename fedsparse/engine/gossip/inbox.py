@@ -1,0 +1,227 @@
+"""What the clients of a block have heard; implements :class:`fedsparse.gossip.Neighbours`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from fedsparse.engine.gossip.edges import Weights
+from fedsparse.engine.gossip.kernel import mix
+from fedsparse.engine.gossip.mail import Late, Mail
+from fedsparse.engine.slab import Ids
+from fedsparse.errors import ProtocolError
+from fedsparse.gossip import Delivery, Map
+from fedsparse.message import Payload, SeededSparse, Sparse
+
+__all__ = ["Letters", "NeighbourInbox"]
+
+_MAPPED = 32
+"""Messages that are made dense at a time, to be mapped."""
+
+Letters: TypeAlias = Mapping[str, Sequence[Payload]]
+"""By name, batches of messages, whose rows one after another are those of all senders."""
+
+
+class NeighbourInbox:
+    """The messages of a phase as C clients have them.
+
+    Args:
+        mail: who got what.
+        letters: the messages of all senders.
+        late: by name, the messages of earlier phases that arrive only now.
+        means: by name, the mean of all messages ``[1, d]``, where all have heard all.
+        delivery: what becomes of weights, by name.
+    """
+
+    def __init__(
+        self,
+        mail: Mail,
+        letters: Letters,
+        late: Mapping[str, Payload],
+        means: Mapping[str, Tensor],
+        delivery: Mapping[str, Delivery],
+    ) -> None:
+        self.receivers, self.senders = torch.from_numpy(mail.receivers), torch.from_numpy(mail.senders)
+        self.weights = torch.from_numpy(mail.weights)
+        self._mail, self._letters, self._late, self._means = mail, letters, late, means
+        self._delivery = delivery
+        first = next(iter(letters.values()))
+        self._count = sum(part.rows for part in first)
+
+    def mix(self, name: str, of: Map | None = None) -> Tensor:
+        """Sum of weight times message, the own one included."""
+        parts, mail = self._named(name), self._mail
+        if mail.everyone:
+            return self._mean(name, of)
+        kind = self._delivery.get(name, "latest")
+        late = mail.late.get(name)
+        return self._sum(name, parts, mail.own[kind], mail.others[kind], late, of)
+
+    def completed(self, name: str, own: Tensor) -> Tensor:
+        """As ``mix``, where ``own [C, d]`` of the receiver stands in for what a sparse message leaves out."""
+        parts, mail = self._named(name), self._mail
+        there = [_ones(part) for part in parts if isinstance(part, Sparse | SeededSparse)]
+        if len(there) < len(parts):
+            return self.mix(name)
+        if mail.everyone:
+            covered = torch.stack([part.dense().sum(0) for part in there]).sum(0) / self._count
+            return self._mean(name, None) + (1 - covered) * own
+        kind = self._delivery.get(name, "latest")
+        mine, others = mail.own[kind], mail.others[kind]
+        whole = torch.from_numpy(mine + np.bincount(mail.receivers, others, len(mail.ids))).to(own.dtype)
+        covered = self._sum(name, there, mine, others, None, None)
+        return self.mix(name) + (whole[:, None] - covered) * own
+
+    def neighbours(
+        self, name: str, of: Map | None = None, by: Literal["weights", "one"] = "weights"
+    ) -> Tensor:
+        """Mean of what was heard, without the own message; who heard nothing has its own."""
+        self._named(name)
+        mail, count = self._mail, len(self._mail.ids)
+        if by not in {"weights", "one"}:
+            raise ProtocolError(f"inbox: by='{by}' is not a weighting; there are 'weights' and 'one'")
+        if mail.everyone:
+            others = self._count - 1
+            whole = self._mean(name, of) * self._count
+            return (whole - self.own(name, of)) / others if others else whole
+        weights = mail.weights if by == "weights" else np.ones(len(mail.weights))
+        sums = np.bincount(mail.receivers, weights, count)
+        alone = sums == 0
+        shares = weights / np.where(alone, 1.0, sums)[mail.receivers]
+        return self._combine(name, alone.astype(np.float64), shares, of)
+
+    def combine(self, name: str, own: Tensor, others: Tensor, of: Map | None = None) -> Tensor:
+        """Sum of messages with weights of the strategy's own."""
+        for what, weights, count in (
+            ("own", own, len(self._mail.ids)),
+            ("others", others, len(self.senders)),
+        ):
+            if tuple(weights.shape) != (count,):
+                raise ProtocolError(
+                    f"inbox: combine got weights '{what}' {tuple(weights.shape)}; it must be ({count},)"
+                )
+        if self._mail.everyone:
+            raise ProtocolError("inbox: where all hear all, messages have equal weights; use mix")
+        return self._combine(name, own.double().numpy(), others.double().numpy(), of)
+
+    def own(self, name: str, of: Map | None = None) -> Tensor:
+        """What each client sent itself."""
+        return self._rows(self._named(name), self._mail.rows, of)
+
+    def heard(self, name: str, of: Map | None = None) -> Tensor:
+        """Each message that was heard."""
+        if self._mail.everyone:
+            raise ProtocolError("inbox: where all hear all, there is only their mean; use mix")
+        return self._rows(self._named(name), self._mail.sources, of)
+
+    def delivered(self, name: str) -> Tensor:
+        """How much of a client's own messages its neighbours have got."""
+        own, mail = self.own(name), self._mail
+        if mail.everyone:
+            return own
+        out = own * torch.from_numpy(mail.delivered).to(own.dtype)[:, None]
+        overdue = mail.overdue.get(name)
+        if overdue is not None and len(overdue.rows):
+            at = np.searchsorted(mail.ids, overdue.senders)
+            order = np.lexsort((overdue.rows, at))
+            matrix = _matrix(
+                at[order], overdue.rows[order], overdue.weights[order], len(own), self._late[name].rows
+            )
+            out += mix(matrix, [self._late[name]])
+        return out
+
+    # ---- sums
+
+    def _combine(self, name: str, own: Weights, others: Weights, of: Map | None) -> Tensor:
+        return self._sum(name, self._named(name), own, others, None, of)
+
+    def _sum(
+        self,
+        name: str,
+        parts: Sequence[Payload],
+        own: Weights,
+        others: Weights,
+        late: Late | None,
+        of: Map | None,
+    ) -> Tensor:
+        mail, count = self._mail, len(self._mail.ids)
+        receivers = [np.arange(count), mail.receivers]
+        columns, weights = [mail.rows, mail.sources], [own, others]
+        sources: list[Payload | Tensor] = list(parts)
+        width = self._count
+        if late is not None and len(late.rows):
+            receivers.append(np.searchsorted(mail.ids, late.receivers))
+            columns.append(late.rows + width)
+            weights.append(late.weights)
+            sources.append(self._late[name])
+            width += self._late[name].rows
+        at, column, weight = np.concatenate(receivers), np.concatenate(columns), np.concatenate(weights)
+        if of is not None:
+            used, column = np.unique(column, return_inverse=True)
+            sources, width = [self._rows(sources, used, of)], len(used)
+        order = np.lexsort((column, at))
+        matrix = _matrix(at[order], column[order], weight[order], count, width)
+        return mix(matrix, sources)
+
+    def _mean(self, name: str, of: Map | None) -> Tensor:
+        count = len(self._mail.ids)
+        if of is None:
+            return self._means[name].expand(count, -1)
+        rows = self._rows(self._named(name), np.arange(self._count), of)
+        return rows.mean(0, keepdim=True).expand(count, -1)
+
+    # ---- single messages
+
+    def _rows(self, parts: Sequence[Payload | Tensor], wanted: Ids, of: Map | None) -> Tensor:
+        """Messages by their positions, dense; of a whole part they are its own memory, which must not be written to."""
+        found = [
+            rows if of is None else of(rows)
+            for rows in _dense(parts, wanted, None if of is None else _MAPPED)
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _named(self, name: str) -> Sequence[Payload]:
+        if name not in self._letters:
+            raise ProtocolError(f"inbox: no message is named '{name}'; there are {', '.join(self._letters)}")
+        return self._letters[name]
+
+
+def _matrix(at: Ids, column: Ids, weight: Weights, rows: int, width: int) -> csr_array:
+    """A sparse matrix from entries in the order of its rows and columns."""
+    starts = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=rows))])
+    return csr_array((weight, column, starts), shape=(rows, width))
+
+
+def _dense(parts: Sequence[Payload | Tensor], wanted: Ids, most: int | None) -> Iterator[Tensor]:
+    """The rows ``wanted`` of all parts together, in their order, a run of one part at a time."""
+    starts = np.cumsum([0, *(_count(part) for part in parts)])
+    place = np.searchsorted(starts, wanted, side="right") - 1
+    changes = np.flatnonzero(np.diff(place)) + 1
+    if not len(wanted):
+        first = parts[0]
+        yield (first if isinstance(first, Tensor) else first.dense())[:0]
+        return
+    for run in np.split(np.arange(len(wanted)), changes):
+        part, start = parts[place[run[0]]], starts[place[run[0]]]
+        whole = most is None and np.array_equal(wanted[run] - start, np.arange(_count(part)))
+        for piece in [run] if most is None else np.array_split(run, -(-len(run) // most)):
+            rows = torch.from_numpy(wanted[piece] - start)
+            if isinstance(part, Tensor):
+                yield part if whole else part[rows]
+            else:
+                yield part.dense() if whole else part.select(rows).dense()
+
+
+def _ones(part: Sparse | SeededSparse) -> Payload:
+    """One wherever a message has a value."""
+    return replace(part, values=torch.ones_like(part.values), kind="", scale=None)
+
+
+def _count(part: Payload | Tensor) -> int:
+    return len(part) if isinstance(part, Tensor) else part.rows

@@ -1,0 +1,303 @@
+"""Rounds without a server: every client trains, sends to its neighbours, and mixes what it hears."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsparse.aggregate import Inbox, Mean
+from fedsparse.archive import under
+from fedsparse.engine.block import MEAN, Workload
+from fedsparse.engine.blocks import Answer, Blocks
+from fedsparse.engine.calls import MessageShape, MixCall, as_array
+from fedsparse.engine.checks import check_some_finite
+from fedsparse.engine.exchange import Exchange, checked_phases
+from fedsparse.engine.gates import Gates
+from fedsparse.engine.gossip.backlog import Backlog
+from fedsparse.engine.gossip.clock import Clock
+from fedsparse.engine.gossip.edges import Edges, Flags
+from fedsparse.engine.gossip.judging import average, judged
+from fedsparse.engine.gossip.mail import Post
+from fedsparse.engine.gossip.shelf import lay_out
+from fedsparse.engine.gossip.toll import Toll
+from fedsparse.engine.plan import Plan
+from fedsparse.engine.slab import Ids
+from fedsparse.engine.slots import SlotStore
+from fedsparse.engine.tally import Tally
+from fedsparse.engine.traffic import Cost
+from fedsparse.errors import ProtocolError
+from fedsparse.gossip import Delivery, Gossip
+from fedsparse.graphs import Matrices
+from fedsparse.message import Payload, concatenate
+from fedsparse.protocol import Context, State
+from fedsparse.records import Record
+
+__all__ = ["GossipRounds"]
+
+Messages = Sequence[Mapping[str, Payload]]
+
+
+class GossipRounds:
+    """The run between two rounds, and how a round is made.
+
+    Args:
+        plan: what is run; has ``matrices``, and a :class:`~fedsparse.gossip.Gossip` strategy.
+        workload: what the clients optimise (the driver's own copy).
+        blocks: runs blocks of clients on workers.
+        states: slots of the clients' states.
+    """
+
+    def __init__(self, plan: Plan, workload: Workload, blocks: Blocks, states: SlotStore) -> None:
+        if plan.matrices is None or not isinstance(plan.strategy, Gossip):
+            raise ProtocolError("gossip needs a topology and a strategy for it")
+        self.plan, self.workload = plan, workload
+        self._matrices: Matrices = plan.matrices
+        self._strategy: Gossip = plan.strategy
+        self._states, self._blocks = states, blocks
+        self._who = type(plan.strategy).__name__
+        self._clock = Clock(plan, workload.clients)
+        self._toll = Toll(plan, workload.clients)
+        self._backlog = Backlog(name for name, kind in plan.strategy.delivery.items() if kind == "queued")
+        self._shapes: dict[str, MessageShape] = {}
+        self._edges: tuple[int, Edges] | None = None
+
+    def round(self, number: int) -> Record:
+        """Runs one round and returns its record; after an exception the run can only be resumed from a checkpoint."""
+        began = time.perf_counter()
+        plan, ledger = self.plan, self._toll.ledger
+        everyone = np.arange(self.workload.clients, dtype=np.int64)
+        away = plan.faults.absent(plan.seed, number, everyone)
+        tally = Tally(absent=set(everyone[away].tolist()))
+        strategy, there = self._strategy.at(number, plan.rounds), everyone[~away]
+        phases = checked_phases(strategy, self._context(number, "", there)) if len(there) else ()
+        for k, phase in enumerate(phases):
+            ctx = self._context(number, phase, there)
+            audience = strategy.audience(ctx)
+            if audience not in {"cohort", "all"}:
+                raise ProtocolError(
+                    f"{self._who}: audience gave {audience!r}; without a server it is 'cohort', which are the "
+                    "neighbours, or 'all'"
+                )
+            self._phase(Exchange(strategy, ctx, k, audience, len(there)), tally)
+        self._blocks.close_round()
+        metrics: dict[str, float] = {}
+        if plan.evaluate(number):
+            metrics = self._evaluate(number)
+        return Record(
+            round=number,
+            virtual_s=self._clock.now_ns / 1e9,
+            **tally.classes(),
+            skipped=not tally.stepped,
+            traffic=ledger.round(),
+            traffic_total=ledger.total(),
+            gradient_calls=tally.gradient_calls,
+            examples=tally.examples,
+            train_loss=tally.loss,
+            metrics=metrics,
+            scalars=tally.scalars,
+            wall_s=time.perf_counter() - began,
+        )
+
+    def model(self, number: int) -> Tensor:
+        """The mean of the clients' models ``[d]``, as of the end of round ``number``."""
+        return self._average(number)[0]
+
+    @property
+    def state(self) -> State:
+        """What a server would have: the mean of the clients' models."""
+        return {"x": self.model(self.plan.rounds - 1)}
+
+    @property
+    def buffers(self) -> Tensor:
+        """The mean of the clients' BatchNorm statistics ``[b]``."""
+        return self._average(self.plan.rounds - 1)[1]
+
+    # ---- one phase
+
+    def _phase(self, exchange: Exchange, tally: Tally) -> None:
+        ids = exchange.ids
+        answers = self._blocks.train(exchange, np.arange(len(ids)), {})
+        replies = [reply for _, reply in answers]
+        self._clock.work(ids, np.concatenate([reply.examples for reply in replies]), exchange.ctx.round)
+        if not any(reply.shapes for reply in replies):
+            everybody = np.ones(len(ids), dtype=bool)
+            self._commit(answers, everybody)
+            tally.count(self._who, replies, everybody)
+            tally.accepted.update(ids.tolist())
+            tally.stepped = True
+            return
+        parts, speaks = self._open(exchange, answers, tally)
+        self._commit(answers, speaks)
+        tally.count(self._who, replies, speaks)
+        tally.accepted.update(ids[speaks].tolist())
+        if parts:
+            self._deliver(exchange, ids[speaks], parts, Cost.of(replies))
+            tally.stepped = True
+
+    def _open(self, exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> tuple[Messages, Flags]:
+        """The messages that are in order, block by block, and whose they are, ``[C]`` bool."""
+        phase, limit = exchange.ctx.phase, self.plan.aggregator.max_norm
+        gates = Gates(
+            self._who, self.plan.run, exchange.ctx.round, exchange.number, self._shapes.get(phase), limit
+        )
+        parts, masks = [], []
+        for call, reply in answers:
+            message, passed = gates.open(reply, call.ids, np.ones(len(call.ids), dtype=bool))
+            masks.append(passed)
+            if message:
+                parts.append(message)
+        if gates.shapes is not None:
+            self._shapes[phase] = gates.shapes
+        tally.refused.update(gates.refused)
+        check_some_finite(self._who, len(exchange.ids), gates.refused, exchange.ctx.round)
+        return parts, np.concatenate(masks)
+
+    def _commit(self, answers: Sequence[Answer], accepted: Flags) -> None:
+        first = 0
+        for answer in answers:
+            last = first + len(answer.call.ids)
+            self._blocks.commit(answer, accepted[first:last])
+            first = last
+
+    def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
+        """Messages go to the neighbours, who make their new states of them.
+
+        Args:
+            exchange: the phase.
+            speakers: whose messages are in order, ascending ``[S]``.
+            parts: their messages.
+            cost: of the messages of all who are there.
+        """
+        ctx = exchange.ctx
+        if exchange.audience == "all":
+            nbytes = self._toll.meeting(exchange, cost, parts)
+            self._clock.meet(exchange.ids, nbytes, ctx.round)
+            nobody = Edges(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(self.workload.clients))
+            post = Post(nobody, np.zeros(0, dtype=bool), speakers, (), {}, everyone=True)
+            self._mix(exchange, post, parts, [], self._means(speakers, parts))
+            return
+        edges = self._links(ctx.round)
+        there, speaks = (_flags(ids, edges.clients) for ids in (exchange.ids, speakers))
+        sent = there[edges.senders] & there[edges.receivers]
+        lost = np.zeros(len(edges), dtype=bool)
+        plan = self.plan
+        if plan.faults.link_loss:
+            at = np.flatnonzero(sent)
+            lost[at] = plan.faults.lost_links(
+                plan.seed, ctx.round, ctx.phase, edges.senders[at], edges.receivers[at], edges.clients
+            )
+        heard = sent & ~lost & speaks[edges.senders] & speaks[edges.receivers]
+        owed = self._backlog.owed(edges) if self._backlog else np.zeros(len(edges), dtype=np.int64)
+        nbytes = self._toll.links(exchange, cost, edges, sent, lost, owed)
+        self._clock.exchange(exchange.ids, edges.select(sent), ~lost[sent], nbytes[sent], ctx.round)
+        late, letters = self._backlog.arrive(edges, heard)
+        missing = ~heard & speaks[edges.senders]
+        for name, payloads in self._owing(parts, missing).items():
+            rows = np.searchsorted(speakers, edges.senders)
+            self._backlog.owe(name, edges, missing, np.where(speaks[edges.senders], rows, -1), payloads)
+        post = Post(edges, heard, speakers, self._kinds(parts[0]), late)
+        self._mix(exchange, post, parts, [letters] if letters else [], {})
+
+    def _mix(
+        self,
+        exchange: Exchange,
+        post: Post,
+        parts: Messages,
+        late: Messages,
+        means: Mapping[str, Tensor],
+    ) -> None:
+        ctx = exchange.ctx
+        letters, shared = lay_out(parts, "letter")
+        overdue, more = lay_out(late, "late")
+        shared |= more | {MEAN + name: as_array(value) for name, value in means.items()}
+        calls = [
+            MixCall(ctx.round, ctx.phase, exchange.number, ctx.now, mail, letters, overdue)
+            for mail in post.cut(self._blocks.cut(post.speakers))
+        ]
+        for mixed in self._blocks.mix(shared, calls):
+            self._blocks.commit(mixed, np.ones(len(mixed.call.ids), dtype=bool))
+
+    def _owing(self, parts: Messages, missing: Flags) -> dict[str, Payload]:
+        """All messages of the names that are sent again, where one is missing."""
+        if not self._backlog or not missing.any():
+            return {}
+        names = [name for name in parts[0] if self._strategy.delivery.get(name) == "queued"]
+        return {name: concatenate([part[name] for part in parts]) for name in names}
+
+    def _means(self, speakers: Ids, parts: Messages) -> dict[str, Tensor]:
+        ids = torch.from_numpy(speakers)
+        ones = torch.ones(len(ids), dtype=torch.float64)
+        inbox = Inbox(ids, ones.long(), ones, parts, Mean(), share=self._blocks.share)
+        return {name: inbox.mean(name, by="one")[None] for name in parts[0]}
+
+    def _kinds(self, message: Mapping[str, Payload]) -> list[Delivery]:
+        return sorted({self._strategy.delivery.get(name, "latest") for name in message})
+
+    def _links(self, number: int) -> Edges:
+        """The links of a round; those of a graph that never changes are made once."""
+        t = number % (self._matrices.period or number + 1)
+        if self._edges is None or self._edges[0] != t:
+            self._edges = (t, Edges.of(self._matrices.weights(number)))
+        return self._edges[1]
+
+    # ---- evaluation
+
+    def _average(self, number: int) -> tuple[Tensor, Tensor]:
+        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
+        strategy = self._strategy.at(number, self.plan.rounds)
+        return average(strategy, self._states, ctx, self.workload.start)
+
+    def _evaluate(self, number: int) -> dict[str, float]:
+        clients = self.workload.clients
+        count = min(self.plan.judged or clients, clients)
+        chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
+        own = self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
+        x, buffers = self._average(number)
+        of_average = self._blocks.evaluate(self.workload, x, buffers)
+        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
+        strategy = self._strategy.at(number, self.plan.rounds)
+        return judged(own, of_average, strategy, self._states, ctx, x)
+
+    def _context(self, number: int, phase: str, ids: Ids) -> Context:
+        return Context(
+            seed=self.plan.seed,
+            round=number,
+            rounds=self.plan.rounds,
+            phase=phase,
+            ids=torch.from_numpy(ids),
+            population=self.workload.clients,
+            total=self.workload.total,
+            layout=self.workload.start.layout,
+            now=self._clock.now_ns / 1e9,
+        )
+
+    # ---- checkpoints
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything that the next round depends on, by name; clients' rows in ascending id."""
+        known = self._states.known()
+        return {
+            "clock": self._clock.at.copy(),
+            **{f"backlog.{name}": value for name, value in self._backlog.state().items()},
+            **{f"ledger.{name}": value for name, value in self._toll.ledger.state().items()},
+            "clients": known,
+            **{f"client.{name}": rows for name, rows in self._states.stream(known).items()},
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes on from what :meth:`arrays` gave."""
+        self._clock.at = arrays["clock"].copy()
+        self._backlog.restore(under("backlog.", arrays))
+        self._toll.ledger.restore(under("ledger.", arrays))
+        self._states.write(arrays["clients"], under("client.", arrays))
+
+
+def _flags(ids: Ids, clients: int) -> Flags:
+    found = np.zeros(clients, dtype=bool)
+    found[ids] = True
+    return found
