@@ -17,7 +17,7 @@ from fedsparse.errors import Interrupted, WorkerError
 from fedsparse.flower.children import Child
 from fedsparse.flower.deployment import Deployment
 from fedsparse.flower.new import make_app
-from fedsparse.flower.settings import OPTIONS, overrides_of
+from fedsparse.flower.settings import OPTIONS, check_devices, overrides_of
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record
@@ -43,6 +43,7 @@ def trial(words: Sequence[str], secure: bool = False) -> Path:
         FedSparseError: see :mod:`fedsparse.errors`; where the run failed, with the end of its log.
     """
     config = configuration.parse(overrides_of({OPTIONS: " ".join(words)}))
+    check_devices(config)
     folder = _folder(config)
     own = [] if config.resume else [f"name={folder.name}", f"runs={folder.parent}"]
     with Progress(config.rounds, quiet=config.quiet) as progress:
