@@ -26,7 +26,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         # What a resumed run does again takes the place of what was there.
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
         if not done:
             text = json.dumps(config, indent=2, default=str)
             self._add("add_text", "config", f"```json\n{text}\n```", 0)
@@ -40,7 +40,7 @@ class TensorBoard:
             if math.isfinite(value):
                 self._add("add_scalar", f"by_kB_up/{name}", value, record.up_bytes // 1000)
         if record.metrics:
-            self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.flush()
 
     def end(self, summary: Summary) -> None:
         """See :class:`fedsparse.sinks.base.Sink`."""
@@ -50,7 +50,7 @@ class TensorBoard:
 
     def close(self) -> None:
         """See :class:`fedsparse.sinks.base.Sink`."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def _add(self, method: str, name: str, value: float | str, step: int) -> None:
         getattr(self._writer, method)(name, value, step)
