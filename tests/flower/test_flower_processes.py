@@ -59,7 +59,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def doomed(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A trial that will be killed; it begins while the others run."""
-    words = ["strategy=fedavg", "clients=2", "rounds=100", "model.hidden=[8]", f"runs={folder}", "name=doomed", "quiet=true"]
+    words = [
+        "strategy=fedavg",
+        "clients=2",
+        "rounds=100",
+        "model.hidden=[8]",
+        f"runs={folder}",
+        "name=doomed",
+        "quiet=true",
+    ]
     process = subprocess.Popen([sys.executable, "-m", "fedsparse.flower", "trial", *words], cwd=ROOT)
     yield process
     process.kill()
