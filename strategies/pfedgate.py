@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from fedsparse.errors import ConfigError
 from fedsparse.masks import Blocks, Cost, Gate, allowed, at_marks, blocks_of, forward_flops
 from fedsparse.message import Dense, Mask, Ragged, Scalars
 from fedsparse.options import option
@@ -85,10 +84,7 @@ class PFedGate(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         for share in self.budgets:
-            if not 0 < share <= 1:
-                raise ConfigError(
-                    f"strategy.budgets={list(self.budgets)}: each must be above 0 and at most 1, not {share}"
-                )
+            replace(self, budget=share, budgets=())  # is checked like the one of all
 
     # ---- the gate
 
