@@ -100,9 +100,11 @@ class Trial:
         return {name: np.stack(rows) for name, rows in found.items()}
 
     def _filled(self, name: str, shot: dict[str, Array]) -> Array:
-        """A state of all clients: who has taken part in nothing yet has its first model, and zeros elsewhere."""
+        """A state of all clients: who has taken part in nothing yet has its first model (in push-sum with weight 1)."""
         known, rows = shot["clients"], shot[f"client.{name}"]
-        out = np.array(self.x) if name == "x" else np.zeros((len(self.x), *rows.shape[1:]))
+        out = np.array(self.x) if name in {"x", "s"} else np.zeros((len(self.x), *rows.shape[1:]))
+        if name == "w":
+            out += 1
         out[known] = rows
         return out
 
@@ -178,9 +180,16 @@ class Directed(Topology):
         return nx.gnp_random_graph(clients, 0.35, seed=4, directed=True)
 
 
+def eight(topology: Topology, faults: Faults | None = None) -> Trial:
+    """A trial of eight of the clients."""
+    toy = bowls()
+    return Trial(topology, faults or Faults(), problem=BowlProblem(Bowls(toy.a[:8], toy.b[:8]), noise=0.5), x=cloud(8))
+
+
 TRIALS = {
     "ring": Trial(Ring()),
     "ring-lossy": Trial(Ring(), LOSSY),
+    "torus": Trial(Torus(), block=5),
     "torus-lossy": Trial(Torus(), LOSSY, block=5),
     "one-peer": Trial(OnePeerExponential(), block=5),
     "one-peer-away": Trial(OnePeerExponential(), AWAY),
