@@ -75,15 +75,15 @@ class Trial:
         block: clients that the product trains together.
     """
 
-    topology: Topology = Ring()
-    faults: Faults = Faults()
+    topology: Topology = field(default_factory=Ring)
+    faults: Faults = field(default_factory=Faults)
     rounds: int = 40
     problem: BowlProblem = field(default_factory=lambda: BowlProblem(bowls(), noise=0.5))
     x: Array = field(default_factory=cloud)
     block: int = 16
 
     def of(self, strategy: Gossip) -> dict[str, Array]:
-        """All states of all clients in a run of the product, before the first round and after each, ``[T + 1, n, ...]``."""
+        """All states of all clients of the product, before the first round and after each, ``[T + 1, n, ...]``."""
         setting = Setting(
             rounds=self.rounds,
             block=self.block,
@@ -164,7 +164,7 @@ def drawn(compressor: Compressor, phase: str = "train", stream: str = "uplink") 
 
 
 def apart(ours: dict[str, Array], theirs: GossipTrace, **named: str) -> float:
-    """The largest difference of any client's model in any round, and of the states that ``named`` tells: ours=theirs."""
+    """The largest difference of any client's model in any round, and of states that are named: ours=theirs."""
     pairs = [(ours["x"], theirs.x), *((ours[name], theirs.states[other]) for name, other in named.items())]
     return max(float(np.abs(one - other).max()) for one, other in pairs)
 
@@ -183,7 +183,9 @@ class Directed(Topology):
 def eight(topology: Topology, faults: Faults | None = None) -> Trial:
     """A trial of eight of the clients."""
     toy = bowls()
-    return Trial(topology, faults or Faults(), problem=BowlProblem(Bowls(toy.a[:8], toy.b[:8]), noise=0.5), x=cloud(8))
+    return Trial(
+        topology, faults or Faults(), problem=BowlProblem(Bowls(toy.a[:8], toy.b[:8]), noise=0.5), x=cloud(8)
+    )
 
 
 TRIALS = {

