@@ -46,6 +46,9 @@ class Neighbours(Protocol):
     def mix(self, name: str, of: Map | None = None) -> Tensor:
         """Sum of weight times message, the own one included: ``[C, d]``, or ``[C, k]`` of what ``of`` gives."""
 
+    def completed(self, name: str, own: Tensor) -> Tensor:
+        """As :meth:`mix`, where ``own [C, d]`` of the receiver stands in for what a sparse message leaves out."""
+
     def neighbours(
         self, name: str, of: Map | None = None, by: Literal["weights", "one"] = "weights"
     ) -> Tensor:

@@ -16,6 +16,9 @@ from fedsparse.theory import FromTheory
 
 __all__ = ["allowed", "help_of", "option", "validate"]
 
+_BOUNDS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+"""What may bound a number, in words."""
+
 
 def option(
     default: Any,
@@ -28,6 +31,8 @@ def option(
     choices: Sequence[Any] | None = None,
 ) -> Any:
     """A dataclass field with a one-line help text and the values it may have.
+
+    Bounds of a tuple are those of each of its numbers, of which there must be one at least.
 
     Args:
         default: the default; lists and dictionaries are copied for each object.
@@ -56,9 +61,9 @@ def allowed(entry: Field[Any]) -> str:
     m = entry.metadata
     if m.get("choices") is not None:
         return "one of " + ", ".join(str(c) for c in m["choices"])
-    words = (("above", "above"), ("at_least", "at least"), ("below", "below"), ("at_most", "at most"))
-    bounds = [f"{word} {_plain(m[key])}" for key, word in words if m.get(key) is not None]
-    return "a number " + " and ".join(bounds) if bounds else ""
+    bounds = [f"{word} {_plain(m[key])}" for key, word in _BOUNDS.items() if m.get(key) is not None]
+    what = "a list of numbers, each" if isinstance(entry.default, tuple) else "a number"
+    return f"{what} " + " and ".join(bounds) if bounds else ""
 
 
 def _plain(bound: float) -> str:
@@ -81,13 +86,19 @@ def _wrong(entry: Field[Any], value: Any) -> bool:
         return entry.default is not None and entry.default is not MISSING
     if m["choices"] is not None:
         return value not in m["choices"]
+    if isinstance(entry.default, tuple) and any(m[k] is not None for k in _BOUNDS):
+        return not isinstance(value, tuple | list) or not value or not all(_is_number(v, m) for v in value)
     if isinstance(value, FromTheory):
         return entry.name != "lr"
     if isinstance(value, Schedule):
         return not all(_fits(v, m) or v == m["above"] for v in value.extremes())
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return any(m[k] is not None for k in ("above", "at_least", "below", "at_most"))
+        return any(m[k] is not None for k in _BOUNDS)
     return not _fits(value, m)
+
+
+def _is_number(value: Any, m: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _fits(value, m)
 
 
 def validate(thing: Any, prefix: str = "") -> None:

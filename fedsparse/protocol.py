@@ -186,6 +186,8 @@ class Context:
 class Trained:
     """The result of local training. What is ``[C, d]`` is made when it is first asked for: ask for what you need.
 
+    It is the caller's, who may write to it when nothing else will be asked for.
+
     Attributes:
         steps: local steps that each client took, ``[C, 1]`` in the dtype of the parameters.
         loss: mean minibatch loss over the steps, ``[C]``.

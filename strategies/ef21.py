@@ -78,8 +78,12 @@ class EF21(Strategy):
         return {"h": gradient}
 
     def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        """Brings the estimates nearer to the gradients ``[C, d]``."""
-        sent = self.uplink.compress(gradient - client["h"], ctx, "uplink")
+        """Brings the estimates nearer to the gradients ``[C, d]``, whose memory it takes."""
+        return self.send(client, gradient.sub_(client["h"]), ctx)
+
+    def send(self, client: State, change: Tensor, ctx: Context) -> tuple[State, Message]:
+        """Sends what it can of the ``change [C, d]`` that the estimates lack."""
+        sent = self.uplink.compress(change, ctx, "uplink")
         return {"h": sent.added_to(client["h"])}, {"dh": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

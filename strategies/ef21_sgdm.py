@@ -44,7 +44,7 @@ class EF21SGDM(EF21):
 
     def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
         v = torch.lerp(client["v"], gradient, self.beta)
-        state, message = super().track(client, v, ctx)
+        state, message = self.send(client, torch.sub(v, client["h"], out=gradient), ctx)
         return {**state, "v": v}, message
 
     def theory_lr(self, facts: Facts) -> float | None:

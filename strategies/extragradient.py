@@ -62,7 +62,7 @@ class Extragradient(Strategy):
         return {"x": Dense(server["x" if ctx.phase == "look" else "xh"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        state, sent = self.send(client, self.lr * task.grad(heard["x"]), ctx)
+        state, sent = self.send(client, task.grad(heard["x"]).mul_(self.lr), ctx)
         return state, {"dx": sent}
 
     def send(self, client: State, step: Tensor, ctx: Context) -> tuple[State, Payload]:

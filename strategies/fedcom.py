@@ -52,7 +52,7 @@ class FedCOM(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps)
-        return {}, {"dx": self.uplink.compress(local.change / -self.lr, ctx, "uplink")}
+        return {}, {"dx": self.uplink.compress(local.change.div_(-self.lr), ctx, "uplink")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] - self.lr * self.server_lr * inbox.mean("dx", by="one")}

@@ -57,7 +57,7 @@ class FedCOMGATE(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
-        sent = self.uplink.compress(local.change / -self.lr, ctx, "uplink")
+        sent = self.uplink.compress(local.change.div_(-self.lr), ctx, "uplink")
         return {"c": sent.added_to(client["c"], 1 / self.steps)}, {"dx": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

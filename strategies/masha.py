@@ -132,7 +132,7 @@ class Masha(Strategy):
         if ctx.phase == "anchor":
             F = task.full_grad(heard["w"])
             return {**client, "F": F} if self.oracle == "full" else client, {"F": Dense(F)}
-        change = self.lr * self._difference(client, heard, task)
+        change = self._difference(client, heard, task).mul_(self.lr)
         if "e" not in client:
             return client, {"u": self.uplink.compress(change, ctx, "uplink")}
         sent, memory = self.uplink.with_memory(change, client["e"], ctx, "uplink")
@@ -150,7 +150,7 @@ class Masha(Strategy):
         """F_m(zh) - F_m(w), ``[C, d]``."""
         if self.oracle == "full":
             return task.full_grad(heard["zh"]) - client["F"]
-        return task.grad(heard["zh"]) - task.grad(heard["w"])
+        return task.grad(heard["zh"]).sub_(task.grad(heard["w"]))
 
     def _half(self, z: Tensor, w: Tensor, Fw: Tensor, ctx: Context) -> Tensor:
         # Not τ z + (1-τ) w, which rounds where the two are equal.

@@ -24,9 +24,9 @@ import yaml
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from experiments.compressed.curves import HERE, Curve, course
-from experiments.compressed.show import draw, write_csv
 from experiments.compressed.toys import FOLDER, RESULTS
+from experiments.curves import HERE, Curve, course
+from experiments.show import draw, write_csv
 from fedsparse import data, tune
 from fedsparse.command import concluded
 from fedsparse.errors import Diverged

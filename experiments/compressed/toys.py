@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from experiments.compressed.curves import Curve, course
-from experiments.compressed.show import draw, write_csv
+from experiments.curves import Curve, course
+from experiments.show import draw, write_csv
 from fedsparse.command import concluded
 from fedsparse.units import bytes_text
 from fedsparse.workers import Workers

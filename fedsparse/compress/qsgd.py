@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fedsparse.compress.base import Compressor, HasStreams
-from fedsparse.compress.grid import in_steps
+from fedsparse.compress.dither import dithered
 from fedsparse.compress.rows import l2_norm, max_norm
 from fedsparse.message import Quantized
 from fedsparse.options import option
@@ -25,7 +24,7 @@ __all__ = ["QSGD"]
 class QSGD(Compressor):
     """C(x)_i = N sign(x_i) xi_i / s, with xi_i = s |x_i| / N rounded down or up at random, right in the mean.
 
-    Unbiased for both norms N; the probabilities have the resolution of the uniform numbers, 2^-24 in float32.
+    Unbiased for both norms N; the probabilities are those of the arithmetic.
 
     ``norm="l2"``: omega = min(d/s^2, sqrt(d)/s); few coordinates are not zero when s is small.
 
@@ -41,11 +40,8 @@ class QSGD(Compressor):
         """Each row of ``x [C, d]`` on the grid of its own norm."""
         norm = l2_norm(x) if self.norm == "l2" else max_norm(x)
         step = (norm / self.levels).to(x.dtype)
-        steps = in_steps(x.abs(), step, self.levels)
-        below = steps.floor()
-        # Not floor(steps + u): that sum may round up to the next integer.
-        codes = below + (ctx.rng(stream).uniform(x.shape[1], x.dtype) < steps - below)
-        return Quantized(torch.where(x < 0, -codes, codes).to(torch.int32), step, self.levels)
+        codes = dithered(x, step, self.levels, ctx.rng(stream).generators)
+        return Quantized(codes, step, self.levels)
 
     def omega(self, size: int) -> float | None:
         """The bound of the norm chosen."""

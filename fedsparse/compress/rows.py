@@ -17,6 +17,11 @@ __all__ = ["l2_norm", "max_norm", "mean_magnitudes"]
 
 Row = npt.NDArray[Any]
 
+_BLOCK = 4096
+
+_LOST = 1e-20
+"""Share of a sum of squares that what is lost in it does not reach."""
+
 
 def max_norm(x: Tensor) -> Tensor:
     """Largest magnitudes of ``x [C, d]``, ``[C]`` float64; NaN where an entry is."""
@@ -55,6 +60,18 @@ def _largest(row: Row) -> float:
 
 
 def _euclidean(row: Row) -> float:
+    """Sums of some thousand squares in the row's precision, and their sum in double precision."""
+    blocks = row[: len(row) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    rest = row[blocks.size :]
+    with np.errstate(over="ignore"):
+        sums = np.einsum("ij,ij->i", blocks, blocks)
+        square = float(sums.sum(dtype=np.float64)) + float(np.einsum("i,i", rest, rest))
+    tiny, huge = np.finfo(row.dtype).tiny, np.finfo(row.dtype).max
+    # Squares that are lost below the smallest number do not count beside so large a sum.
+    return math.sqrt(square) if tiny / _LOST < square <= huge else _scaled_euclidean(row)
+
+
+def _scaled_euclidean(row: Row) -> float:
     top = _largest(row)
     if top == 0 or not math.isfinite(top):
         return top

@@ -8,7 +8,7 @@ from functools import cache
 __all__ = ["give_back_memory", "keep_memory"]
 
 # Numbers of glibc's <malloc.h>.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 _SETTINGS = {
     # Arrays up to this size are kept. Of larger ones the heap may hold several for each that is in use, as what
@@ -16,6 +16,8 @@ _SETTINGS = {
     _MMAP_THRESHOLD: 64 << 20,
     # Only what lies free beyond this, at the end of the heap, goes back to the system.
     _TRIM_THRESHOLD: 1 << 30,
+    # Threads have heaps of 64 MB, of which the last one goes back as soon as it is empty, unless so much is to be kept.
+    _TOP_PAD: 64 << 20,
 }
 
 

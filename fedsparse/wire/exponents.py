@@ -19,6 +19,7 @@ __all__ = ["Exponents"]
 
 _MANTISSA = 23
 _BITS = 9
+_EXPONENT = 0xFF
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Exponents(Payload, code=5):
             exponent field 0 is zero, 255 is infinity.
         wide: whether the dense vector is float64 instead of float32.
     """
+
+    decodes = True
 
     codes: Tensor
     wide: bool = False
@@ -66,7 +69,12 @@ class Exponents(Payload, code=5):
 
     def dense(self) -> Tensor:
         """The full vectors, ``[C, d]``."""
-        return (self.codes.to(torch.int32) << _MANTISSA).view(torch.float32).to(self.dtype)
+        return self.codes.to(torch.int32).bitwise_left_shift_(_MANTISSA).view(torch.float32).to(self.dtype)
+
+    def finite(self) -> Tensor:
+        """Which rows have no infinity, ``[C]`` bool."""
+        tops = [(row & _EXPONENT).max(initial=0) for row in self.codes.numpy()]
+        return torch.tensor([top != _EXPONENT for top in tops], dtype=torch.bool)
 
     def nbytes(self) -> Tensor:
         """The exact length of each encoded row, ``[C]`` int64; all are equal."""

@@ -56,6 +56,9 @@ class Payload(ABC):
     code: ClassVar[int]
     """The number of the class on the wire, 0 to 15; given as ``class Mine(Payload, code=12)``."""
 
+    decodes: ClassVar[bool] = False
+    """Whether :meth:`dense` makes a new tensor each time, which may be written to."""
+
     def __init_subclass__(cls, code: int | None = None) -> None:
         super().__init_subclass__()
         if code is None:
@@ -92,10 +95,16 @@ class Payload(ABC):
 
         Of a sparse payload at the cost of copying ``x``.
         """
+        if self.decodes and self._fits(x):
+            dense = self.dense()
+            return torch.add(x, dense if factor == 1 else dense.mul_(factor), out=dense)
         return x + times(factor, self.dense())
 
     def left_of(self, x: Tensor) -> Tensor:
         """``x [C, d]`` less :meth:`dense`, to the bit. May take the memory of ``x``, which is then lost."""
+        if self.decodes and self._fits(x):
+            dense = self.dense()
+            return torch.sub(x, dense, out=dense)
         return x - self.dense()
 
     def _fits(self, x: Tensor) -> bool:
@@ -145,7 +154,8 @@ class Payload(ABC):
             coefficients: ``[C]``.
         """
         for row, coefficient in enumerate(coefficients.to(out.dtype)):
-            out += self.select(slice(row, row + 1)).dense()[0].to(out.dtype) * coefficient
+            dense = self.select(slice(row, row + 1)).dense()[0].to(out.dtype)
+            out += dense.mul_(coefficient) if self.decodes else dense * coefficient
 
     def finite(self) -> Tensor:
         """Which dense rows have neither NaN nor infinity, ``[C]`` bool."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits, support
 from fedsparse.wire.payload import HEAD_BYTES, Payload, check_native, head
 from fedsparse.wire.reader import Reader, settled
-from fedsparse.wire.sparse import starts_of
+from fedsparse.wire.sparse import add_at, starts_of
 from fedsparse.wire.values import native_kind, pack_values, take_values
 
 __all__ = ["LARGEST_LEVELS", "Quantized"]
@@ -25,6 +25,15 @@ LARGEST_LEVELS = 2**31 - 1
 _ALL = 255
 """Takes the place of an index coding: every coordinate has its code, zeros too."""
 
+_FEW = 8
+"""Codes for each one that is not zero, from which on the others are left out of sums."""
+
+_NARROW_FIRST = (torch.int8, torch.int16, torch.int32)
+"""Types of codes."""
+
+_WORD = 8
+"""Bytes that are looked at together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized(Payload, code=4):
@@ -33,20 +42,23 @@ class Quantized(Payload, code=4):
     It travels as all codes in fixed width, or as the nonzero ones with their indices, whichever is shorter.
 
     Attributes:
-        codes: ``[C, d]`` int32, within ``+-levels``.
+        codes: ``[C, d]``, within ``+-levels``; int32, or the narrowest type that has them, in which they are kept.
         scale: ``[C]``, the step, float32 or float64: the dtype of the dense vector.
         levels: the largest code, 1 to :data:`LARGEST_LEVELS`.
     """
+
+    decodes = True
 
     codes: Tensor
     scale: Tensor
     levels: int
 
     def __post_init__(self) -> None:
-        if self.codes.dtype != torch.int32 or not 1 <= self.levels <= LARGEST_LEVELS:
+        known = 1 <= self.levels <= LARGEST_LEVELS
+        if not known or self.codes.dtype not in {torch.int32, self.narrowest(self.levels)}:
             raise ProtocolError(
                 f"Quantized has codes of {self.codes.dtype} and {self.levels} levels; codes must be "
-                f"torch.int32, levels 1 to {LARGEST_LEVELS}"
+                f"torch.int32 or the narrowest type that has them, levels 1 to {LARGEST_LEVELS}"
             )
         native_kind(self.scale.dtype)
         low, high = map(int, self.codes.aminmax()) if self.codes.numel() else (0, 0)
@@ -54,6 +66,12 @@ class Quantized(Payload, code=4):
             raise ProtocolError(
                 f"Quantized has codes from {low} to {high}; allowed are +-{self.levels} levels"
             )
+        object.__setattr__(self, "codes", self.codes.to(self.narrowest(self.levels)))
+
+    @staticmethod
+    def narrowest(levels: int) -> torch.dtype:
+        """The narrowest type of codes within ``+-levels``: int8, int16 or int32."""
+        return next(kind for kind in _NARROW_FIRST if levels <= torch.iinfo(kind).max)
 
     @property
     def rows(self) -> int:
@@ -72,7 +90,31 @@ class Quantized(Payload, code=4):
 
     def dense(self) -> Tensor:
         """The full vectors, ``[C, d]``."""
-        return self.codes.to(self.dtype) * self.scale[:, None]
+        return self.codes.to(self.dtype).mul_(self.scale[:, None])
+
+    def accumulate(self, out: Tensor, coefficients: Tensor) -> None:
+        """Add ``coefficients[i]`` times row i to ``out``; see :meth:`Payload.accumulate`."""
+        factors = coefficients.to(out.dtype)
+        counts = self._counts()
+        if _FEW * int(counts.max(initial=0)) <= self.size and bool(self.scale.isfinite().all()):
+            columns, codes = _nonzero(self.codes.numpy())
+            scale, factor = (row.repeat_interleave(torch.from_numpy(counts)) for row in (self.scale, factors))
+            steps = torch.from_numpy(codes).to(self.dtype).mul_(scale)
+            add_at(out, torch.from_numpy(columns), steps.to(out.dtype).mul_(factor))
+            return
+        for codes, scale, factor in zip(self.codes, self.scale, factors, strict=True):
+            out += codes.to(self.dtype).mul_(scale).to(out.dtype).mul_(factor)
+
+    def finite(self) -> Tensor:
+        """Which rows have neither NaN nor infinity, ``[C]`` bool."""
+        good = (self.scale * self.levels).isfinite()
+        for row in (~good).nonzero().flatten().tolist():
+            good[row] = self.select(slice(row, row + 1)).dense().isfinite().all()
+        return good
+
+    def _counts(self) -> NDArray[np.int64]:
+        """How many codes of each row are not zero, ``[C]``."""
+        return np.array([np.count_nonzero(row) for row in self.codes.numpy()], dtype=np.int64)
 
     @property
     def _fixed_width(self) -> int:
@@ -84,13 +126,12 @@ class Quantized(Payload, code=4):
 
     def _sparse_nbytes(self) -> Tensor:
         """Bytes of the nonzero codes with their indices, ``[C]``; too few only where those lose."""
-        counts = self.codes.count_nonzero(dim=1)
+        counts = torch.from_numpy(self._counts())
         packed = (counts * self._nonzero_width + 7) // 8
         lengths = bits.varint_nbytes(counts) + packed
         maybe = (packed < bits.packed_nbytes(self.size, self._fixed_width)).nonzero()[:, 0]
         offsets = starts_of(counts[maybe]).numpy()
-        rows = np.repeat(np.arange(len(maybe)), np.diff(offsets))
-        columns = np.flatnonzero(self.codes[maybe].numpy()) - rows * self.size
+        columns, _ = _nonzero((self.codes if len(maybe) == self.rows else self.codes[maybe]).numpy())
         lengths[maybe] += torch.from_numpy(support.choose(columns, offsets, self.size)[1])
         return lengths
 
@@ -158,3 +199,18 @@ class Quantized(Payload, code=4):
         codes = np.zeros(size, dtype=np.int32)
         codes[indices] = numbers - self.levels + (numbers >= self.levels)
         return codes
+
+
+def _nonzero(codes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Columns and values of all codes ``[C, d]`` that are not zero, row after row, both ``[nnz]``."""
+    flat = codes.reshape(-1)
+    group = _WORD // flat.itemsize
+    rest = flat.size % group
+    whole = flat[: flat.size - rest]
+    # Most words are nothing but zeros, so that few are looked at closely.
+    some = np.flatnonzero(whole.view(np.uint64) != 0)
+    within = np.flatnonzero(whole.reshape(-1, group).take(some, axis=0) != 0)
+    at = some.take(within // group) * group + within % group
+    if rest:
+        at = np.concatenate((at, np.flatnonzero(flat[whole.size :]) + whole.size))
+    return at % codes.shape[1], flat.take(at)

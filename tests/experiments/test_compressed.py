@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from experiments.compressed import a9a, toys
-from experiments.compressed.curves import Curve
 from experiments.compressed.toys import NAMES, RESULTS, Method, Toy
+from experiments.curves import Curve
 
 ROOT = Path(__file__).resolve().parents[2]
 

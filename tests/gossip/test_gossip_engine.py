@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from engine_cases import Quadratics, gaussian, gossip, idle, line, rows
 
 from fedsparse import config, experiment
 from fedsparse.archive import read, write
@@ -33,7 +34,6 @@ from fedsparse.topologies.one_peer_exponential import OnePeerExponential
 from fedsparse.topologies.path import Path as Line
 from fedsparse.topologies.ring import Ring
 from fedsparse.topologies.star import Star
-from tests.gossip.gossip_cases import Quadratics, gaussian, gossip, idle, line, rows
 
 QUIET = Network(profile="none")
 

@@ -6,9 +6,11 @@ import torch
 from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
-from fedsparse.engine.gossip import panels
+from fedsparse.engine.gossip import panels, sums
 from fedsparse.engine.gossip.kernel import mix
+from fedsparse.graphs import Matrices
 from fedsparse.message import Dense, LowRank, MaskedDense, SeededSparse, Sparse
+from fedsparse.topologies.ring import Ring
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 DENSITIES = pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
@@ -26,12 +28,8 @@ def _vectors(rows: int, dtype: torch.dtype, size: int = SIZE) -> Tensor:
     return torch.from_numpy(np.random.default_rng(1).standard_normal((rows, size))).to(dtype)
 
 
-def _mix(
-    weights: csr_array, parts: list, size: int = SIZE, dtype: torch.dtype = torch.float32, share=None
-) -> Tensor:
-    out = torch.full((weights.shape[0], size), torch.nan, dtype=dtype)
-    mix(weights, parts, out, share)
-    return out
+def _mix(weights: csr_array, parts: list, share=None) -> Tensor:
+    return mix(weights, parts, share)
 
 
 def _sparse(rows: int, dtype: torch.dtype, size: int = SIZE) -> Sparse:
@@ -49,7 +47,7 @@ def _alone(weights: csr_array, parts, receiver: int, dtype: torch.dtype) -> Tens
     senders = torch.from_numpy(row.indices.astype(np.int64))
     own = csr_array((row.data, np.arange(len(senders)), [0, len(senders)]), shape=(1, len(senders)))
     heard = [parts[senders]] if isinstance(parts, Tensor) else [parts.select(senders)]
-    return _mix(own, heard, dtype=dtype)[0]
+    return _mix(own, heard)[0]
 
 
 def _bits(x: Tensor) -> np.ndarray:
@@ -90,7 +88,7 @@ def test_in_float64_products_are_added_in_the_order_of_senders(density):
     for r in range(7):
         for e in range(weights.indptr[r], weights.indptr[r + 1]):
             expected[r] += weights.data[e] * rows[weights.indices[e]]
-    assert torch.equal(_mix(weights, [rows], dtype=torch.float64), expected)
+    assert torch.equal(_mix(weights, [rows]), expected)
 
 
 @BOTH
@@ -99,7 +97,7 @@ def test_in_float64_products_are_added_in_the_order_of_senders(density):
 def test_a_receiver_alone_with_its_neighbours_has_the_same_bits(kind, density, dtype):
     weights = _weights(30, 30, density)
     parts = _vectors(30, dtype) if kind == "dense" else _sparse(30, dtype)
-    whole = _mix(weights, [parts], dtype=dtype)
+    whole = _mix(weights, [parts])
     for receiver in range(30):
         assert np.array_equal(_bits(_alone(weights, parts, receiver, dtype)), _bits(whole[receiver]))
 
@@ -111,38 +109,50 @@ def test_cutting_senders_into_parts_changes_no_bit(kind, density, dtype):
     weights = _weights(20, 30, density)
     parts = Dense(_vectors(30, dtype)) if kind == "dense" else _sparse(30, dtype)
     cut = [parts.select(slice(a, b)) for a, b in ((0, 1), (1, 1), (1, 19), (19, 30))]
-    assert np.array_equal(_bits(_mix(weights, cut, dtype=dtype)), _bits(_mix(weights, [parts], dtype=dtype)))
+    assert np.array_equal(_bits(_mix(weights, cut)), _bits(_mix(weights, [parts])))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 15, 16, 17, 63, 64, 65, 1003])
 def test_any_length_of_a_vector_gives_the_bits_of_its_columns(size):
     weights, rows = _weights(9, 12, 0.5), _vectors(12, torch.float32)
-    assert torch.equal(_mix(weights, [rows[:, :size].contiguous()], size), _mix(weights, [rows])[:, :size])
+    assert torch.equal(_mix(weights, [rows[:, :size].contiguous()]), _mix(weights, [rows])[:, :size])
 
 
 @BOTH
 def test_panels_and_ranges_of_columns_change_no_bit(dtype, monkeypatch):
     weights, rows = _weights(20, 30, 0.3), _vectors(30, dtype)
-    whole = _mix(weights, [rows], dtype=dtype)
+    whole = _mix(weights, [rows])
     monkeypatch.setattr(panels, "_PANEL", 1)
     work = []
-    cut = _mix(
-        weights, [rows], dtype=dtype, share=lambda parts: [work.append(1) or part() for part in parts[::-1]]
-    )
+    cut = _mix(weights, [rows], share=lambda parts: [work.append(1) or part() for part in parts[::-1]])
     assert len(work) > 1
     assert np.array_equal(_bits(cut), _bits(whole))
 
 
 def test_the_dense_product_is_used_and_has_the_bits_of_sums_over_senders(monkeypatch):
     weights, rows = _weights(20, 256, 0.6), _vectors(256, torch.float32)
-    made, product = [], panels._product
-    monkeypatch.setattr(panels, "_product", lambda *args: made.append(product(*args)) or made[-1])
+    made, product = [], sums._product
+    monkeypatch.setattr(sums, "_product", lambda *args: made.append(product(*args)) or made[-1])
     whole = _mix(weights, [rows])
     assert len(made) >= 1
-    monkeypatch.setattr(panels, "_agrees", lambda: False)
+    monkeypatch.setattr(sums, "_agrees", lambda: False)
     made.clear()
     assert np.array_equal(_bits(_mix(weights, [rows])), _bits(whole))
     assert not made
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_sums_of_a_batch_as_it_lies_have_the_bits_of_panels(parts, monkeypatch):
+    weights = Matrices(Ring(), 20).at(0)
+    rows = list(_vectors(20, torch.float32).tensor_split(parts))
+    written, write = [], panels._write_panels
+    monkeypatch.setattr(
+        panels, "_write_panels", lambda w, *rest: written.append(w.shape[0]) or write(w, *rest)
+    )
+    near = torch.cat([_mix(weights[a : a + 5], rows) for a in range(0, 20, 5)])
+    assert sum(written) < 20
+    monkeypatch.setattr(panels, "_home", lambda *_: None)
+    assert np.array_equal(_bits(near), _bits(_mix(weights, rows)))
 
 
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan])
@@ -165,7 +175,7 @@ def test_sparse_messages_give_the_bits_of_their_dense_vectors(dtype):
     weights = _weights(30, 40, 0.2)
     seeded = SeededSparse(torch.arange(40), _vectors(40, dtype, 30), SIZE)
     for payload in (_sparse(40, dtype), seeded):
-        found, dense = _mix(weights, [payload], dtype=dtype), _mix(weights, [payload.dense()], dtype=dtype)
+        found, dense = _mix(weights, [payload]), _mix(weights, [payload.dense()])
         assert np.array_equal(_bits(found), _bits(dense))
 
 
@@ -181,9 +191,7 @@ def test_a_mixture_of_payloads_gives_the_bits_of_their_dense_vectors(dtype):
     ]
     weights = _weights(10, 26, 0.4)
     dense = torch.cat([part if isinstance(part, Tensor) else part.dense() for part in parts])
-    assert np.array_equal(
-        _bits(_mix(weights, parts, dtype=dtype)), _bits(_mix(weights, [dense], dtype=dtype))
-    )
+    assert np.array_equal(_bits(_mix(weights, parts)), _bits(_mix(weights, [dense])))
 
 
 def test_a_receiver_without_weights_has_zero():

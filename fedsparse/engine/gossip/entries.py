@@ -11,14 +11,14 @@ from torch import Tensor
 
 from fedsparse.message import SeededSparse, Sparse, concatenate
 
-__all__ = ["write_entries"]
+__all__ = ["sum_entries"]
 
 _ENTRIES = 1 << 18
 """Entries, about, that are gathered at a time."""
 
 
-def write_entries(weights: csr_array, parts: Sequence[Sparse | SeededSparse], out: Tensor) -> None:
-    """Writes weighted sums of sparse messages to ``out [R, d]``, contiguous.
+def sum_entries(weights: csr_array, parts: Sequence[Sparse | SeededSparse]) -> Tensor:
+    """Weighted sums ``[R, d]`` of sparse messages.
 
     The first senders of several receivers are added at once, then their second ones, and so on: no entry is met twice
     at a time, and each receiver's are in the order of its senders.
@@ -26,10 +26,9 @@ def write_entries(weights: csr_array, parts: Sequence[Sparse | SeededSparse], ou
     Args:
         weights: ``[R, S]``, with sorted indices.
         parts: S rows in all.
-        out: what is written.
     """
-    out.zero_()
     messages = concatenate([_listed(part) for part in parts])
+    out = messages.values.new_zeros(weights.shape[0], messages.size)
     factors = torch.from_numpy(weights.data).to(out.dtype)
     step = max(1, _ENTRIES // max(int(messages.counts.max()), 1)) if messages.rows else 1
     for first in range(0, weights.shape[0], step):
@@ -40,6 +39,7 @@ def write_entries(weights: csr_array, parts: Sequence[Sparse | SeededSparse], ou
             edges = starts[receivers] + place
             senders = torch.from_numpy(weights.indices[edges].astype(np.int64))
             _add(messages.select(senders), torch.from_numpy(first + receivers), factors[edges], out)
+    return out
 
 
 def _listed(part: Sparse | SeededSparse) -> Sparse:
@@ -55,4 +55,4 @@ def _add(messages: Sparse, receivers: Tensor, factors: Tensor, out: Tensor) -> N
         sums.addcmul_(each, messages.values)  # rounded once
     else:
         sums += each * messages.values
-    flat.index_copy_(0, places, sums.add_(0.0))  # and -0.0 becomes 0.0
+    flat.index_copy_(0, places, sums)

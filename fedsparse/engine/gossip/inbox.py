@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from fedsparse.engine.gossip.mail import Late, Mail
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.gossip import Delivery, Map
-from fedsparse.message import Payload
+from fedsparse.message import Payload, SeededSparse, Sparse
 
 __all__ = ["Letters", "NeighbourInbox"]
 
@@ -61,6 +62,21 @@ class NeighbourInbox:
         kind = self._delivery.get(name, "latest")
         late = mail.late.get(name)
         return self._sum(name, parts, mail.own[kind], mail.others[kind], late, of)
+
+    def completed(self, name: str, own: Tensor) -> Tensor:
+        """As ``mix``, where ``own [C, d]`` of the receiver stands in for what a sparse message leaves out."""
+        parts, mail = self._named(name), self._mail
+        there = [_ones(part) for part in parts if isinstance(part, Sparse | SeededSparse)]
+        if len(there) < len(parts):
+            return self.mix(name)
+        if mail.everyone:
+            covered = torch.stack([part.dense().sum(0) for part in there]).sum(0) / self._count
+            return self._mean(name, None) + (1 - covered) * own
+        kind = self._delivery.get(name, "latest")
+        mine, others = mail.own[kind], mail.others[kind]
+        whole = torch.from_numpy(mine + np.bincount(mail.receivers, others, len(mail.ids))).to(own.dtype)
+        covered = self._sum(name, there, mine, others, None, None)
+        return self.mix(name) + (whole[:, None] - covered) * own
 
     def neighbours(
         self, name: str, of: Map | None = None, by: Literal["weights", "one"] = "weights"
@@ -117,9 +133,7 @@ class NeighbourInbox:
             matrix = _matrix(
                 at[order], overdue.rows[order], overdue.weights[order], len(own), self._late[name].rows
             )
-            more = torch.empty_like(out)
-            mix(matrix, [self._late[name]], more)
-            out += more
+            out += mix(matrix, [self._late[name]])
         return out
 
     # ---- sums
@@ -153,11 +167,7 @@ class NeighbourInbox:
             sources, width = [self._rows(sources, used, of)], len(used)
         order = np.lexsort((column, at))
         matrix = _matrix(at[order], column[order], weight[order], count, width)
-        first = sources[0]
-        size = first.shape[1] if isinstance(first, Tensor) else first.size
-        out = torch.empty(count, size, dtype=first.dtype)
-        mix(matrix, sources, out)
-        return out
+        return mix(matrix, sources)
 
     def _mean(self, name: str, of: Map | None) -> Tensor:
         count = len(self._mail.ids)
@@ -206,6 +216,11 @@ def _dense(parts: Sequence[Payload | Tensor], wanted: Ids, most: int | None) -> 
                 yield part if whole else part[rows]
             else:
                 yield part.dense() if whole else part.select(rows).dense()
+
+
+def _ones(part: Sparse | SeededSparse) -> Payload:
+    """One wherever a message has a value."""
+    return replace(part, values=torch.ones_like(part.values), kind="", scale=None)
 
 
 def _count(part: Payload | Tensor) -> int:

@@ -3,7 +3,8 @@
 The bits of a receiver's row depend on its own weights and messages alone: each product is added to what the senders
 before it have given, from zero on, whoever else receives, however senders are cut into parts and columns into panels.
 In float32 product and sum are rounded once, together (a fused multiplication and addition); in float64 each on its own.
-A zero is positive. What is not finite spreads to those who have it, and to nobody else.
+(Where all products are too small for any number but zero, its sign is not defined.) What is not finite spreads to those
+who have it, and to nobody else.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from fedsparse.aggregate import Share
-from fedsparse.engine.gossip.entries import write_entries
-from fedsparse.engine.gossip.panels import write_panels
+from fedsparse.engine.gossip.entries import sum_entries
+from fedsparse.engine.gossip.panels import add_batches, sum_batches
 from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse
 
 __all__ = ["mix"]
@@ -25,26 +26,28 @@ _DECODED = 1 << 24
 """Values that are made dense at a time."""
 
 
-def mix(
-    weights: csr_array, parts: Sequence[Payload | Tensor], out: Tensor, share: Share | None = None
-) -> None:
-    """Writes the weighted sums of messages to ``out``.
+def mix(weights: csr_array, parts: Sequence[Payload | Tensor], share: Share | None = None) -> Tensor:
+    """Weighted sums of messages.
 
     Args:
-        weights: ``[R, S]``, a row for each receiver, with sorted indices; they are rounded to the dtype of ``out``.
+        weights: ``[R, S]``, a row for each receiver, with sorted indices; rounded to the dtype of the messages.
         parts: batches of messages, or of plain vectors, whose rows one after another are those of the S senders.
-        out: ``[R, d]``, contiguous, in the dtype of the messages; it must not share their memory.
         share: runs ranges of columns side by side; without it they are one.
+
+    Returns:
+        ``[R, d]``, in memory of its own.
     """
     sparse = [part for part in parts if isinstance(part, Sparse | SeededSparse)]
     if len(sparse) == len(parts):
-        write_entries(weights, sparse, out)
-        return
-    first = 0
-    for batches in _groups(parts):
-        last = first + sum(len(batch) for batch in batches)
-        write_panels(weights[:, first:last], batches, out, share, more=first > 0)
-        first = last
+        return sum_entries(weights, sparse)
+    groups = _groups(parts)
+    batches = next(groups)
+    last = sum(map(len, batches))
+    out = sum_batches(weights[:, :last] if last < weights.shape[1] else weights, batches, share)
+    for batches in groups:
+        first, last = last, last + sum(map(len, batches))
+        add_batches(weights[:, first:last], batches, out, share)
+    return out
 
 
 def _groups(parts: Sequence[Payload | Tensor]) -> Iterator[list[Tensor]]:
@@ -56,5 +59,5 @@ def _groups(parts: Sequence[Payload | Tensor]) -> Iterator[list[Tensor]]:
         for part in some:
             assert not isinstance(part, Tensor)  # noqa: S101 - those are plain
             step = max(1, _DECODED // max(part.size, 1))
-            for row in range(0, part.rows, step):
+            for row in range(0, max(part.rows, 1), step):
                 yield [part.select(slice(row, row + step)).dense()]

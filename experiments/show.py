@@ -6,14 +6,15 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.compressed.curves import Curve
+from experiments.curves import Curve
 
-__all__ = ["draw", "write_csv"]
+__all__ = ["bytes_of", "draw", "save", "style", "write_csv"]
 
 # The colours of Okabe and Ito and two of Tol, which people tell apart who see few of them; marks and lines differ, too.
 _COLOURS = (
@@ -30,34 +31,47 @@ def draw(curves: Sequence[Curve], title: str, axis: str, stem: Path) -> None:
     axes = figure.add_subplot()
     for number, curve in enumerate(curves):
         at = [place for place in curve.thinned(_POINTS) if curve.value[place] > 0]
-        colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(
-            curve.up[at],
-            curve.value[at],
-            color=colour,
-            linestyle=_LINES[number % len(_LINES)],
-            marker=_MARKS[number % len(_MARKS)],
-            markersize=5,
-            # Marks of curves that lie on each other stand beside each other.
-            markevery=(0.02 + 0.09 * number / len(curves), 0.11),
-            linewidth=1.5,
-            label=curve.label + (" (diverged)" if curve.diverged else ""),
-        )
+        look = style(number, len(curves))
+        label = curve.label + (" (diverged)" if curve.diverged else "")
+        axes.plot(curve.up[at], curve.value[at], label=label, **look)
         if not np.array_equal(curve.low, curve.high):
             floor = np.maximum(curve.low[at], curve.value[at].min() / 10)
-            axes.fill_between(curve.up[at], floor, curve.high[at], color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                curve.up[at], floor, curve.high[at], color=look["color"], alpha=0.15, linewidth=0
+            )
     axes.set(xscale="log", yscale="log", xlabel="bytes sent by all clients together", ylabel=axis)
     figure.suptitle(title, fontsize="medium")
-    axes.xaxis.set_major_formatter(_bytes)
+    axes.xaxis.set_major_formatter(bytes_of)
     axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    save(figure, stem)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes ``stem.png`` and ``stem.svg``; the same picture gives the same files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": stem.name}):  # the same curves give the same file
+    with mpl.rc_context({"svg.hashsalt": stem.name}):
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(stem.with_suffix(".png"), dpi=110, metadata={"Software": None})
 
 
-def _bytes(value: float, _: int) -> str:
+def style(number: int, of: int) -> dict[str, Any]:
+    """How the curve of that number is drawn, among ``of`` in all: in colours, marks and lines of its own."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": _LINES[number % len(_LINES)],
+        "marker": _MARKS[number % len(_MARKS)],
+        "markersize": 5,
+        # Marks of curves that lie on each other stand beside each other.
+        "markevery": (0.02 + 0.09 * number / of, 0.11),
+        "linewidth": 1.5,
+    }
+
+
+def bytes_of(value: float, _: int) -> str:
+    """A tick of an axis of bytes."""
+    if value <= 0:
+        return "0"
     power = min(3, max(0, math.floor(math.log10(value) / 3)))
     return f"{value / 1000**power:g} {('B', 'kB', 'MB', 'GB')[power]}"
 

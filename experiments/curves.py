@@ -73,7 +73,11 @@ class Curve:
 
 
 def course(
-    path: Path, words: Sequence[str], workers: Workers, tuning: Mapping[str, Any] | None = None
+    path: Path,
+    words: Sequence[str],
+    workers: Workers,
+    tuning: Mapping[str, Any] | None = None,
+    here: Sequence[str] = HERE,
 ) -> tuple[list[Record], bool]:
     """The rounds of a run, which is begun, gone on with, or only read; and whether it diverged.
 
@@ -82,17 +86,18 @@ def course(
         words: its configuration, as for ``python -m fedsparse.run``.
         workers: stay open from one run to the next.
         tuning: how its values were chosen.
+        here: where it takes place; results do not depend on it.
 
     Raises:
         RunFolderError: the folder has a run of another configuration.
     """
-    config = configuration.parse([*words, *HERE, f"runs={path.parent}", f"name={path.name}"])
+    config = configuration.parse([*words, *here, f"runs={path.parent}", f"name={path.name}"])
     begun = (path / "config.yaml").exists()
     if begun:
         check_same(path, config)
     diverged = False
     if not begun or read_summary(path) is None:
-        asked = configuration.parse([f"resume={path}", *HERE]) if begun else config
+        asked = configuration.parse([f"resume={path}", *here]) if begun else config
         try:
             experiment.run(asked, workers=workers, tuning=tuning)
         except Diverged:

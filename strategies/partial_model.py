@@ -1,0 +1,81 @@
+"""Partial models: neighbours exchange the coordinates that have changed most since they were last sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fedsparse.compress.counts import kept
+from fedsparse.compress.select import largest
+from fedsparse.gossip import Gossip, Neighbours
+from fedsparse.message import Sparse
+from fedsparse.options import option
+from fedsparse.protocol import Context, Message, Role, Start, State, Task
+
+
+@dataclass(frozen=True)
+class PartialModel(Gossip):
+    """Partial model exchange, as in decentralizepy.
+
+    Source: Dhasade, Kermarrec, Pires, Sharma, Vujasinovic, EuroMLSys 2023, arXiv:2304.08322, and their code.
+
+    Update of client i with K = ``steps`` local steps of size η = ``lr``, α = ``fraction``, W the mixing matrix, and
+    V_i = ``since``, zero at first::
+
+        y_i = x_i;  K times:  y_i <- y_i - η g_i(y_i);      V_i <- V_i + (y_i - x_i)
+        m_i: the α d coordinates of largest |V_i|;      send y_i there, with indices;   V_i <- 0 there
+        x_i <- y_i + sum_j W_ij m_j (y_j - y_i)             so i fills in its own values for what j leaves out
+        averaging=true:  V_i <- V_i + (x_i - y_i)           mixing is a change, too
+
+    State: x, since. Sent to each neighbour: α d values and their indices. The mean of all models is not kept, since j
+    hears of i what i does not hear of j. A message that is lost gives its weight to the receiver's own; V is not told.
+
+    Limit: with α = 1 that of D-PSGD; else a neighbourhood of it.
+    """
+
+    delivery: ClassVar = {"x": "latest"}
+
+    lr: float = option(0.1, "step size η", above=0)
+    steps: int = option(1, "local steps K", at_least=1)
+    momentum: float = option(0.0, "heavy-ball weight, zero at the start of each round", at_least=0, below=1)
+    fraction: float = option(0.1, "share α of the coordinates that is sent", above=0, at_most=1)
+    averaging: bool = option(False, "whether what mixing changes counts as a change, too")
+
+    def init(self, role: Role, start: Start, ctx: Context) -> State:
+        return {"x": start.x[None], "since": torch.zeros_like(self.forth(start.x[None]))}
+
+    def forth(self, x: Tensor) -> Tensor:
+        """What is sent of models ``[C, d]``: their own coordinates."""
+        return x
+
+    def back(self, sent: Tensor, size: int) -> Tensor:
+        """Models ``[C, d]`` of what :meth:`forth` gives of them."""
+        return sent
+
+    def chosen(self, since: Tensor, ctx: Context) -> Tensor:
+        """Where values are sent, ``[C, D]`` bool."""
+        indices = largest(since, kept(self.fraction, since.shape[1]))
+        return torch.zeros_like(since, dtype=torch.bool).scatter_(1, indices, True)
+
+    def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
+        local = task.sgd(client["x"], lr=self.lr, steps=self.steps, momentum=self.momentum)
+        since = client["since"] + self.forth(local.change)
+        there = self.chosen(since, ctx)
+        part = _where(there, self.forth(local.x))
+        return {"x": local.x, "since": since.masked_fill(there, 0)}, {"x": part}
+
+    def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
+        own = self.forth(client["x"])
+        mixed = inbox.completed("x", own)
+        since = client["since"] + (mixed - own) if self.averaging else client["since"]
+        return {"x": self.back(mixed, ctx.layout.size), "since": since}
+
+
+def _where(there: Tensor, values: Tensor) -> Sparse:
+    """The values ``[C, D]`` of some places, ``[C, D]`` bool."""
+    counts = there.sum(1)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Sparse(there.nonzero()[:, 1], values[there], offsets, values.shape[1])
