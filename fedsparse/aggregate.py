@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.errors import ConfigError, ProtocolError
-from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse, concatenate
+from fedsparse.message import Dense, MaskedDense, Payload, Ragged, SeededSparse, Sparse, concatenate
 from fedsparse.options import option, validate
 from fedsparse.words import there_are
 
@@ -45,7 +45,7 @@ def _in_turn(work: Sequence[Callable[[], None]]) -> None:
         part()
 
 
-SPARSE: tuple[type[Payload], ...] = (Sparse, SeededSparse, MaskedDense)
+SPARSE: tuple[type[Payload], ...] = (Sparse, SeededSparse, MaskedDense, Ragged)
 """Payloads that leave most coordinates out, which makes coordinate-wise rules worthless."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from fedsparse import config as configuration
 from fedsparse import rng
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from fedsparse.engine.block import Workload
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
-    from fedsparse.engine.session import Engine, Session
+    from fedsparse.engine.session import Engine, Place, Session
     from fedsparse.engine.suits import Settled
     from fedsparse.graphs import Matrices
 
-__all__ = ["loaded", "run", "versions"]
+__all__ = ["Host", "Parts", "Sitting", "build", "loaded", "run", "versions"]
 
 _EVALUATIONS = 20
 """Evaluations of a run that does not say how often."""
@@ -43,8 +44,37 @@ _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
 
 
+class Sitting(Protocol):
+    """A run with its clients, wherever they are; closed by whoever opened it."""
+
+    @property
+    def engine(self) -> Engine:
+        """What makes the rounds."""
+
+    @property
+    def workload(self) -> Workload:
+        """What clients optimise, as the driver has it."""
+
+    def begin(self, done: int) -> None:
+        """The rounds begin; ``done`` of them are done."""
+
+    def saved(self, number: int) -> None:
+        """A checkpoint was made after round ``number``."""
+
+    def close(self) -> None:
+        """Gives the memory back; twice does no harm."""
+
+
+Host = Callable[["Parts", "Place", Callable[[str], None]], Sitting]
+"""Brings a run to where its clients are: ``(parts, place of states, note) -> sitting``."""
+
+
 def run(
-    config: RunConfig, *, workers: Workers | None = None, tuning: Mapping[str, Any] | None = None
+    config: RunConfig,
+    *,
+    workers: Workers | None = None,
+    tuning: Mapping[str, Any] | None = None,
+    host: Host | None = None,
 ) -> Summary:
     """Runs a configuration, or goes on with the run in ``config.resume``.
 
@@ -52,6 +82,7 @@ def run(
         config: the resolved configuration.
         workers: workers to use, which stay open unless the run fails on them; by default the run has its own.
         tuning: how its values were chosen, which is written down with it; a run that is resumed keeps its own.
+        host: where its clients are, instead of on workers.
 
     Returns:
         the summary that was written to the run folder.
@@ -59,9 +90,18 @@ def run(
     Raises:
         FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
     """
+    if host is None and config.engine.name == "flower":
+        raise ConfigError(
+            "engine=flower: devices are reached from a Flower app: flwr run, or for a trial on this machine "
+            "python -m fedsparse.flower trial"
+        )
+    if host is None and config.partition.name == "own":
+        raise ConfigError(
+            "partition=own: is for devices, each of which has data of its own; choose another one"
+        )
     with ExitStack() as stack:
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
-        parts = _build(config)
+        parts = build(config)
         config = parts.config
         if folder is None:
             folder = stack.enter_context(_created(config, parts.settled, tuning))
@@ -70,18 +110,27 @@ def run(
         if not parts.arrays:
             unused = "model has" if parts.divided else "partition, model and batch have"
             progress.note(f"data={config.data.name} is given by formulas: {unused} no meaning here")
-        workers = workers or stack.enter_context(Workers())
-        numbers = parts.workload.start.x.numel() * parts.plan.cohort
         for line in (*parts.settled.notes, *parts.workload.notes):
             progress.note(line)
+        if host is not None:
+            return _Run(config, parts, folder, progress, host).go()
+        workers = workers or stack.enter_context(Workers())
+        numbers = parts.workload.start.x.numel() * parts.plan.cohort
         pool = workers.pool(config.engine, config.device, numbers, progress.note)
         try:
-            return _Run(config, parts, folder, progress, pool).go()
+            return _Run(config, parts, folder, progress, partial(_on_workers, pool)).go()
         except (Diverged, Interrupted):
             raise  # between two calls: no worker is busy
         except BaseException:
             workers.close()  # they may still be busy with the run that failed
             raise
+
+
+def _on_workers(pool: Pool, parts: Parts, place: Place, note: Callable[[str], None]) -> Session:
+    from fedsparse.engine.session import Session
+
+    patience = parts.config.engine.options["patience"]
+    return Session(parts.plan, parts.recipe, parts.arrays, pool, place, note, parts.workload, patience)
 
 
 def _resumed(path: Path) -> RunFolder:
@@ -105,26 +154,16 @@ class _Run:
     """One run, from its first or its checkpointed round to its end."""
 
     config: RunConfig
-    parts: _Parts
+    parts: Parts
     folder: RunFolder
     progress: Progress
-    pool: Pool
+    host: Host
 
     def go(self) -> Summary:
-        from fedsparse.engine.session import Place, Session
+        from fedsparse.engine.session import Place
 
-        parts = self.parts
         place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
-        with Session(
-            parts.plan,
-            parts.recipe,
-            parts.arrays,
-            self.pool,
-            place,
-            self.progress.note,
-            parts.workload,
-            self.config.engine.options["patience"],
-        ) as session:
+        with closing(self.host(self.parts, place, self.progress.note)) as session:
             records = self._resume(session.engine) if self.config.resume else []
             with Interrupts(session.close) as interrupts:
                 self._rounds(session, records, interrupts)
@@ -135,7 +174,8 @@ class _Run:
         self.progress.close()
         return summary
 
-    def _rounds(self, session: Session, records: list[Record], interrupts: Interrupts) -> None:
+    def _rounds(self, session: Sitting, records: list[Record], interrupts: Interrupts) -> None:
+        session.begin(len(records))
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
             record = session.engine.round(number)
@@ -144,13 +184,13 @@ class _Run:
             self.progress.round(record)
             last = number + 1 == self.config.rounds
             if interrupts.asked is not None and not last:
-                self._save(session.engine, number)
+                self._save(session, number)
                 raise Interrupted(
                     f"stopped by {interrupts.asked.name} after round {number + 1} of {self.config.rounds}; go on with: "
                     f"python -m fedsparse.run resume={self.folder.path}"
                 )
             if last or (number + 1) % every == 0:
-                self._save(session.engine, number)
+                self._save(session, number)
 
     # ---- checkpoints
 
@@ -160,9 +200,10 @@ class _Run:
         result = {key: value for key, value in own.items() if not configuration.elsewhere(key)}
         return {"config": result, "versions": {k: version(k) for k in ("fedsparse", "torch", "numpy")}}
 
-    def _save(self, engine: Engine, number: int) -> None:
+    def _save(self, session: Sitting, number: int) -> None:
         self.folder.sync()
-        self.folder.checkpoints.save(number, self._identity(), engine.arrays())
+        self.folder.checkpoints.save(number, self._identity(), session.engine.arrays())
+        session.saved(number)
 
     def _resume(self, engine: Engine) -> list[Record]:
         if self.folder.checkpoints.latest() is None:
@@ -181,7 +222,7 @@ class _Run:
             )
         return records
 
-    def _save_model(self, session: Session) -> None:
+    def _save_model(self, session: Sitting) -> None:
         from safetensors.torch import save_file
 
         start = session.workload.start
@@ -199,7 +240,7 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """Everything that a run is made of.
 
     Attributes:
@@ -216,8 +257,13 @@ class _Parts:
     divided: bool
 
 
-def _build(config: RunConfig) -> _Parts:
-    """Every object of a run."""
+def build(config: RunConfig) -> Parts:
+    """Every object of a run.
+
+    Raises:
+        ConfigError: they do not go together.
+        DataError: a file is missing or damaged.
+    """
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.session import check_compressors, default_block
@@ -258,7 +304,7 @@ def _build(config: RunConfig) -> _Parts:
     check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload)
-    return _Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
+    return Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
 
 
 class _Found(NamedTuple):
@@ -266,12 +312,14 @@ class _Found(NamedTuple):
 
     data: Dataset | Problem
     held: Partition | None
+    own_test: Partition | None = None
 
 
 def _load(config: RunConfig) -> _Found:
     """The data set, divided, or the problem."""
     from fedsparse import data
     from fedsparse.data.partition import partition
+    from fedsparse.data.personal import set_aside
     from fedsparse.data.validation import held_back
 
     found = loaded(config)
@@ -283,6 +331,8 @@ def _load(config: RunConfig) -> _Found:
     held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
     if isinstance(found, data.Divisible):
         return _Found(_accepted(found.over(held, config.batch), config), held)
+    if config.personal:
+        return _Found(dataset, *set_aside(held, config.personal, config.seed))
     return _Found(dataset, held)
 
 
@@ -313,7 +363,7 @@ def _workload(
         config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
     )
     held = cast("Partition", found.held)  # a data set is always divided
-    return supervised(Examples.of(found.data, held), model, config.batch, config.device)
+    return supervised(Examples.of(found.data, held, found.own_test), model, config.batch, config.device)
 
 
 def _matrices(config: RunConfig, clients: int) -> Matrices | None:
@@ -364,16 +414,17 @@ def _accepted(problem: Problem, config: RunConfig) -> Problem:
 
 
 def check_nothing_held_back(config: RunConfig) -> None:
-    """A problem has no examples for a validation part.
+    """A problem has no examples for a validation part, nor for clients to be tested on by themselves.
 
     Raises:
         ConfigError: one is asked for.
     """
-    if config.validation:
-        raise ConfigError(
-            f"validation={config.validation}: data={config.data.name} has no examples to hold back, it is judged by a "
-            "metric of its own; leave validation out"
-        )
+    for key in ("validation", "personal"):
+        if share := getattr(config, key):
+            raise ConfigError(
+                f"{key}={share}: data={config.data.name} has no examples to hold back, it is judged by a metric of "
+                f"its own; leave {key} out"
+            )
 
 
 def loaded(config: RunConfig) -> Dataset | Problem | Divisible:

@@ -111,6 +111,10 @@ class CatchUp:
         """A broadcast of so many bytes is made; comes before its :meth:`charge`."""
         self._said += round_bytes
 
+    def forget(self, ids: _Ints) -> None:
+        """Nobody knows what these clients ``[C]`` heard: they pay for the dense value next."""
+        self._heard.unset(ids)
+
     def charge(
         self, ids: Sequence[int] | _Ints, dense_bytes: int, received: NDArray[np.bool_] | None = None
     ) -> _Ints:

@@ -7,6 +7,8 @@ class                  stands for                                      bytes of 
 :class:`Sparse`        k chosen ones, with their indices               4 k + k log2(e d / k) / 8
 :class:`SeededSparse`  k random ones, which a seed stands for          4 k + 8
 :class:`MaskedDense`   those on a support that the receiver knows      4 k
+:class:`Ragged`        those on a support of each row's own            4 k
+:class:`Mask`          ones at chosen ones, without values             k log2(e d / k) / 8, at most d / 8
 :class:`Quantized`     whole numbers times a scale                     d log2(2 levels + 1) / 8, or less
 :class:`Exponents`     signed powers of two                            9 d / 8
 :class:`Sign`          plus or minus the scale of a block              d / 8 + 4 blocks
@@ -26,10 +28,12 @@ from fedsparse.wire import (
     Dense,
     Exponents,
     LowRank,
+    Mask,
     MaskedDense,
     Payload,
     PerEdge,
     Quantized,
+    Ragged,
     Scalars,
     SeededSparse,
     Sign,
@@ -43,10 +47,12 @@ __all__ = [
     "Dense",
     "Exponents",
     "LowRank",
+    "Mask",
     "MaskedDense",
     "Payload",
     "PerEdge",
     "Quantized",
+    "Ragged",
     "Scalars",
     "SeededSparse",
     "Sign",

@@ -42,6 +42,10 @@ class PerClient:
             self._raised = grown
         self._raised[ids] = np.asarray(numbers) + 1
 
+    def unset(self, ids: _Ids) -> None:
+        """Take their numbers from ``ids [C]``."""
+        self._raised[ids[ids < len(self._raised)]] = 0
+
     def items(self) -> tuple[_Ids, _Ids]:
         """The clients that have a number, ascending ``[n]``, and their numbers ``[n]``."""
         ids = np.flatnonzero(self._raised)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 from pathlib import Path
 
-__all__ = ["alive", "namespace", "start_time"]
+__all__ = ["alive", "die_with_parent", "namespace", "start_time"]
+
+_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux."""
 
 
 def start_time(pid: int) -> int | None:
@@ -24,6 +29,11 @@ def start_time(pid: int) -> int | None:
 def alive(pid: int, start: int) -> bool:
     """Whether the process that had id ``pid`` and start time ``start`` still runs."""
     return start_time(pid) == start
+
+
+def die_with_parent() -> None:
+    """Linux kills this process when the one that started it ends, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def namespace() -> int:

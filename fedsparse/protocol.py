@@ -69,12 +69,22 @@ Audience = Literal["cohort", "all", "new"]
 
 @dataclass(frozen=True)
 class Field:
-    """One parameter tensor inside the flat vector."""
+    """One parameter tensor inside the flat vector.
+
+    Attributes:
+        name: of the tensor.
+        start: its first place.
+        shape: of the tensor.
+        prunable: whether single entries may be left out: weights of linear layers and convolutions.
+        positions: how often an entry is multiplied for one example: output positions of a convolution, rows of a
+            sequence; 0 where that is not known.
+    """
 
     name: str
     start: int
     shape: tuple[int, ...]
     prunable: bool = False
+    positions: int = 0
 
     @property
     def size(self) -> int:
@@ -89,9 +99,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`."""
+    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`.
+
+    Attributes:
+        fields: the tensors, in order.
+        activations: numbers that the model computes for one example, all layers together; 0 where that is not known.
+    """
 
     fields: tuple[Field, ...]
+    activations: int = 0
 
     @property
     def size(self) -> int:
@@ -135,12 +151,16 @@ class Start:
         layout: the tensors in ``x``.
         buffers: initial BatchNorm statistics and the like ``[b]``; empty where the model has none.
         buffer_layout: the tensors in ``buffers``.
+        input_shape: the shape of one input; of no width where there are none.
+        forward: the module in evaluation mode, differentiable in its parameters; ``None`` where there is no network.
     """
 
     x: Tensor
     layout: Layout
     buffers: Tensor = field(default_factory=lambda: torch.zeros(0))
     buffer_layout: Layout = field(default_factory=lambda: Layout(()))
+    input_shape: tuple[int, ...] = (0,)
+    forward: Forward | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -232,6 +252,8 @@ class Task(Protocol):
     layout: Layout
     sizes: Tensor
     """Examples of each client, ``[C]`` int64."""
+    examples: Tensor
+    """Examples that each client has trained on so far, ``[C]`` int64."""
 
     def sgd(
         self,
@@ -247,6 +269,7 @@ class Task(Protocol):
         prox: float = 0.0,
         mask: Tensor | None = None,
         buffers: Tensor | None = None,
+        first: int = 0,
     ) -> Trained:
         """Local training, ``y <- y - lr (m <- momentum m + g(y) + shift - control + weight_decay y + prox (y - x))``.
 
@@ -260,8 +283,9 @@ class Task(Protocol):
             momentum: heavy-ball weight, starting from zero.
             weight_decay: L2 penalty.
             prox: weight of the pull back to ``x``.
-            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside stay exactly zero.
+            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside, and their velocity, stay exactly zero.
             buffers: statistics to start from, ``[C, b]``; by default those the engine keeps.
+            first: number of the first step, which names its minibatch.
         """
 
     def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
@@ -276,8 +300,34 @@ class Task(Protocol):
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``."""
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Loss over all of the client's examples, ``[C]``."""
+    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:
+        """Loss in evaluation mode over all of the client's examples, or over the minibatch of ``step``, ``[C]``.
+
+        Args:
+            x: where.
+            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
+            step: names the minibatch.
+        """
+
+    def accuracy(self, x: Tensor) -> Tensor:
+        """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
+
+    def own_accuracy(self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """Share of each client's own test examples that are classified right, ``[C]``; NaN where it has none.
+
+        Args:
+            model: ``[C, d]`` or ``[1, d]``; or a function that gives it for inputs ``[G, B, ...]``, their real rows
+                ``[G]`` and the clients' places in the block ``[G]``, as gates do.
+        """
+
+    def statistics(self, x: Tensor, step: int) -> Tensor:
+        """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone; of no width where there are none."""
+
+    def inputs(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
+
+        Of a problem without examples: one row of no width.
+        """
 
     @property
     def optimum(self) -> Tensor:
@@ -289,6 +339,8 @@ class Inbox(Protocol):
 
     senders: Tensor
     """``[M]`` int64."""
+    examples: Tensor
+    """Examples of each sender, ``[M]`` int64."""
     weights: Tensor
     """Coefficients of ``by="examples"``, ``[M]`` float64; they sum to one in synchronous rounds."""
     ages: Tensor
@@ -327,6 +379,7 @@ class Strategy:
         participation: ``"full"``: its theory needs all clients in every round. A smaller cohort is refused, unless a
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
+        fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -338,6 +391,7 @@ class Strategy:
     problems: ClassVar[tuple[ProblemClass, ...]] = ("minimisation",)
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
+    fresh: ClassVar[tuple[str, ...]] = ()
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 
@@ -375,7 +429,7 @@ class Strategy:
     def _lacks(self, method: str) -> NoReturn:
         raise ProtocolError(
             f"{type(self).__name__} has no {method}; a strategy for a server needs init, broadcast, client_update and "
-            "aggregate"
+            "aggregate, and one with statistics of its own needs statistics"
         )
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
@@ -398,6 +452,10 @@ class Strategy:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
 
+    def statistics(self, state: State, ctx: Context) -> Tensor:
+        """The BatchNorm statistics to evaluate with, ``[b]``, where ``buffers = "own"``."""
+        self._lacks("statistics")
+
     def predict(self, x: Tensor, inputs: Tensor, forward: Forward) -> Tensor:
         """Outputs of the evaluated model for ``inputs [B, ...]``, where parameters alone do not say it (gates, say).
 
@@ -407,6 +465,20 @@ class Strategy:
             forward: ``(parameters [d], inputs) -> outputs``: the module in evaluation mode.
         """
         return forward(x, inputs)
+
+    def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> Mapping[str, Tensor]:
+        """What is measured of each client by itself, ``[C]`` by name; NaN where it has nothing to be measured on.
+
+        Asked in evaluations where clients have test examples of their own. Nothing is sent, and nothing stays.
+
+        Args:
+            client: the clients' states.
+            x: the evaluated model, ``[1, d]``.
+            task: theirs.
+            new: who never took part, ``[C]`` bool.
+            ctx: the circumstances.
+        """
+        return {"personal_accuracy": task.own_accuracy(x)}
 
     @classmethod
     def predicts(cls) -> bool:

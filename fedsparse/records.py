@@ -7,6 +7,7 @@ come back with the same bits. Keys have one order, so equal runs give equal file
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -16,7 +17,11 @@ import numpy as np
 from fedsparse.errors import RunFolderError
 from fedsparse.ledger import sent_bytes
 
-__all__ = ["Record", "plain", "without_wall"]
+__all__ = ["Record", "lower_is_better", "plain", "without_wall"]
+
+_MINIMISED = frozenset(
+    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class Record:
         train_loss: mean over the accepted clients, NaN where there is none.
         metrics: what was evaluated after the round, by name; empty where nothing was.
         scalars: means of the numbers that the strategy records.
-        wall_s: seconds the round took on this machine; the only value that differs between equal runs.
+        wall_s: seconds the round took on this machine.
+        flower: on devices, what was on the way in Flower's own form, by name: messages, and what its objects
+            serialise to. It and ``wall_s`` are the only values that differ between equal runs.
     """
 
     round: int
@@ -61,6 +68,7 @@ class Record:
     metrics: Mapping[str, float] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
+    flower: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def up_bytes(self) -> int:
@@ -98,8 +106,13 @@ def plain(thing: Any) -> dict[str, Any]:
 def without_wall(record: Record) -> dict[str, Any]:
     """What is equal in equal runs: the values as JSON holds them, so that NaN (``None``) equals NaN."""
     values = plain(record)
-    del values["wall_s"]
+    del values["wall_s"], values["flower"]
     return values
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is minimised: one word of its name is loss, error, distance, gap, norm or the like."""
+    return not _MINIMISED.isdisjoint(re.split("[^a-z]+", metric.lower()))
 
 
 def _clean(value: Any) -> Any:

@@ -42,6 +42,9 @@ _DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
 _HELD = "held."
 """What the names of a partition's arrays begin with."""
 
+_TESTED = "tested."
+"""Likewise of the examples that clients are tested on by themselves."""
+
 
 Recipe = Callable[[Mapping[str, np.ndarray]], Workload]
 """Makes a workload from the arrays that all workers share."""
@@ -66,6 +69,7 @@ class SupervisedRecipe:
     module: nn.Module
     batch: int
     held: Callable[..., Partition]
+    own_test: Callable[..., Partition] | None = None
     scale: float = 1.0
     shift: float = 0.0
     device: str = "cpu"
@@ -73,8 +77,9 @@ class SupervisedRecipe:
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
         data = {name: arrays[name] for name in _DATA if name in arrays}
-        own = {name.removeprefix(_HELD): value for name, value in arrays.items() if name.startswith(_HELD)}
-        examples = Examples(**data, held=self.held(**own), scale=self.scale, shift=self.shift)
+        tested = None if self.own_test is None else self.own_test(**_under(_TESTED, arrays))
+        held = self.held(**_under(_HELD, arrays))
+        examples = Examples(**data, held=held, scale=self.scale, shift=self.shift, own_test=tested)
         return SupervisedWorkload(examples, self.module, self.batch, self.device)
 
 
@@ -85,7 +90,13 @@ def supervised(
     held, own = examples.held.parts()
     arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
     arrays |= {_HELD + name: value for name, value in own.items()}
-    return SupervisedRecipe(model, batch, held, examples.scale, examples.shift, device), arrays
+    tested, tests = (None, {}) if examples.own_test is None else examples.own_test.parts()
+    arrays |= {_TESTED + name: value for name, value in tests.items()}
+    return SupervisedRecipe(model, batch, held, tested, examples.scale, examples.shift, device), arrays
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def for_driver(recipe: Recipe) -> Recipe:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedsparse.ledger import ratio, sent_bytes
-from fedsparse.records import Record
+from fedsparse.records import Record, lower_is_better
 
-__all__ = ["Mark", "Summary", "headline", "lower_is_better", "summarise"]
+__all__ = ["Mark", "Summary", "headline", "summarise"]
 
 _FIRST = ("accuracy", "distance", "operator_norm")
-_MINIMISED = frozenset(
-    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,7 @@ class Summary:
         target: the value to reach; ``None`` where none was set.
         reached: what it took; ``None`` where it was not reached.
         wall_s: seconds on this machine.
+        scalars: mean and largest value over the rounds of each number that the strategy records.
         tuning: how the values were chosen, see :class:`fedsparse.tuning.Tuned`; ``None`` where they were not tuned.
     """
 
@@ -72,6 +69,7 @@ class Summary:
     target: float | None
     reached: Mark | None
     wall_s: float
+    scalars: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     tuning: Mapping[str, Any] | None = None
 
 
@@ -82,11 +80,6 @@ def headline(metrics: Iterable[str]) -> str | None:
         return _FIRST.index(name) if name in _FIRST else len(_FIRST), "accuracy" not in name, name
 
     return min(metrics, key=rank, default=None)
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is minimised: one word of its name is loss, error, distance, gap, norm or the like."""
-    return not _MINIMISED.isdisjoint(re.split("[^a-z]+", metric.lower()))
 
 
 def summarise(records: Sequence[Record], target: float | None = None, metric: str | None = None) -> Summary:
@@ -116,7 +109,16 @@ def summarise(records: Sequence[Record], target: float | None = None, metric: st
         target=target,
         reached=None if metric is None or target is None else _reached(records, metric, target),
         wall_s=math.fsum(record.wall_s for record in records),
+        scalars={
+            name: _over_rounds(records, name) for name in sorted({n for r in records for n in r.scalars})
+        },
     )
+
+
+def _over_rounds(records: Sequence[Record], name: str) -> dict[str, float]:
+    """Mean and largest value of a recorded number over the rounds that have it."""
+    values = [record.scalars[name] for record in records if name in record.scalars]
+    return {"mean": math.fsum(values) / len(values), "max": max(values)}
 
 
 def _best(metric: str, course: list[float]) -> float:

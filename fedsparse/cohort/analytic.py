@@ -82,9 +82,25 @@ class AnalyticTask(ClientTask):
             return _checked(whole(self.ids, x), x, "full_gradient")
         return _checked(self._problem.gradient(self.ids, x, self._draw(self.ids, "full")), x, "gradient")
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Loss of each client, ``[C]``; NaN where the problem has none."""
+    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:  # noqa: ARG002
+        """Loss of each client, ``[C]``; NaN where the problem has none. There are no minibatches of it."""
         return self._losses(self.ids, x.expand(len(self.ids), -1))
+
+    def accuracy(self, x: Tensor) -> Tensor:
+        """NaN: there are no classes, ``[C]``."""
+        return torch.full((len(self.ids),), float("nan"), dtype=x.dtype)
+
+    def own_accuracy(self, model: Any) -> Tensor:  # noqa: ARG002
+        """NaN: there are no examples, ``[C]``."""
+        return torch.full((len(self.ids),), float("nan"))
+
+    def statistics(self, x: Tensor, step: int) -> Tensor:  # noqa: ARG002
+        """No statistics, ``[C, 0]``."""
+        return x.new_zeros(len(self.ids), 0)
+
+    def inputs(self, step: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """One input of no width, ``[C, 1, 0]``: there are no examples."""
+        return torch.zeros(len(self.ids), 1, 0), torch.ones(len(self.ids), dtype=torch.int64)
 
     @property
     def optimum(self) -> Tensor:
@@ -113,7 +129,11 @@ class AnalyticWorkload:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.clients = problem, int(problem.clients)
         shapes = getattr(problem, "shapes", None) or {"x": tuple(problem.start.shape)}
-        self.start = Start(problem.start.detach().clone().flatten(), Layout.of(shapes))
+        # Formulas have no layers: all tensors may be pruned unless the problem says which.
+        prunable = frozenset(getattr(problem, "prunable", shapes))
+        self.start = Start(
+            problem.start.detach().clone().flatten(), Layout.of(shapes, prunable), input_shape=(0,)
+        )
         sizes = getattr(problem, "sizes", None)
         self._sizes = None if sizes is None else torch.as_tensor(sizes, dtype=torch.int64)
 
@@ -126,6 +146,11 @@ class AnalyticWorkload:
     def has_optimum(self) -> bool:
         """Whether the problem says where its optimum is."""
         return getattr(self.problem, "optimum", None) is not None
+
+    @property
+    def personal(self) -> bool:
+        """Nobody has test examples."""
+        return False
 
     @property
     def client_bytes(self) -> int:

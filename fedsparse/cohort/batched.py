@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +40,17 @@ class Linear:
     leading: bool
 
 
+_WEIGHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers whose single weights may be pruned, and are multiplied at every position."""
+
+
 def layouts(module: nn.Module) -> tuple[Layout, Layout]:
     """The layouts of a module's trainable parameters and of its floating-point buffers (BatchNorm statistics)."""
     parameters = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
     prunable = frozenset(
         f"{prefix}.weight" if prefix else "weight"
         for prefix, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        if isinstance(layer, _WEIGHED)
     )
     buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
     return Layout.of(parameters, prunable), Layout.of(buffers)
@@ -92,13 +96,17 @@ class Batched:
             torch.cat([*(named[f.name].detach().flatten() for f in part), torch.zeros(0)])
             for part in (self.layout, self.buffer_layout)
         )
-        self.start = Start(x.cpu(), self.layout, stats.cpu(), self.buffer_layout)
         self._x, self._stats = x.to(device), stats.to(device)
         module.to(device)
         self._norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.program = self._proven(module, traced(module), examples)
         self.notes = [f"model: clients go one at a time through {what}" for what in self.program.alone]
         self.linear = self._find_linear(examples)
+        self.layout = self._measured(examples)
+        shape = tuple(examples.shape[1:])
+        self.start = Start(
+            self._x.cpu(), self.layout, self._stats.cpu(), self.buffer_layout, shape, self._forward
+        )
         self.line = Line.of(self.program, {layer.name for layer in self.linear if layer.positions == 1})
 
     def run(
@@ -155,7 +163,7 @@ class Batched:
 
     def client_bytes(self, batch: int) -> int:
         """Memory that a client of a block takes while it trains, about: parameters, activations, gradients."""
-        return 4 * (2 * self.layout.size + 2 * batch * self._activations)
+        return 4 * (2 * self.layout.size + 2 * batch * self.layout.activations)
 
     @property
     def random(self) -> bool:
@@ -214,12 +222,7 @@ class Batched:
             if isinstance(step.module, nn.Linear) and names[step.name] == 1 and f"{step.name}.weight" in known
         }
         seen = {name: _Seen(layer) for name, layer in layers.items()}
-        values = self.values(self._x[None], self._stats[None])
-        with torch.no_grad():  # two examples: some layers refuse a single one
-            results = self.program.results(
-                self._pass(values, 1, [2], None, seen), examples[torch.arange(2) % len(examples)]
-            )
-        self._activations = sum(made.numel() for made in results if isinstance(made, Tensor)) // 2
+        self._results(examples, seen)
         return tuple(
             Linear(
                 name,
@@ -230,6 +233,29 @@ class Batched:
             )
             for name, layer in layers.items()
         )
+
+    def _results(self, examples: Tensor, dense: Mapping[str, Dense]) -> list[object]:
+        """What every step gives for two examples (some layers refuse a single one) in evaluation mode."""
+        values = self.values(self._x[None], self._stats[None])
+        with torch.no_grad():
+            return self.program.results(
+                self._pass(values, 1, [2], None, dense), examples[torch.arange(2) % len(examples)]
+            )
+
+    def _measured(self, examples: Tensor) -> Layout:
+        """The layout, and what one example costs: positions of each weight, and numbers computed."""
+        results = self._results(examples, {})
+        positions = Counter[str]()
+        for step, made in zip(self.program.steps, results[1:], strict=True):
+            if isinstance(step.module, _WEIGHED) and isinstance(made, Tensor):
+                channels = made.shape[-1 if isinstance(step.module, nn.Linear) else 1]
+                positions[f"{step.name}.weight"] += made.numel() // (2 * channels)
+        fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
+        return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)
+
+    def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
+        return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
 
 
 def _wave(like: Tensor) -> Tensor:

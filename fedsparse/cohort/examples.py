@@ -30,6 +30,7 @@ class Examples:
         shift: see ``scale``.
         x_validation: inputs held back from training; None where there are none.
         y_validation: their targets.
+        own_test: examples of each client that only it is tested on, positions in ``x``; None where there are none.
     """
 
     x: np.ndarray
@@ -41,13 +42,15 @@ class Examples:
     shift: float = 0.0
     x_validation: np.ndarray | None = None
     y_validation: np.ndarray | None = None
+    own_test: Partition | None = None
     _kept: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def of(cls, dataset: Dataset, held: Partition) -> Self:
-        """A data set, divided by a partition of it."""
+    def of(cls, dataset: Dataset, held: Partition, own_test: Partition | None = None) -> Self:
+        """A data set, divided by a partition of it, and perhaps what each client is tested on by itself."""
         d = dataset
-        return cls(d.x, d.y, d.x_test, d.y_test, held, d.scale, d.shift, d.x_validation, d.y_validation)
+        parts = (d.x, d.y, d.x_test, d.y_test, held, d.scale, d.shift, d.x_validation, d.y_validation)
+        return cls(*parts, own_test)
 
     @property
     def clients(self) -> int:

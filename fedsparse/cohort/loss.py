@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["loss_of", "losses_of", "shares", "slopes_of"]
+__all__ = ["hits_of", "loss_of", "losses_of", "shares", "slopes_of"]
 
 
 def loss_of(outputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
@@ -53,6 +53,14 @@ def losses_of(outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         outputs.reshape(len(targets), -1, outputs.shape[-1]), targets.flatten(1), share.flatten(1)
     )
     return found
+
+
+def hits_of(outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Share of each client's targets in its real rows that have the largest output, ``[C]``; NaN for real targets."""
+    if targets.is_floating_point():
+        return outputs.new_full((len(targets),), float("nan"))
+    share = shares(targets, counts, outputs.dtype)
+    return ((outputs.argmax(-1) == targets) * share).flatten(1).sum(1)
 
 
 def slopes_of(outputs: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.batches import Batches, padded
 from fedsparse.cohort.examples import Examples
+from fedsparse.data.holdings import Partition
 
 __all__ = ["Minibatches"]
 
@@ -29,6 +30,7 @@ class Minibatches:
         round: of the run.
         batch: examples of a minibatch; 0 for all of a client's.
         device: where inputs and targets are wanted; counts stay with the processor.
+        held: which examples; by default those that clients train on.
 
     Attributes:
         gradient_calls: minibatches that were taken to train on, ``[C]``.
@@ -46,10 +48,11 @@ class Minibatches:
         round: int,  # noqa: A002
         batch: int,
         device: torch.device,
+        held: Partition | None = None,
     ) -> None:
         self._examples, self._name, self._device = examples, (seed, round), device
         self._ids: list[int] = ids.tolist()
-        self._held = [examples.own(i) for i in self._ids]
+        self._held = [(held or examples.held).examples(i) for i in self._ids]
         self._sizes = np.array([len(own) for own in self._held], dtype=np.int64)
         self._batches = Batches(seed, round, self._ids, self._sizes, batch)
         self.per_epoch = torch.from_numpy(self._batches.per_epoch)

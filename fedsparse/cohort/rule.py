@@ -42,7 +42,7 @@ class Rule:
             running: who takes the step, ``[C]`` bool; ``None``: all.
             centre: where they started.
             shifts: factors and what is added to the gradient.
-            mask: 0/1; entries outside become zero.
+            mask: 0/1; entries outside, which are zero, stay zero, and so does their velocity.
         """
         for factor, shift in shifts:
             gradient.add_(shift, alpha=factor)
@@ -50,13 +50,13 @@ class Rule:
             gradient.add_(y, alpha=self.weight_decay)
         if self.prox:
             gradient.add_(y - centre, alpha=self.prox)
+        if mask is not None:
+            gradient.mul_(mask)
         if velocity is not None:
             gradient = velocity.mul_(self.momentum).add_(gradient)
         if running is not None:
             gradient = torch.where(running.view(-1, *[1] * (y.dim() - 1)), gradient, 0)
         y.add_(gradient, alpha=-self.lr)
-        if mask is not None:
-            y.mul_(mask)
 
     def table(self, steps: int) -> Table:
         """What up to ``steps`` steps add up to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,19 @@ from fedsparse.cohort.batched import Batched
 from fedsparse.cohort.descent import descend, together
 from fedsparse.cohort.device import prepared
 from fedsparse.cohort.examples import Examples
-from fedsparse.cohort.loss import loss_of, losses_of
+from fedsparse.cohort.loss import hits_of, loss_of, losses_of
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.data.validation import VALIDATION
 from fedsparse.protocol import Predict, Trained
 
 __all__ = ["Examples", "SupervisedTask", "SupervisedWorkload"]
+
+Chosen = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From inputs ``[G, B, ...]``, real rows ``[G]`` and places in the block ``[G]`` to the models to use, ``[G, d]``."""
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From outputs ``[C, B, ...]``, targets and real rows ``[C]`` to a mean of each client, ``[C]``."""
 
 _CHUNK = 1000
 """Examples of one evaluation call; fixed, so that sums of losses have one order."""
@@ -42,6 +48,8 @@ class SupervisedTask(ClientTask):
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._model, self._device = workload.model, workload.device
         self._batches = Minibatches(workload.examples, ids, seed, round, workload.batch, workload.device)
+        self._tested = workload.examples.own_test
+        self._tests = (workload.examples, ids, seed, round, workload.batch, workload.device, self._tested)
         self.gradient_calls, self.examples = self._batches.gradient_calls, self._batches.used
         self._step = 0
 
@@ -111,17 +119,62 @@ class SupervisedTask(ClientTask):
         self.gradient_calls += self.sizes.gt(0)
         return total
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Loss over all of the client's examples, ``[C]``, in evaluation mode."""
-        x = x.expand(len(self.ids), -1)
-        total = x.new_zeros(len(x))
-        with torch.no_grad():
-            for at, sweep, _ in self._batches.sweeps():
-                for inputs, targets, counts in sweep:
-                    values = self._model.values(x[at].to(self._device), self.buffers[at].to(self._device))
-                    found = losses_of(self._model.run(values, inputs, counts, None), targets, counts)
-                    total[at] += found.to(x) * self._share(at, counts).to(x)
+    def inputs(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``; not counted."""
+        inputs, _, counts = self._batches.take(step, count=False)
+        return inputs.cpu(), counts
+
+    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:
+        """Loss in evaluation mode over all of the client's examples, or the minibatch of ``step``, ``[C]``."""
+        if step is None:
+            return self._over_all(losses_of, x, buffers)
+        inputs, targets, counts = self._batches.take(step, count=False)
+        return losses_of(self._evaluated(x, buffers, inputs, counts), targets, counts).to(x)
+
+    def accuracy(self, x: Tensor) -> Tensor:
+        """Share of the client's own targets that are predicted, ``[C]``; NaN where they are no classes."""
+        return self._over_all(hits_of, x)
+
+    def own_accuracy(self, model: Tensor | Chosen) -> Tensor:
+        """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
+        if self._tested is None:
+            return torch.full((len(self.ids),), float("nan"))
+        right = torch.zeros(len(self.ids), dtype=torch.float64)
+        asked = torch.zeros_like(right)
+        for at, sweep, _ in Minibatches(*self._tests).sweeps():
+            for inputs, targets, counts in sweep:
+                x = model if isinstance(model, Tensor) else model(inputs.cpu(), counts, at)
+                x = x.expand(len(self.ids), -1)[at] if isinstance(model, Tensor) else x
+                out = self._outputs(x, self.buffers[at], inputs, counts)
+                right[at] += hits_of(out, targets, counts).cpu() * counts
+                asked[at] += counts
+        return (right / asked).to(torch.float32)
+
+    def _over_all(self, measure: Measure, x: Tensor, buffers: Tensor | None = None) -> Tensor:
+        """A mean over all of the client's examples in evaluation mode, ``[C]``."""
+        total = x.new_zeros(len(self.ids))
+        for at, sweep, _ in self._batches.sweeps():
+            for inputs, targets, counts in sweep:
+                out = self._evaluated(x, buffers, inputs, counts, at)
+                total[at] += measure(out, targets, counts).to(x) * self._share(at, counts).to(x)
         return total
+
+    def _evaluated(
+        self,
+        x: Tensor,
+        buffers: Tensor | None,
+        inputs: Tensor,
+        counts: Tensor,
+        at: Tensor | slice = slice(None),
+    ) -> Tensor:
+        """Outputs in evaluation mode for inputs of the clients at these places of the block."""
+        stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1)[at]
+        return self._outputs(x.expand(len(self.ids), -1)[at], stats, inputs, counts)
+
+    def _outputs(self, x: Tensor, stats: Tensor, inputs: Tensor, counts: Tensor) -> Tensor:
+        values = self._model.values(x.to(self._device), stats.to(self._device))
+        with torch.no_grad():
+            return self._model.run(values, inputs, counts, None)
 
     def _share(self, at: Tensor, counts: Tensor) -> Tensor:
         """Counts of examples as shares of all that a client has."""
@@ -160,6 +213,11 @@ class SupervisedWorkload:
         self._pieces = [
             (prefix, piece) for prefix, (_, y) in self._parts.items() for piece in range(_pieces(y))
         ]
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients have test examples of their own."""
+        return self.examples.own_test is not None
 
     @property
     def notes(self) -> list[str]:

@@ -107,8 +107,24 @@ class ClientTask(ABC):
         """Gradient over all of the client's examples, ``[C, d]``."""
 
     @abstractmethod
-    def loss(self, x: Tensor) -> Tensor:
-        """Loss over all of the client's examples, ``[C]``."""
+    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:
+        """Loss over all of the client's examples, or the minibatch of ``step``, ``[C]``."""
+
+    @abstractmethod
+    def accuracy(self, x: Tensor) -> Tensor:
+        """Share of the client's examples that are classified right, ``[C]``."""
+
+    @abstractmethod
+    def own_accuracy(self, model: Any) -> Tensor:
+        """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor, step: int) -> Tensor:
+        """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone."""
+
+    @abstractmethod
+    def inputs(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""
 
     @property
     def optimum(self) -> Tensor:
@@ -144,6 +160,7 @@ class ClientTask(ABC):
         prox: float = 0.0,
         mask: Tensor | None = None,
         buffers: Tensor | None = None,
+        first: int = 0,
     ) -> Trained:
         """Local training; see :class:`~fedsparse.protocol.Task`.
 
@@ -166,6 +183,7 @@ class ClientTask(ABC):
             shaped.get("control"),
             shaped.get("mask"),
             (self.buffers if buffers is None else buffers).expand(len(self.ids), -1).clone(),
+            first,
         )
         trained = self._descend(asked)
         self.buffers, self.train_loss = trained.buffers, trained.loss

@@ -75,7 +75,7 @@ class Compressor(ABC):
         """Error feedback: sends what is owed and keeps the rest.
 
         Args:
-            x: what is to be sent, ``[C, d]``; its memory is taken, and ``x`` is lost.
+            x: what is to be sent, ``[C, d]``.
             memory: what earlier messages left out, ``[C, d]``.
             ctx: gives the random streams.
             stream: their purpose.
@@ -83,6 +83,6 @@ class Compressor(ABC):
         Returns:
             the payload of ``memory + x``, and the new memory ``[C, d]``.
         """
-        owed = x.add_(memory)
+        owed = x + memory
         payload = self.compress(owed, ctx, stream)
         return payload, payload.left_of(owed)

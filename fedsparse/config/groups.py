@@ -9,7 +9,7 @@ from importlib import import_module
 from fedsparse import registry, sources
 from fedsparse.config.kinds import PROFILES, Dataclasses, Functions, Group, Networks
 from fedsparse.config.objects import compressor_class
-from fedsparse.config.settings import Local, Ray
+from fedsparse.config.settings import Flower, Local, Ray
 from fedsparse.config.trials import try_model, try_partition
 
 __all__ = ["DIRECTIONS", "FAULTS", "GROUPS", "OPTIONAL"]
@@ -48,7 +48,7 @@ def _faults(_: str) -> type:
     return Faults
 
 
-_ENGINES: dict[str, type] = {"local": Local, "ray": Ray}
+_ENGINES: dict[str, type] = {"local": Local, "ray": Ray, "flower": Flower}
 
 DIRECTIONS = ("uplink", "downlink")
 """The groups of compressors. A strategy may have a field of the same name, which the choice then fills."""

@@ -10,7 +10,7 @@ from typing import Any
 from fedsparse.errors import ConfigError
 from fedsparse.options import option, validate
 
-__all__ = ["Choice", "Local", "Ray", "RunConfig"]
+__all__ = ["Choice", "Flower", "Local", "Ray", "RunConfig"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,25 @@ class Ray(Local):
     """Worker processes under Ray: one for each core, or those of a cluster."""
 
     address: str | None = option(None, "an existing cluster, e.g. 10.0.0.1:6379; null: one of the run's own")
+
+
+@dataclass(frozen=True)
+class Flower:
+    """Devices, through Flower: for its apps, see docs/flower.md."""
+
+    clock: str = option(
+        "virtual",
+        "what decides who is late: the network model, or how long answers really take",
+        choices=("virtual", "real"),
+    )
+    patience: float = option(
+        600.0, "seconds after which a device that has not answered is late", above=0, at_most=1e7
+    )
+    wait: float = option(
+        300.0, "seconds in which devices must have come before the first round", above=0, at_most=1e7
+    )
+    least: int | None = option(None, "devices to begin with; null: all clients", at_least=1)
+    poll: float = option(0.2, "seconds between two looks for answers", above=0, at_most=60)
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,12 @@ class RunConfig:
     validation: float = option(
         0.0,
         "share of the training examples held back from the clients, for metrics named validation_...",
+        at_least=0,
+        below=1,
+    )
+    personal: float = option(
+        0.0,
+        "share of each client's examples that it is tested on by itself, for metrics named personal_...",
         at_least=0,
         below=1,
     )

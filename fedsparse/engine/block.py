@@ -17,6 +17,7 @@ from fedsparse.engine.calls import (
     MixReply,
     Rows,
     Slots,
+    SurveyCall,
     TrainCall,
     TrainReply,
     as_array,
@@ -72,6 +73,10 @@ class Workload(Protocol):
     @property
     def chunks(self) -> int:
         """Pieces of one evaluation."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients have test examples of their own."""
 
     @property
     def client_bytes(self) -> int:
@@ -156,7 +161,9 @@ class BlockRunner:
         self._who = type(job.strategy).__name__
 
     def __call__(
-        self, shared: Mapping[str, np.ndarray], call: TrainCall | MixCall | JudgeCall | EvaluateCall
+        self,
+        shared: Mapping[str, np.ndarray],
+        call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
     ) -> Any:
         """Runs a call."""
         if isinstance(call, EvaluateCall):
@@ -165,24 +172,36 @@ class BlockRunner:
         with torch.no_grad():
             if isinstance(call, TrainCall):
                 return self._train(shared, call)
-            return self._mix(shared, call) if isinstance(call, MixCall) else self._judge(call)
+            if isinstance(call, MixCall):
+                return self._mix(shared, call)
+            return self._judge(shared, call) if isinstance(call, JudgeCall) else self._survey(call)
 
-    def _context(self, call: TrainCall | MixCall | JudgeCall, phase: str) -> Context:
+    def _context(self, round: int, phase: str, ids: Tensor, now: float = 0.0) -> Context:  # noqa: A002
         return Context(
             seed=self._job.seed,
-            round=call.round,
+            round=round,
             rounds=self._job.rounds,
             phase=phase,
-            ids=torch.from_numpy(call.ids),
+            ids=ids,
             population=self._workload.clients,
             total=self._workload.total,
             layout=self._workload.start.layout,
-            now=call.now,
+            now=now,
         )
 
+    def _judge(self, shared: Mapping[str, np.ndarray], call: JudgeCall) -> dict[str, np.ndarray]:
+        job, ids = self._job, torch.from_numpy(call.ids)
+        state = self._states.read(call.states)
+        statistics = state.pop(BUFFERS, as_tensor(shared[BUFFERS])[None])
+        task = self._workload.task(ids, job.seed, call.round, statistics)
+        strategy, x = job.strategy.at(call.round, job.rounds), as_tensor(shared["x"])[None]
+        ctx, new = self._context(call.round, "judge", ids), torch.from_numpy(call.new)
+        return {name: as_array(value) for name, value in strategy.judge(state, x, task, new, ctx).items()}
+
     def _train(self, shared: Mapping[str, np.ndarray], call: TrainCall) -> TrainReply:
-        job, ctx = self._job, self._context(call, call.phase)
-        ids, strategy = ctx.ids, job.strategy.at(call.round, job.rounds)
+        job, ids = self._job, torch.from_numpy(call.ids)
+        ctx = self._context(call.round, call.phase, ids, call.now)
+        strategy = job.strategy.at(call.round, job.rounds)
         state = self._states.read(call.states)
         heard = _own_rows(shared, call.at)
         statistics = heard.pop(BUFFERS, self._workload.start.buffers[None])
@@ -210,16 +229,23 @@ class BlockRunner:
         letters = {name: [part[name] for part in parts] for name in parts[0]}
         inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
         statistics = state.pop(BUFFERS, None)
-        new = dict(strategy.aggregate(state, inbox, self._context(call, call.phase)))
+        new = dict(
+            strategy.aggregate(
+                state, inbox, self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
+            )
+        )
         if statistics is not None:
             new[BUFFERS] = inbox.mix(BUFFERS) if BUFFERS in letters else statistics
         check_rows(self._who, "client state", new, self._states.first, len(call.ids))
         return MixReply(self._states.write(call.states, new))
 
-    def _judge(self, call: JudgeCall) -> list[dict[str, float]]:
+    def _survey(self, call: SurveyCall) -> list[dict[str, float]]:
         """Metrics of each client's own model."""
         strategy, state = self._job.strategy.at(call.round, self._job.rounds), self._states.read(call.states)
-        ctx, workload = self._context(call, "evaluate"), self._workload
+        ctx, workload = (
+            self._context(call.round, "evaluate", torch.from_numpy(call.ids), call.now),
+            self._workload,
+        )
         statistics = state.pop(BUFFERS, workload.start.buffers.expand(len(call.ids), -1))
         found = []
         for k in range(len(call.ids)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from fedsparse.engine.calls import (
     MixCall,
     MixReply,
     Slots,
+    SurveyCall,
     TrainCall,
     TrainReply,
     as_array,
@@ -25,7 +26,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks", "Mixed"]
+__all__ = ["Answer", "Blocks", "Mixed", "Work", "spread_of"]
 
 _Writing = TypeVar("_Writing", TrainCall, MixCall)
 
@@ -42,6 +43,28 @@ class Mixed(NamedTuple):
 
     call: MixCall
     reply: MixReply
+
+
+class Work(Protocol):
+    """What a server asks of its clients, wherever they are."""
+
+    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
+        """One phase; see :meth:`Blocks.train`. Whoever does not answer is left out."""
+
+    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
+        """A client's state counts once its message was accepted, ``[C]`` bool."""
+
+    def close_round(self) -> None:
+        """The round is complete."""
+
+    def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Do parts of the server's own work, side by side where that can be."""
 
 
 class Blocks:
@@ -77,11 +100,11 @@ class Blocks:
         """Blocks make their new states of what they have heard."""
         return [Mixed(*pair) for pair in self._written(shared, calls)]
 
-    def judge(self, number: int, now: float, clients: Ids) -> list[dict[str, float]]:
+    def survey(self, number: int, now: float, clients: Ids) -> list[dict[str, float]]:
         """Metrics of the clients' own models, in their order."""
-        calls = [JudgeCall(number, now, ids) for ids in self.cut(clients)]
+        calls = [SurveyCall(number, now, ids) for ids in self.cut(clients)]
 
-        def prepare(call: JudgeCall, attempt: int, near: bool) -> JudgeCall:
+        def prepare(call: SurveyCall, attempt: int, near: bool) -> SurveyCall:
             del attempt
             if near:
                 return replace(call, states=Slots(old=self._states.slots_of(call.ids)))
@@ -131,6 +154,35 @@ class Blocks:
         parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
         return workload.metrics(parts)
 
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one; apart, as ``novel_...``, of those that never took part.
+
+        Args:
+            number: the round.
+            clients: how many there are.
+            x: the model ``[d]``.
+            buffers: its statistics ``[b]``.
+        """
+        everybody = np.arange(clients)
+        pieces = np.array_split(everybody, -(-clients // self._size))
+        calls = [JudgeCall(number, ids, ~self._states.seen(ids)) for ids in pieces]
+
+        def prepare(call: JudgeCall, attempt: int, near: bool) -> JudgeCall:
+            del attempt
+            old = self._states.slots_of(call.ids)
+            return replace(call, states=Slots(old=old) if near else Slots(rows=self._states.rows(call.ids)))
+
+        shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
+        parts = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
+        new = np.concatenate([call.new for call in calls])
+        every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        novel = {f"novel_{name}": value[new] for name, value in every.items()}
+        return spread_of({name: value[~new] for name, value in every.items()} | novel)
+
+    def share(self, work: Sequence[Callable[[], None]]) -> None:
+        """Parts of the driver's own work; see :meth:`Dispatcher.share`."""
+        self._dispatcher.share(work)
+
     def _abandon(self, sent: Any, key: Hashable) -> None:
         if isinstance(sent, TrainCall | MixCall):
             self._states.quarantine(sent.states.new, key)
@@ -139,6 +191,24 @@ class Blocks:
     def _reclaim(self, key: Hashable) -> None:
         self._states.release_quarantine(key)
         self._helds.release_quarantine(key)
+
+
+def spread_of(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of numbers of each client ``[N]``: mean, the one at the end of the worst tenth, and standard deviation.
+
+    Clients without a number (NaN) do not count; a name without any is left out.
+    """
+    found: dict[str, float] = {}
+    for name, every in values.items():
+        known = np.sort(every[~np.isnan(every)].astype(np.float64))
+        if len(known):
+            worst = known[len(known) // 10]
+            found |= {
+                name: float(known.mean()),
+                f"{name}_worst": float(worst),
+                f"{name}_spread": float(known.std()),
+            }
+    return found
 
 
 def _slots(store: SlotStore, ids: Ids, near: bool) -> Slots:

@@ -22,6 +22,7 @@ __all__ = [
     "MixReply",
     "Rows",
     "Slots",
+    "SurveyCall",
     "TrainCall",
     "TrainReply",
     "as_array",
@@ -130,8 +131,8 @@ class MixReply:
 
 
 @dataclass(frozen=True)
-class JudgeCall:
-    """Clients whose own models are evaluated.
+class SurveyCall:
+    """Clients whose own models are evaluated on what all are evaluated on.
 
     Attributes:
         round: the round.
@@ -146,7 +147,7 @@ class JudgeCall:
     states: Slots = field(default_factory=Slots)
 
     def __str__(self) -> str:
-        return f"evaluation of {_span(self.ids)} in round {self.round}"
+        return f"survey of {_span(self.ids)} in round {self.round}"
 
 
 def _span(ids: Ids) -> str:
@@ -161,6 +162,26 @@ class EvaluateCall:
 
     def __str__(self) -> str:
         return f"evaluation piece {self.chunk}"
+
+
+@dataclass(frozen=True)
+class JudgeCall:
+    """One block of clients to be measured, each by itself.
+
+    Attributes:
+        round: the round.
+        ids: clients ``[C]``, ascending.
+        new: who never took part, ``[C]`` bool.
+        states: where their states are.
+    """
+
+    round: int
+    ids: Ids
+    new: np.ndarray
+    states: Slots = field(default_factory=Slots)
+
+    def __str__(self) -> str:
+        return f"evaluation of clients {self.ids[0]} to {self.ids[-1]}"
 
 
 @dataclass(frozen=True)
@@ -181,6 +202,7 @@ class TrainReply:
         scalars: numbers to record, ``[C]`` each.
         rows: new states, from a worker that does not share the slots' memory.
         held_rows: likewise what they hold.
+        taken_ns: how long each took from the broadcast to its message, ``[C]``, where that is measured.
     """
 
     shapes: MessageShape
@@ -196,6 +218,7 @@ class TrainReply:
     scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
     rows: Rows | None = None
     held_rows: Rows | None = None
+    taken_ns: Ids | None = None
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -16,7 +16,7 @@ from fedsparse.engine.slab import Ids
 from fedsparse.engine.traffic import Cost
 from fedsparse.errors import ProtocolError
 from fedsparse.ledger import CatchUp
-from fedsparse.message import Dense, Payload, concatenate
+from fedsparse.message import Dense, Mask, Payload, concatenate
 from fedsparse.protocol import Message
 from fedsparse.wire import (
     ENVELOPE_BYTES,
@@ -51,12 +51,14 @@ class Said:
         values: what the audience decodes, ``[1, ...]`` or ``[A, ...]``.
         dense: bytes of the same values without compression, one receiver.
         replicated: names of what goes into replicas that all clients share.
+        compressed: those of them of which a change was sent, but for the first time.
     """
 
     message: Message
     values: Mapping[str, Tensor]
     dense: int
     replicated: frozenset[str]
+    compressed: frozenset[str] = frozenset()
 
 
 class Downlink:
@@ -70,10 +72,18 @@ class Downlink:
     Source: Gruntkowska, Tyurin, Richtárik, "EF21-P and friends", ICML 2023; Tang et al., DoubleSqueeze, ICML 2019.
     """
 
-    def __init__(self, compressor: Compressor, seed: int, shared: bool, run: int | None = None) -> None:
+    def __init__(
+        self,
+        compressor: Compressor,
+        seed: int,
+        shared: bool,
+        run: int | None = None,
+        fresh: tuple[str, ...] = (),
+    ) -> None:
         """Args: the compressor; the run's seed; whether clients share what they hold, all of which comes of broadcasts;
-        the number of the run, where broadcasts are really to be encoded and decoded.
+        the number of the run, where broadcasts are really to be encoded and decoded; names of what is whole each time.
         """  # noqa: D205
+        self._fresh = {*fresh, BUFFERS}
         self.replicas: dict[str, Tensor] = {}
         self.catch_up = CatchUp()
         self._active = not isinstance(compressor, Identity)
@@ -97,8 +107,8 @@ class Downlink:
             if name in self.replicas:
                 values[name] = self.replicas[name] + values[name]
             self.replicas[name] = values[name]
-        replicated = {n for n in message if n != BUFFERS} if self._shared else set()
-        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense))
+        replicated = message.keys() - self._fresh if self._shared else set()
+        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense), frozenset(dense))
 
     def _change(self, name: str, payload: Payload, round: int, phase: str) -> Payload:  # noqa: A002
         known = self.replicas.get(name)
@@ -127,13 +137,26 @@ class Downlink:
         """
         count = len(ids)
         payload, header = _nbytes(said.message, count)
-        if said.replicated:
+        if said.replicated or (self._shared and said.message):
             news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
             self.catch_up.said(news)
-            derived = [value for name, value in held.items() if not _same(value, self.replicas.get(name))]
-            whole = sum(map(_plain_nbytes, [*self.replicas.values(), *derived]))
+            whole = sum(map(_plain_nbytes, self.whole(held).values()))
             payload = payload - news + self.catch_up.charge(ids, whole, arrived)
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
+
+    def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What brings a client up to date that never heard anything, ``[1, ...]`` each.
+
+        Args:
+            held: what clients hold in common, by name.
+
+        Returns:
+            replicas as ``replica.NAME``, and as ``held.NAME`` what is held and is not the replica of that name.
+        """
+        found = {f"replica.{name}": value for name, value in self.replicas.items()}
+        kept = {name: value for name, value in held.items() if name not in self._fresh}
+        derived = {n: v for n, v in kept.items() if not _same(v, self.replicas.get(n))}
+        return found | {f"held.{name}": value for name, value in derived.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a checkpoint."""
@@ -184,4 +207,6 @@ def _same(value: Tensor, replica: Tensor | None) -> bool:
 
 def _plain_nbytes(value: Tensor) -> int:
     row = value[:1].flatten(1)
+    if row.dtype == torch.bool:
+        return int(Mask(row).nbytes())
     return int(Dense(row).nbytes()) if row.is_floating_point() else row.numel() * row.element_size()

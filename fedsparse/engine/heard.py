@@ -74,6 +74,11 @@ class Heard:
             spoken.known.update(ids[arrived].tolist())
         return Cost(nbytes, np.zeros_like(nbytes), dense)
 
+    def forget(self, ids: Ids) -> None:
+        """Nobody knows whether these clients heard anything in this round: it is sent to them again."""
+        for spoken in self._spoken.values():
+            spoken.known.difference_update(ids.tolist())
+
     def values(self, ids: Ids, width: int) -> dict[str, Tensor]:
         """Everything that an audience has heard: ``[1, ...]`` or ``[A, ...]`` by name."""
         found = {}

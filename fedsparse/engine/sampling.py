@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedsparse import rng
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ConfigError
+from fedsparse.options import option, validate
 from fedsparse.words import there_are
 
 __all__ = ["Full", "RoundRobin", "Sampler", "Uniform", "Weighted", "get", "names"]
@@ -51,8 +52,16 @@ class Sampler(ABC):
 class Uniform(Sampler):
     """Every set of ``count`` clients is equally likely. Cost grows with the cohort, not the population."""
 
+    novel: float = option(
+        0.0, "share of the clients, the last ones, that never take part", at_least=0, below=1
+    )
+
+    def __post_init__(self) -> None:
+        validate(self, "sampler.")
+
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
         """See :meth:`Sampler.draw`."""
+        population = population - int(self.novel * population)
         _check(population, count)
         # Unshuffled, NumPy uses Floyd's set sampling: no array of the population is made for a small cohort.
         drawn = rng.stream(seed, "sampler", round).choice(population, count, replace=False, shuffle=False)

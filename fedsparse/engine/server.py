@@ -14,10 +14,9 @@ from torch import Tensor
 from fedsparse.aggregate import Inbox, Mean
 from fedsparse.archive import under
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
-from fedsparse.engine.blocks import Answer, Blocks
-from fedsparse.engine.calls import MessageShape, as_array
+from fedsparse.engine.blocks import Answer, Work
+from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
-from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.downlink import Downlink, Said
 from fedsparse.engine.exchange import Exchange, asked, checked_phases
 from fedsparse.engine.gates import Gates
@@ -43,7 +42,7 @@ class Server:
     Args:
         plan: what is run.
         workload: what the clients optimise (the driver's own copy).
-        dispatcher: runs blocks on workers.
+        blocks: the clients' work.
         states: slots of the clients' states.
         helds: slots of what each client holds, where each holds its own.
 
@@ -54,12 +53,11 @@ class Server:
     """
 
     def __init__(
-        self, plan: Plan, workload: Workload, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore
+        self, plan: Plan, workload: Workload, blocks: Work, states: SlotStore, helds: SlotStore
     ) -> None:
         self.plan, self.workload = plan, workload
         self._states, self._helds = states, helds
-        self._blocks = Blocks(dispatcher, states, helds, plan.block)
-        self._share = dispatcher.share
+        self._blocks = blocks
         self._traffic = Traffic(plan)
         strategy, start = plan.strategy, workload.start
         self._who = type(strategy).__name__
@@ -69,7 +67,7 @@ class Server:
         self.held: State = dict(strategy.init("held", start, first)) if self._shared_held else {}
         self.buffers = start.buffers.clone()
         run = plan.run if plan.encode else None
-        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run)
+        self._downlink = Downlink(plan.downlink, plan.seed, self._shared_held, run, strategy.fresh)
         self._shapes: dict[str, MessageShape] = {}
 
     def round(self, number: int) -> Record:
@@ -87,7 +85,10 @@ class Server:
         self._blocks.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
-            metrics = self._blocks.evaluate(self.workload, self.model(number), self.buffers)
+            x = self.model(number)
+            metrics = self._blocks.evaluate(self.workload, x, self.buffers)
+            if self.workload.personal:
+                metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
         return Record(
             round=number,
             virtual_s=self._traffic.now_ns / 1e9,
@@ -151,20 +152,24 @@ class Server:
         shared, resent = self._listen(exchange, said, down.arrived, heard)
         down_cost = self._downlink.cost(said, ids, down.arrived, self.held)
         traffic.book("down", ids, down_cost + resent, down)
-        listeners = ids[down.arrived]
-        answers = self._blocks.train(exchange, np.flatnonzero(down.arrived), shared)
+        answers = self._train(exchange, np.flatnonzero(down.arrived), said, shared)
+        listeners = np.concatenate([ids[:0], *(call.ids for call, _ in answers)])
+        silent = np.setdiff1d(ids[down.arrived], listeners)
+        self._downlink.catch_up.forget(silent)
+        heard.forget(silent)
         up, up_cost = traffic.deliver("up", exchange, listeners), Cost.of([reply for _, reply in answers])
         traffic.book("up", listeners, up_cost, up)
         in_time = traffic.pass_time(
             exchange,
             listeners,
-            ((down_cost + resent).total * down.attempts)[down.arrived],
+            ((down_cost + resent).total * down.attempts)[np.isin(ids, listeners)],
             np.concatenate([down.attempts[:0], *(reply.examples for _, reply in answers)]),
             up_cost.total * up.attempts,
             up.arrived,
+            _measured([reply for _, reply in answers]),
         )
         tally.lost.update([*ids[~down.arrived].tolist(), *listeners[~up.arrived].tolist()])
-        tally.late.update(listeners[up.arrived & ~in_time].tolist())
+        tally.late.update([*listeners[up.arrived & ~in_time].tolist(), *silent.tolist()])
         self._accept(exchange, listeners, answers, in_time, tally)
 
     def _say(self, exchange: Exchange) -> Said:
@@ -199,6 +204,13 @@ class Server:
             resent = heard.send(frozenset(values), ids, width, arrived)
             values = heard.values(ids, width)
         return {name: _locked(value) for name, value in values.items()}, resent
+
+    def _train(
+        self, exchange: Exchange, at: Ids, said: Said, shared: Mapping[str, np.ndarray]
+    ) -> list[Answer]:
+        """The work of the audience's members at the positions ``at``; whoever does not answer is left out."""
+        del said  # what comes of it is shared
+        return self._blocks.train(exchange, at, shared)
 
     # ---- what comes of it
 
@@ -251,11 +263,15 @@ class Server:
             weights = torch.ones_like(weights)  # nobody has an example: they all have nothing to say
         weights = weights / weights.sum()
         strategy = exchange.strategy
-        inbox = Inbox(ids, sizes, weights, parts, plan.aggregator, strategy.robust, share=self._share)
+        inbox = Inbox(ids, sizes, weights, parts, plan.aggregator, strategy.robust, share=self._blocks.share)
         new = dict(strategy.aggregate(self.state, inbox, exchange.ctx))
         check_same(self._who, "server state", new, self.state)
         check_finite(self._who, new, exchange.ctx.round)
         self.state = new
+        if strategy.buffers == "own":
+            found = strategy.statistics(self.state, exchange.ctx)
+            check_same(self._who, "statistics", {BUFFERS: found}, {BUFFERS: self.buffers})
+            self.buffers = found
         if BUFFERS in parts[0]:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
 
@@ -300,6 +316,12 @@ class Server:
         self._traffic.ledger.restore(under("ledger.", arrays))
         self._states.write(arrays["clients"], under("client.", arrays))
         self._helds.write(arrays["holders"], under("holder.", arrays))
+
+
+def _measured(replies: Sequence[TrainReply]) -> Ids | None:
+    """How long each client took, ``[C]``, where that was measured."""
+    taken = [reply.taken_ns for reply in replies if reply.taken_ns is not None]
+    return np.concatenate(taken) if taken else None
 
 
 def _locked(value: Tensor) -> np.ndarray:

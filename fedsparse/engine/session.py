@@ -18,6 +18,7 @@ from fedsparse import compress, rng
 from fedsparse.aggregate import SPARSE, name_of
 from fedsparse.compress import Compressor, Identity
 from fedsparse.engine.block import BUFFERS, BlockJob, Workload
+from fedsparse.engine.blocks import Blocks
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.checks import check_same
 from fedsparse.engine.dispatch import Dispatcher
@@ -35,7 +36,7 @@ from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 from fedsparse.registry import strategies
 
-__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block"]
+__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "first_rows", "specs_of"]
 
 Engine: TypeAlias = Server | GossipRounds
 """What makes the rounds."""
@@ -116,8 +117,8 @@ class Session:
         check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
         check_topology(plan, who)
         check_optimum(plan.strategy, who, self.workload)
-        states, helds = _first_rows(plan, self.workload)
-        specs, held_specs = _specs(states), _specs(helds)
+        states, helds = first_rows(plan, self.workload)
+        specs, held_specs = specs_of(states), specs_of(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
         hint = min(self.workload.clients, plan.rounds * plan.cohort) + 2 * plan.cohort
         with ExitStack() as stack:
@@ -144,10 +145,11 @@ class Session:
             self.dispatcher = Dispatcher(
                 pool, first_deadline=max(_FIRST, patience), least_deadline=patience, note=note
             )
+            blocks = Blocks(self.dispatcher, self._states, self._helds, plan.block)
             made: Engine = (
-                Server(plan, self.workload, self.dispatcher, self._states, self._helds)
+                Server(plan, self.workload, blocks, self._states, self._helds)
                 if plan.matrices is None
-                else GossipRounds(plan, self.workload, self.dispatcher, self._states, self._helds)
+                else GossipRounds(plan, self.workload, blocks, self._states)
             )
             self.engine = made
             if plan.starts is not None:
@@ -158,6 +160,12 @@ class Session:
         """Ids ``[n]`` of the clients that have a state, ascending, and their rows ``[n, ...]`` by name."""
         known = self._states.known()
         return known, self._states.rows(known)
+
+    def begin(self, done: int) -> None:
+        """The rounds begin: workers need no waiting for, they are given calls as they come."""
+
+    def saved(self, number: int) -> None:
+        """A checkpoint was made: workers keep nothing that could go."""
 
     def close(self) -> None:
         """Gives the memory back; the pool stays open. Twice does no harm."""
@@ -222,8 +230,12 @@ def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
     return uplink.compress(torch.ones(1, size), _Streams(seed))
 
 
-def _first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The first row of each state of a client, and of what it holds where each holds its own."""
+def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The first row of each state of a client, and of what it holds where each holds its own.
+
+    Raises:
+        ProtocolError: a value has no leading axis of 1.
+    """
     strategy, start = plan.strategy, workload.start
     ctx, own = _before(plan, workload), isinstance(plan.strategy, Gossip)
     first = dict(strategy.init("client", start, ctx))
@@ -276,5 +288,6 @@ def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:
     return {name: as_array(row[0]) for name, row in first.items()}
 
 
-def _specs(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+def specs_of(first: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+    """What the rows are, of which these are the first."""
     return tuple(StateSpec(name, row.shape, str(row.dtype)) for name, row in first.items())

@@ -135,7 +135,14 @@ class Traffic:
             )
 
     def pass_time(
-        self, exchange: Exchange, ids: Ids, down_bytes: Ids, examples: Ids, up_bytes: Ids, arrived: np.ndarray
+        self,
+        exchange: Exchange,
+        ids: Ids,
+        down_bytes: Ids,
+        examples: Ids,
+        up_bytes: Ids,
+        arrived: np.ndarray,
+        taken_ns: Ids | None = None,
     ) -> np.ndarray:
         """Advances the clock to the end of the phase.
 
@@ -146,13 +153,14 @@ class Traffic:
             examples: that each computed, ``[C]``.
             up_bytes: what each sent, all attempts together, ``[C]``.
             arrived: whose message arrives at all, ``[C]`` bool.
+            taken_ns: how long each took, ``[C]``, where that is measured and not left to the network model.
 
         Returns:
             whose message arrives in time, ``[C]`` bool.
         """
         plan = self._plan
-        needed = np.zeros(len(ids), dtype=np.int64)
-        if plan.network.profile != "none":
+        needed = np.zeros(len(ids), dtype=np.int64) if taken_ns is None else taken_ns
+        if taken_ns is None and plan.network.profile != "none":
             links = plan.network.links(plan.seed, ids, exchange.ctx.round)
             needed = finish_times(links, down_bytes, examples, up_bytes)
         times = np.where(arrived, needed, NEVER)

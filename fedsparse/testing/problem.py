@@ -17,6 +17,9 @@ __all__ = ["Springs", "Still"]
 SHAPES = {"weight": (4, 5), "bias": (4,)}
 """The tensors of the parameter vector."""
 
+PRUNABLE = ("weight",)
+"""Those that strategies with sparse models may prune."""
+
 _SIZE = 24
 _SEED = 11
 
@@ -45,6 +48,7 @@ class Springs:
     clients: int = field(init=False)
 
     shapes = SHAPES
+    prunable = PRUNABLE
 
     def __post_init__(self) -> None:
         self.clients = len(self.rest)
@@ -95,6 +99,7 @@ class Still:
     """Clients that have nothing to learn: every gradient is zero, wherever they are."""
 
     shapes = SHAPES
+    prunable = PRUNABLE
 
     def __init__(self, clients: int = 8) -> None:
         self.clients = clients

@@ -9,8 +9,8 @@ from typing import Literal
 
 from fedsparse.data.validation import VALIDATION
 from fedsparse.errors import ConfigError
-from fedsparse.records import Record
-from fedsparse.summary import headline, lower_is_better, summarise
+from fedsparse.records import Record, lower_is_better
+from fedsparse.summary import headline, summarise
 from fedsparse.words import there_are
 
 __all__ = ["Outcome", "Trial", "choice", "metric_of", "scored"]

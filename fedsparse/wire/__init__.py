@@ -21,9 +21,11 @@ from fedsparse.wire.envelope import (
 )
 from fedsparse.wire.exponents import Exponents
 from fedsparse.wire.lowrank import LowRank
+from fedsparse.wire.mask import Mask
 from fedsparse.wire.payload import Payload, concatenate, decode_payload
 from fedsparse.wire.peredge import PerEdge
 from fedsparse.wire.quantized import Quantized
+from fedsparse.wire.ragged import Ragged
 from fedsparse.wire.reader import Limits
 from fedsparse.wire.scalars import Scalars
 from fedsparse.wire.seeded import SeededSparse, k_subset
@@ -40,10 +42,12 @@ __all__ = [
     "Exponents",
     "Limits",
     "LowRank",
+    "Mask",
     "MaskedDense",
     "Payload",
     "PerEdge",
     "Quantized",
+    "Ragged",
     "Scalars",
     "SeededSparse",
     "Sign",

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from fedsparse.records import Record, plain
-from fedsparse.summary import Mark, headline, lower_is_better, summarise
+from fedsparse.records import Record, lower_is_better, plain
+from fedsparse.summary import Mark, headline, summarise
 
 
 def traffic(rounds: int) -> dict[str, int]:

@@ -80,7 +80,7 @@ def test_100000_mutated_payloads_decode_validly_or_raise_decode_error():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 9), st.integers(0, 12))
+@given(st.binary(max_size=60), st.integers(0, 11), st.integers(0, 12))
 def test_arbitrary_bytes_behind_a_valid_head_decode_validly_or_raise_decode_error(data, code, kind):
     check(bytes((0x10 | code, kind)) + data)
 
@@ -231,6 +231,7 @@ DENSE = head(0, F32) + numbers(1) + ONE
         (head(7, F32) + numbers(1, 1, 0), "1 x 1 of rank 0"),
         (head(7, F32) + numbers(1000, 1000, 1), "1000 x 1000"),
         (head(8, F32) + numbers(1), "scalars are fp64"),
+        (head(10, F64) + numbers(1), "masks are fp32"),
         (head(9, F64) + numbers(0), "marked fp32"),
         (edges(edges()), "inside of values per neighbour"),
         (edges(DENSE, head(1, F32) + numbers(1) + ONE), "neighbours: cannot put payloads of several classes"),

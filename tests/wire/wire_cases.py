@@ -15,10 +15,12 @@ from fedsparse.message import (
     Dense,
     Exponents,
     LowRank,
+    Mask,
     MaskedDense,
     Payload,
     PerEdge,
     Quantized,
+    Ragged,
     Scalars,
     SeededSparse,
     Sign,
@@ -105,6 +107,20 @@ class Maker:
         )
         return LowRank(left, right, self.kind)
 
+    def mask(self, size: int, counts: list[int]) -> Mask:
+        return Mask(
+            torch.stack(
+                [
+                    torch.from_numpy(np.isin(np.arange(size), support(self.rng, size, k, "spread")))
+                    for k in counts
+                ]
+            )
+        )
+
+    def ragged(self, size: int, counts: list[int]) -> Ragged:
+        sparse = self.sparse(size, counts)
+        return Ragged(sparse.values, sparse.offsets, size, self.kind, sparse.scale)
+
     def scalars(self, rows: int, count: int) -> Scalars:
         return Scalars(self.numbers(rows, count).double())
 
@@ -132,6 +148,8 @@ def payloads(draw: st.DrawFn, edges: bool = True) -> Payload:
         "low rank": lambda: replace(make, kind=draw(st.sampled_from(FLOAT_KINDS))).low_rank(
             rows, draw(small), draw(small), draw(small)
         ),
+        "ragged": lambda: make.ragged(size, counts),
+        "mask": lambda: make.mask(size, counts),
         "scalars": lambda: make.scalars(rows, draw(st.integers(0, 5))),
         "edges": lambda: _per_edge(draw),
     }
@@ -154,6 +172,7 @@ def collection() -> dict[str, Payload]:
             found[f"dense {label}"] = make.plain(Dense, 2, 37)
             found[f"masked {label}"] = make.plain(MaskedDense, 2, 5)
             found[f"sparse {label}"] = make.sparse(5000, [40, 0])
+            found[f"ragged {label}"] = make.ragged(300, [40, 0])
             found[f"seeded {label}"] = make.seeded(2, 300, 7)
         for kind in FLOAT_KINDS:
             found[f"low rank {kind} {dtype}"] = Maker(rng, dtype, kind).low_rank(2, 4, 3, 2)
@@ -165,6 +184,7 @@ def collection() -> dict[str, Payload]:
         found[f"exponents {dtype}"] = make.exponents(2, 33)
         found[f"sign {dtype}"] = make.sign(2, 45, 4)
     make = Maker(rng, torch.float32, "fp16")
+    found["mask"], found["mask, few"] = make.mask(64, [30, 0]), make.mask(5000, [40, 1])
     found["scalars"] = make.scalars(2, 3)
     found["edges"] = PerEdge(make.sparse(900, [9, 0, 30]), torch.tensor([0, 2, 3]))
     found["edges, none"] = PerEdge(make.sparse(900, [9]), torch.tensor([0, 1, 1]))

@@ -12,7 +12,7 @@ from torch import Tensor
 from fedsparse.engine.block import BUFFERS
 from fedsparse.engine.slots import SlotStore
 from fedsparse.protocol import Context, Start, State, Strategy
-from fedsparse.summary import lower_is_better
+from fedsparse.records import lower_is_better
 
 __all__ = ["average", "judged"]
 

@@ -16,7 +16,6 @@ from fedsparse.engine.block import MEAN, Workload
 from fedsparse.engine.blocks import Answer, Blocks
 from fedsparse.engine.calls import MessageShape, MixCall, as_array
 from fedsparse.engine.checks import check_some_finite
-from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.exchange import Exchange, checked_phases
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
@@ -49,21 +48,17 @@ class GossipRounds:
     Args:
         plan: what is run; has ``matrices``, and a :class:`~fedsparse.gossip.Gossip` strategy.
         workload: what the clients optimise (the driver's own copy).
-        dispatcher: runs blocks on workers.
+        blocks: runs blocks of clients on workers.
         states: slots of the clients' states.
-        helds: slots of nothing.
     """
 
-    def __init__(
-        self, plan: Plan, workload: Workload, dispatcher: Dispatcher, states: SlotStore, helds: SlotStore
-    ) -> None:
+    def __init__(self, plan: Plan, workload: Workload, blocks: Blocks, states: SlotStore) -> None:
         if plan.matrices is None or not isinstance(plan.strategy, Gossip):
             raise ProtocolError("gossip needs a topology and a strategy for it")
         self.plan, self.workload = plan, workload
         self._matrices: Matrices = plan.matrices
         self._strategy: Gossip = plan.strategy
-        self._states, self._blocks = states, Blocks(dispatcher, states, helds, plan.block)
-        self._share = dispatcher.share
+        self._states, self._blocks = states, blocks
         self._who = type(plan.strategy).__name__
         self._clock = Clock(plan, workload.clients)
         self._toll = Toll(plan, workload.clients)
@@ -237,7 +232,7 @@ class GossipRounds:
     def _means(self, speakers: Ids, parts: Messages) -> dict[str, Tensor]:
         ids = torch.from_numpy(speakers)
         ones = torch.ones(len(ids), dtype=torch.float64)
-        inbox = Inbox(ids, ones.long(), ones, parts, Mean(), share=self._share)
+        inbox = Inbox(ids, ones.long(), ones, parts, Mean(), share=self._blocks.share)
         return {name: inbox.mean(name, by="one")[None] for name in parts[0]}
 
     def _kinds(self, message: Mapping[str, Payload]) -> list[Delivery]:
@@ -261,7 +256,7 @@ class GossipRounds:
         clients = self.workload.clients
         count = min(self.plan.judged or clients, clients)
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
-        own = self._blocks.judge(number, self._clock.now_ns / 1e9, chosen)
+        own = self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
         x, buffers = self._average(number)
         of_average = self._blocks.evaluate(self.workload, x, buffers)
         ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))

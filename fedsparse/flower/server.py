@@ -1,0 +1,153 @@
+"""A server whose clients are devices, and the session that it lives in."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from flwr.app import ConfigRecord
+from flwr.serverapp import Grid
+
+from fedsparse.cohort.supervised import SupervisedWorkload
+from fedsparse.config import RunConfig
+from fedsparse.engine.block import Workload
+from fedsparse.engine.blocks import Answer
+from fedsparse.engine.downlink import Said
+from fedsparse.engine.exchange import Exchange
+from fedsparse.engine.plan import Plan
+from fedsparse.engine.server import Server
+from fedsparse.engine.slab import Ids, StateSpec
+from fedsparse.engine.slots import SlotStore
+from fedsparse.errors import ResourceError
+from fedsparse.flower.elsewhere import Elsewhere
+from fedsparse.flower.fleet import Fleet
+from fedsparse.flower.post import Post
+from fedsparse.flower.teller import Broadcast, Teller
+from fedsparse.records import Record
+
+__all__ = ["DeviceServer", "DeviceSession"]
+
+_RUN_BITS = 63
+"""Flower's whole numbers have a sign."""
+
+
+class DeviceServer(Server):
+    """The server of a run on devices.
+
+    Args:
+        plan: what is run.
+        workload: for sizes and for evaluation.
+        fleet: the devices.
+        accepted: of each client, the exchange of which its answer was accepted last.
+        post: the way to the devices.
+    """
+
+    def __init__(self, plan: Plan, workload: Workload, fleet: Fleet, accepted: SlotStore, post: Post) -> None:
+        super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
+        self._fleet, self._post = fleet, post
+
+    def round(self, number: int) -> Record:
+        """As in a simulation, with what was on the way in Flower's own form."""
+        record = super().round(number)
+        counted = dict(self._post.counted)
+        self._post.counted.clear()
+        return replace(record, flower=counted)
+
+    def _train(
+        self, exchange: Exchange, at: Ids, said: Said, shared: Mapping[str, np.ndarray]
+    ) -> list[Answer]:
+        self._fleet.say(Broadcast(exchange, said, self._downlink.whole(self.held), tuple(shared)))
+        return super()._train(exchange, at, said, shared)
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything that the next round depends on, but what the devices keep."""
+        news = {f"news.{name}": value for name, value in self._fleet.teller.news.arrays().items()}
+        return {**super().arrays(), **news, "run": np.array([self.plan.run], dtype=np.int64)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes on from what :meth:`arrays` gave."""
+        super().restore(arrays)
+        self.plan = replace(self.plan, run=int(arrays["run"][0]))
+        teller = self._fleet.teller
+        teller.run = self.plan.run
+        teller.news.restore({n.removeprefix("news."): v for n, v in arrays.items() if n.startswith("news.")})
+
+
+class DeviceSession:
+    """A plan on devices; use it as a context manager.
+
+    Args:
+        plan: what is run.
+        config: the configuration that devices make their part of.
+        workload: for sizes and for evaluation.
+        grid: Flower's way to the nodes.
+        note: is told what people should know, a line at a time.
+    """
+
+    def __init__(
+        self, plan: Plan, config: RunConfig, workload: Workload, grid: Grid, note: Callable[[str], None]
+    ) -> None:
+        self.workload: Workload = workload
+        self._options = config.engine.options
+        self._note = note
+        # Unlike that of a simulation it is new each time: answers to an earlier run with the same seed are foreign.
+        self._plan = replace(plan, run=secrets.randbits(_RUN_BITS), encode=True)
+        with ExitStack() as stack:
+            specs = tuple(StateSpec(name, (), "int64") for name in ("round", "number"))
+            first = {"round": np.array(-1), "number": np.array(0)}
+            accepted = SlotStore(None, specs, workload.clients, first)
+            stack.callback(accepted.close)
+            hello = ConfigRecord({"config": json.dumps(asdict(config))})
+            self._post = Post(grid, workload.clients, hello, note, self._options["poll"])
+            self._gather()
+            if config.partition.name == "own" and isinstance(workload, SupervisedWorkload):
+                sizes = self._post.examples
+                workload = self.workload = Elsewhere(workload, sum(sizes.values()), sizes)
+            teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
+            real = self._options["clock"] == "real"
+            self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
+            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post)
+            self._closing = stack.pop_all()
+
+    def begin(self, done: int) -> None:
+        """Devices need to go back no further than to the end of the ``done`` rounds."""
+        if done:
+            self._fleet.saved(done - 1)
+
+    def _gather(self) -> None:
+        """Waits for the devices.
+
+        Raises:
+            ResourceError: too few of them come.
+        """
+        wait, clients = self._options["wait"], self.workload.clients
+        self._note(f"waiting for {clients} devices ...")
+        there = self._post.gather(wait)
+        if len(there) < min(self._options["least"] or clients, clients):
+            raise ResourceError(
+                f"{len(there)} of {clients} devices came within engine.wait={wait:g} s; start the others, wait longer, "
+                "or begin with fewer (engine.least)"
+            )
+        self._note(f"{len(there)} of {clients} devices are there")
+
+    def saved(self, number: int) -> None:
+        """A checkpoint was made after round ``number``."""
+        self._fleet.saved(number)
+
+    def close(self) -> None:
+        """Gives the memory back; twice does no harm."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

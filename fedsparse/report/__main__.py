@@ -1,0 +1,7 @@
+"""``python -m fedsparse.report``."""
+
+import sys
+
+from fedsparse.report import main
+
+sys.exit(main())

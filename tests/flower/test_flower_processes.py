@@ -1,0 +1,114 @@
+"""Real processes: a SuperLink and SuperNodes on this machine, which get killed. Every wait has a deadline."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedsparse.flower.children import Child
+from fedsparse.flower.deployment import Deployment
+from fedsparse.flower.trial import run_of
+from fedsparse.runfolder import read_rounds, read_summary
+from tests.flower.parity import CLIENTS, Ended, assert_same, ended, simulated, small
+
+pytestmark = pytest.mark.flower
+
+RUNS = {
+    "scafcom": ["strategy=scafcom", "uplink.fraction=0.1"],
+    "econtrol": ["strategy=econtrol", "uplink.fraction=0.1"],
+    "fedavg": ["strategy=fedavg", "downlink=topk", "downlink.fraction=0.1"],
+}
+KILLED = "econtrol"
+"""The run whose server is killed."""
+
+PATIENCE = 150.0
+
+
+def wait_until(happened: Callable[[], bool], what: str, child: Child | None = None) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, (
+            f"{what} did not happen in {PATIENCE} s: {child.tail(30) if child else ''}"
+        )
+        assert child is None or child.alive or happened(), f"{what} did not happen: {child.tail(30)}"
+        time.sleep(0.1)
+
+
+def rounds_of(folder: Path) -> int:
+    return len(read_rounds(folder)) if (folder / "config.yaml").exists() else 0
+
+
+def finished(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() and read_summary(folder) is not None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deployment")
+
+
+@pytest.fixture(scope="module")
+def deployment(folder: Path) -> Iterator[Deployment]:
+    with Deployment(CLIENTS, folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def parallel(deployment: Deployment, folder: Path) -> dict[str, Ended]:
+    """Three runs at once on the same nodes; the server of one is killed -9 and started again."""
+
+    def begin(name: str, *more: str) -> Child:
+        own = ["checkpoint_every=1", f"runs={folder}", f"name={name}"]
+        return run_of(deployment, [*small((*RUNS[name], *own)), *more])
+
+    children = {name: begin(name) for name in RUNS}
+    wait_until(lambda: rounds_of(folder / KILLED) >= 1, "the first round", children[KILLED])
+    os.kill(int((folder / KILLED / "lock").read_text()), signal.SIGKILL)
+    children[KILLED] = run_of(deployment, [f"resume={folder / KILLED}", "engine=flower"])
+    for name, child in children.items():
+        wait_until(lambda name=name: finished(folder / name), f"the end of {name}", child)
+    return {name: ended(folder / name, folder) for name in RUNS}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_processes_end_with_the_bits_and_bytes_of_the_simulation(
+    name: str, parallel: dict[str, Ended], tmp_path: Path
+) -> None:
+    assert_same(simulated(tmp_path, *RUNS[name], "checkpoint_every=1"), parallel[name])
+
+
+def test_the_run_folder_is_that_of_a_simulation(
+    parallel: dict[str, Ended], folder: Path, tmp_path: Path
+) -> None:
+    simulated(tmp_path, *RUNS["scafcom"])
+    names = {path.name for path in (tmp_path / "simulated").iterdir()}
+    assert {path.name for path in (folder / "scafcom").iterdir()} == names
+
+
+def test_a_node_killed_in_mid_round_comes_back_with_its_state(
+    parallel: dict[str, Ended], deployment: Deployment, folder: Path
+) -> None:
+    own = [
+        "rounds=5",
+        "engine.clock=real",
+        "deadline=8",
+        "checkpoint_every=1",
+        f"runs={folder}",
+        "name=fallen",
+    ]
+    child = run_of(deployment, small(("strategy=scafcom", "uplink.fraction=0.1", *own)))
+    wait_until(lambda: rounds_of(folder / "fallen") >= 1, "the first round", child)
+    deployment.nodes[2].kill()
+    deployment.start_node(2)
+    wait_until(lambda: finished(folder / "fallen"), "the end", child)
+    end = ended(folder / "fallen", folder)
+    fates = [(record["accepted"], record["late"]) for record in end.records]
+    assert fates[0] == (4, 0)
+    assert (3, 1) in fates
+    assert fates[-1] == (4, 0)
+    mean = sum(rows["c"].astype(np.float64) for rows in end.clients.values()) / CLIENTS
+    np.testing.assert_allclose(end.checkpoint["server.c"], mean, atol=1e-8)
