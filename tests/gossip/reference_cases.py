@@ -1,10 +1,13 @@
 """What the comparisons of gossip strategies share: one trial, for the product and for its transcription."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import networkx as nx
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -147,10 +150,18 @@ class Trial:
             calls[client] += 1
             if t < self.rounds and self.away[t, client]:
                 return np.zeros_like(x)
-            noise = rng.stream(SEED, f"batches:{step}", t, client).standard_normal(x.size)
-            return self.problem.toy.gradient(client, x) + self.problem.noise * noise
+            exact = self.problem.toy.gradient(client, x)
+            return (
+                exact + self.problem.noise * _noise(t, step, client, x.size) if self.problem.noise else exact
+            )
 
         return gradient
+
+
+@cache
+def _noise(t: int, step: int, client: int, size: int) -> Array:
+    """What the product draws for a minibatch; the same in all trials."""
+    return rng.stream(SEED, f"batches:{step}", t, client).standard_normal(size)
 
 
 def drawn(compressor: Compressor, phase: str = "train", stream: str = "uplink") -> Compress:
@@ -191,9 +202,25 @@ def eight(topology: Topology, faults: Faults | None = None) -> Trial:
 TRIALS = {
     "ring": Trial(Ring()),
     "ring-lossy": Trial(Ring(), LOSSY),
-    "torus": Trial(Torus(), block=5),
+    "torus": Trial(Torus()),
     "torus-lossy": Trial(Torus(), LOSSY, block=5),
-    "one-peer": Trial(OnePeerExponential(), block=5),
+    "one-peer": Trial(OnePeerExponential()),
     "one-peer-away": Trial(OnePeerExponential(), AWAY),
 }
 """Graphs and faults that any method with a doubly stochastic W must bear."""
+
+QUICK = {"ring", "torus-lossy", "one-peer-away"}
+"""Those that the default suite has; the others are slow tests."""
+
+STATIC = ("ring", "ring-lossy", "torus", "torus-lossy")
+
+
+def over(*names: str, trials: Mapping[str, Trial] = TRIALS, quick: Collection[str] = QUICK) -> Any:
+    """A test's argument ``trial``: the trials that are named, or all of them; slow unless they are quick."""
+    return pytest.mark.parametrize(
+        "trial",
+        [
+            pytest.param(trials[name], id=name, marks=() if name in quick else pytest.mark.slow)
+            for name in names or trials
+        ],
+    )

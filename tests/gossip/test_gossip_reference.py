@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from reference_cases import AWAY, EXACT, LOSSY, TRIALS, WRONG, Directed, Trial, apart, eight
+from reference_cases import AWAY, EXACT, LOSSY, STATIC, TRIALS, WRONG, Directed, Trial, apart, eight, over
 from torch import Tensor
 
 from fedsparse.gossip import Delivery, Neighbours
@@ -21,7 +21,6 @@ from fedsparse.strategies.gradient_tracking import GradientTracking
 from fedsparse.strategies.push_sum import PushSum
 from tests.reference import GossipTrace, d_psgd, dfedavg, dfedsam, extra, gradient_tracking, push_sum
 
-EVERYWHERE = pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
 ORDERS = pytest.mark.parametrize("order", ["atc", "cta"])
 LOCAL = {"lr": 0.05, "steps": 3}
 SAM = {"lr": 0.05, "steps": 3, "rho": 0.5}
@@ -36,7 +35,7 @@ def of_d_psgd(trial: Trial, order: str = "atc") -> GossipTrace:
     )
 
 
-@EVERYWHERE
+@over()
 @ORDERS
 def test_every_iterate_of_d_psgd_is_the_references(trial: Trial, order: str):
     assert apart(trial.of(DPSGD(order=order, **LOCAL)), of_d_psgd(trial, order)) < EXACT
@@ -66,7 +65,7 @@ def test_rows_and_columns_are_not_confused():
     assert apart(trial.of(DPSGD(**LOCAL)), swapped) > WRONG
 
 
-@EVERYWHERE
+@over()
 def test_every_iterate_of_dfedavgm_is_the_references(trial: Trial):
     theirs = dfedavg(
         trial.gradient(steps=3), trial.x, trial.W, trial.rounds, momentum=0.8, lost=trial.lost(), **LOCAL
@@ -97,7 +96,7 @@ def test_a_momentum_that_goes_on_is_found_out():
     assert apart(trial.of(MomentumGoesOn(momentum=0.8, **LOCAL)), theirs) > WRONG
 
 
-@pytest.mark.parametrize("trial", [TRIALS["ring-lossy"], TRIALS["one-peer-away"]], ids=["lossy", "away"])
+@over("torus-lossy", "one-peer-away")
 def test_every_iterate_of_all_reduce_is_that_of_the_complete_graph_of_those_who_are_there(trial: Trial):
     """Nothing gets lost in an all-reduce."""
     there = ~trial.away
@@ -125,8 +124,8 @@ def of_dfedsam(trial: Trial, mixings: int = 1) -> GossipTrace:
     )
 
 
-@EVERYWHERE
-@pytest.mark.parametrize("mixings", [1, 4])
+@over()
+@pytest.mark.parametrize("mixings", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_every_iterate_of_dfedsam_is_the_references(trial: Trial, mixings: int):
     assert apart(trial.of(DFedSAM(mixings=mixings, **SAM)), of_dfedsam(trial, mixings)) < EXACT
 
@@ -170,9 +169,7 @@ def test_a_wrong_dfedsam_is_found_out(wrong: DFedSAM):
 
 # ---- gradient tracking, EXTRA
 
-PRESENT = pytest.mark.parametrize(
-    "trial", [t for t in TRIALS.values() if t.faults != AWAY], ids=[n for n in TRIALS if "away" not in n]
-)
+PRESENT = (*STATIC, "one-peer")
 """Who is away takes no step, which the transcriptions of these methods do not know."""
 
 
@@ -193,14 +190,14 @@ def of_tracking(trial: Trial, order: str = "atc") -> GossipTrace:
     )
 
 
-@PRESENT
+@over(*PRESENT)
 @ORDERS
 def test_every_iterate_of_gradient_tracking_is_the_references(trial: Trial, order: str):
     ours, theirs = trial.of(GradientTracking(order=order)), of_tracking(trial, order)
     assert apart(ours, theirs) < EXACT
 
 
-@PRESENT
+@over(*PRESENT)
 def test_trackers_and_gradients_are_the_references_too(trial: Trial):
     ours, theirs = trial.of(GradientTracking()), of_tracking(trial)
     for name in ("y", "g"):
@@ -244,10 +241,7 @@ def test_a_wrong_gradient_tracking_is_found_out(trial: str, wrong: GradientTrack
     assert apart(TRIALS[trial].of(wrong), of_tracking(TRIALS[trial])) > WRONG
 
 
-STATIC = pytest.mark.parametrize("trial", [TRIALS["ring"], TRIALS["torus"]], ids=["ring", "torus"])
-
-
-@STATIC
+@over("ring", "torus")
 def test_every_iterate_of_extra_is_the_references(trial: Trial):
     theirs = extra(trial.gradient(), trial.x, trial.W, trial.rounds, lr=0.05)
     assert apart(trial.of(Extra(lr=0.05)), theirs) < EXACT

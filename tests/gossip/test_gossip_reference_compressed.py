@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from reference_cases import EXACT, TRIALS, WRONG, Trial, apart, drawn
+from reference_cases import EXACT, STATIC, TRIALS, WRONG, Trial, apart, drawn, over
 
 from fedsparse.compress import QSGD, Compressor, RandK, TopK
 from fedsparse.gossip import Delivery, Neighbours
@@ -17,9 +17,6 @@ from tests.reference import GossipTrace, beer, choco, choco_copies, deepsqueeze
 
 LOCAL = {"lr": 0.05, "steps": 3, "gamma": 0.2}
 TOP4 = TopK(0.2)
-STATIC = ["ring", "ring-lossy", "torus", "torus-lossy"]
-LOSSLESS = ["ring", "torus", "one-peer"]
-ANYWHERE = pytest.mark.parametrize("where", STATIC)
 
 COMPRESSORS = pytest.mark.parametrize(
     "uplink", [TOP4, RandK(0.4, unbiased=False), QSGD(8)], ids=["topk", "randk", "qsgd"]
@@ -41,17 +38,16 @@ def of_choco(trial: Trial, uplink: Compressor = TOP4) -> GossipTrace:
     )
 
 
-@ANYWHERE
+@over(*STATIC)
 @COMPRESSORS
-def test_every_iterate_of_choco_is_the_references(where: str, uplink: Compressor):
+def test_every_iterate_of_choco_is_the_references(trial: Trial, uplink: Compressor):
     """The transcription keeps a copy of every neighbour's x̂; what is lost comes with the next message."""
-    trial = TRIALS[where]
     assert apart(trial.of(Choco(uplink=uplink, **LOCAL)), of_choco(trial, uplink), xhat="xhat") < EXACT
 
 
 def test_the_gap_of_choco_is_the_mixed_copies_less_the_own():
     """In the form with the sums s_i = sum_j W_ij x̂_j it is s - x̂."""
-    trial = TRIALS["torus"]
+    trial = TRIALS["ring"]
     ours = trial.of(Choco(uplink=TOP4, **LOCAL))
     theirs = choco(trial.gradient(steps=3), trial.x, trial.W, trial.rounds, compress=drawn(TOP4), **LOCAL)
     assert apart(ours, theirs, xhat="xhat") < EXACT
@@ -117,10 +113,9 @@ def of_beer(trial: Trial, uplink: Compressor = TOP4) -> GossipTrace:
     )
 
 
-@ANYWHERE
+@over(*STATIC)
 @pytest.mark.parametrize("uplink", [TOP4, RandK(0.4, unbiased=False)], ids=["topk", "randk"])
-def test_every_iterate_of_beer_is_the_references(where: str, uplink: Compressor):
-    trial = TRIALS[where]
+def test_every_iterate_of_beer_is_the_references(trial: Trial, uplink: Compressor):
     ours, theirs = trial.of(Beer(lr=0.05, gamma=0.2, uplink=uplink)), of_beer(trial, uplink)
     assert apart(ours, theirs, h="h", G="G") < EXACT
     for name in ("v", "g"):
@@ -185,10 +180,9 @@ def of_deepsqueeze(trial: Trial, uplink: Compressor = TOP4) -> GossipTrace:
     )
 
 
-@pytest.mark.parametrize("where", [*STATIC, "one-peer"])
+@over(*STATIC, "one-peer")
 @pytest.mark.parametrize("uplink", [TOP4, RandK(0.4, unbiased=False)], ids=["topk", "randk"])
-def test_every_iterate_of_deepsqueeze_is_the_references(where: str, uplink: Compressor):
-    trial = TRIALS[where]
+def test_every_iterate_of_deepsqueeze_is_the_references(trial: Trial, uplink: Compressor):
     assert apart(trial.of(DeepSqueeze(uplink=uplink, **LOCAL)), of_deepsqueeze(trial, uplink), e="e") < EXACT
 
 

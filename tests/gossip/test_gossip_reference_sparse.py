@@ -1,9 +1,11 @@
 """Gossip of parts of models is what a transcription computes, iterate by iterate; wrong versions are not."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
-from reference_cases import EXACT, TRIALS, WRONG, Trial, apart, drawn
+from reference_cases import EXACT, STATIC, TRIALS, WRONG, Trial, apart, drawn, over
 
 from fedsparse import rng
 from fedsparse.compress import RandK
@@ -18,7 +20,6 @@ from tests.reference.gossip_sparse import Masks
 from tests.reference.toys import Array
 from tests.reference.wavelets import Wavelet
 
-EVERYWHERE = pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
 LOCAL = {"lr": 0.05, "steps": 3}
 
 
@@ -45,7 +46,7 @@ def of_subsampling(trial: Trial, kind: str = "own") -> GossipTrace:
     )
 
 
-@EVERYWHERE
+@over()
 @pytest.mark.parametrize("kind", ["own", "shared"])
 def test_every_iterate_of_random_subsampling_is_the_references(trial: Trial, kind: str):
     ours = trial.of(RandomSubsampling(fraction=0.3, masks=kind, **LOCAL))
@@ -95,13 +96,11 @@ def of_partial(trial: Trial, *, averaging: bool) -> GossipTrace:
     )
 
 
-PRESENT = pytest.mark.parametrize(
-    "trial", [TRIALS[n] for n in TRIALS if "away" not in n], ids=[n for n in TRIALS if "away" not in n]
-)
+PRESENT = (*STATIC, "one-peer")
 """Who is away sends nothing, and its V stays, which the transcriptions of these methods do not know."""
 
 
-@PRESENT
+@over(*PRESENT)
 @pytest.mark.parametrize("averaging", [False, True])
 def test_every_iterate_of_a_partial_model_is_the_references(trial: Trial, averaging: bool):
     ours = trial.of(PartialModel(fraction=0.15, averaging=averaging, **LOCAL))
@@ -168,12 +167,18 @@ def of_jwins(trial: Trial, wavelet: Wavelet, *, averaging: bool) -> GossipTrace:
     )
 
 
-@PRESENT
+@over(*PRESENT, quick={"torus-lossy"})
 @pytest.mark.parametrize("wavelet", WAVELETS)
 @pytest.mark.parametrize("averaging", [False, True])
 def test_every_iterate_of_jwins_is_the_references(trial: Trial, wavelet: str, averaging: bool):
     ours = trial.of(JWINS(shares=SHARES, wavelet=wavelet, averaging=averaging, **LOCAL))
     assert apart(ours, of_jwins(trial, WAVELETS[wavelet], averaging=averaging), since="V") < EXACT
+
+
+@cache
+def right_jwins() -> GossipTrace:
+    """On the ring, with haar."""
+    return of_jwins(TRIALS["ring"], WAVELETS["haar"], averaging=False)
 
 
 class CoefficientsOfTheModelItself(JWINS):
@@ -197,5 +202,4 @@ class CoefficientsOfTheModelItself(JWINS):
     ids=["coordinates", "other wavelet", "one level less", "averaging"],
 )
 def test_a_wrong_jwins_is_found_out(wrong: JWINS):
-    trial = TRIALS["ring"]
-    assert apart(trial.of(wrong), of_jwins(trial, WAVELETS["haar"], averaging=False)) > WRONG
+    assert apart(TRIALS["ring"].of(wrong), right_jwins()) > WRONG
