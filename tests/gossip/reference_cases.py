@@ -95,12 +95,8 @@ class Trial:
             starts=lambda client: torch.from_numpy(self.x[client]),
         )
         shots = played(strategy, self.problem, setting).shots
-        last = {name: shot for name, shot in shots[-1].items() if name.startswith("client.")}
-        found = {name.removeprefix("client."): [] for name in last}
-        for shot in shots:
-            for name, rows in found.items():
-                rows.append(self._filled(name, shot))
-        return {name: np.stack(rows) for name, rows in found.items()}
+        names = [name.removeprefix("client.") for name in shots[-1] if name.startswith("client.")]
+        return {name: np.stack([self._filled(name, shot) for shot in shots]) for name in names}
 
     def _filled(self, name: str, shot: dict[str, Array]) -> Array:
         """A state of all clients: who has taken part in nothing yet has its first model (in push-sum with weight 1)."""
