@@ -123,14 +123,9 @@ class Trial:
 
     def lost(self, *phases: str) -> Lost:
         """The losses of each exchange ``[T * phases, receiver, sender]``; who is away neither hears nor is heard."""
-        n = len(self.x)
-        receivers, senders = np.divmod(np.arange(n * n), n)
-        found = []
-        for t in range(self.rounds):
-            for phase in phases or ("train",):
-                lost = self.faults.lost_links(SEED, t, phase, senders, receivers, n).reshape(n, n)
-                found.append(lost | self.away[t] | self.away[t][:, None])
-        return np.stack(found)
+        drawn = _lost(self.faults, self.rounds, len(self.x), phases or ("train",))
+        away = self.away.repeat(len(phases) or 1, 0)
+        return drawn | away[:, None] | away[:, :, None]
 
     def gradient(self, steps: int = 1, numbered: Numbered | None = None) -> Gradient:
         """The gradients that the product's clients see; who is away has none.
@@ -152,6 +147,18 @@ class Trial:
             )
 
         return gradient
+
+
+@cache
+def _lost(faults: Faults, rounds: int, clients: int, phases: tuple[str, ...]) -> Lost:
+    """What is lost of all that could be sent, ``[T * phases, receiver, sender]``."""
+    receivers, senders = np.divmod(np.arange(clients * clients), clients)
+    found = [
+        faults.lost_links(SEED, t, phase, senders, receivers, clients)
+        for t in range(rounds)
+        for phase in phases
+    ]
+    return np.stack(found).reshape(-1, clients, clients)
 
 
 @cache
@@ -199,7 +206,7 @@ TRIALS = {
     "ring": Trial(Ring()),
     "ring-lossy": Trial(Ring(), LOSSY),
     "torus": Trial(Torus()),
-    "torus-lossy": Trial(Torus(), LOSSY, block=5),
+    "torus-lossy": Trial(Torus(), LOSSY, block=9),
     "one-peer": Trial(OnePeerExponential()),
     "one-peer-away": Trial(OnePeerExponential(), AWAY),
 }

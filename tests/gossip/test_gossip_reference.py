@@ -1,7 +1,7 @@
 """Gossip of whole models is, iterate by iterate, what an independent transcription computes; wrong versions are not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -193,14 +193,10 @@ def of_tracking(trial: Trial, order: str = "atc") -> GossipTrace:
 @over(*PRESENT)
 @ORDERS
 def test_every_iterate_of_gradient_tracking_is_the_references(trial: Trial, order: str):
+    """With ``cta`` y is kept as it is before it gains the new gradient, so that only models are compared."""
     ours, theirs = trial.of(GradientTracking(order=order)), of_tracking(trial, order)
     assert apart(ours, theirs) < EXACT
-
-
-@over(*PRESENT)
-def test_trackers_and_gradients_are_the_references_too(trial: Trial):
-    ours, theirs = trial.of(GradientTracking()), of_tracking(trial)
-    for name in ("y", "g"):
+    for name in ("y", "g") if order == "atc" else ():
         np.testing.assert_allclose(ours[name][1:], theirs.states[name][1:], rtol=0, atol=EXACT)
 
 
@@ -318,6 +314,5 @@ def test_a_wrong_push_sum_is_found_out(trial: str, wrong: PushSum):
 
 def test_a_trial_has_losses_and_clients_that_are_away():
     """Else half of the comparisons would be the same one."""
-    trial = replace(TRIALS["one-peer-away"])
-    assert trial.away.mean() == pytest.approx(0.2, abs=0.05)
+    assert TRIALS["one-peer-away"].away.mean() == pytest.approx(0.2, abs=0.05)
     assert TRIALS["ring-lossy"].lost().mean() == pytest.approx(0.2, abs=0.02)

@@ -47,7 +47,7 @@ def of_subsampling(trial: Trial, kind: str = "own") -> GossipTrace:
 
 
 @over()
-@pytest.mark.parametrize("kind", ["own", "shared"])
+@pytest.mark.parametrize("kind", ["own", pytest.param("shared", marks=pytest.mark.slow)])
 def test_every_iterate_of_random_subsampling_is_the_references(trial: Trial, kind: str):
     ours = trial.of(RandomSubsampling(fraction=0.3, masks=kind, **LOCAL))
     assert apart(ours, of_subsampling(trial, kind)) < EXACT
@@ -169,7 +169,7 @@ def of_jwins(trial: Trial, wavelet: Wavelet, *, averaging: bool) -> GossipTrace:
 
 @over(*PRESENT, quick={"torus-lossy"})
 @pytest.mark.parametrize("wavelet", WAVELETS)
-@pytest.mark.parametrize("averaging", [False, True])
+@pytest.mark.parametrize("averaging", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_iterate_of_jwins_is_the_references(trial: Trial, wavelet: str, averaging: bool):
     ours = trial.of(JWINS(shares=SHARES, wavelet=wavelet, averaging=averaging, **LOCAL))
     assert apart(ours, of_jwins(trial, WAVELETS[wavelet], averaging=averaging), since="V") < EXACT

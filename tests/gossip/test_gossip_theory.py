@@ -125,18 +125,14 @@ def test_choco_on_the_ring_has_the_stated_rates(uplink: Compressor, gamma: float
 # ---- exact limits
 
 
-def tracked(rounds: int, order: str, faults: Faults | None = None) -> float:
-    """The largest distance from the optimum after some rounds with a step of 0.1, on the scalar ring of 16."""
-    toy = line()
-    trial = Trial(Ring(), faults or Faults(), rounds, BowlProblem(toy), toy.x0)
-    return toy.worst(trial.of(GradientTracking(lr=0.1, order=order))["x"][-1])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["atc", "cta"])
-@pytest.mark.parametrize("faults", [Faults(), Faults(link_loss=0.2)], ids=["none", "lossy"])
-def test_gradient_tracking_is_exact_whatever_gets_lost(order: str, faults: Faults):
-    assert tracked(2000, order, faults) < 1e-8
+@pytest.mark.parametrize(("lr", "loss"), [(0.1, 0.0), (0.05, 0.2)])
+def test_gradient_tracking_is_exact_whatever_gets_lost(order: str, lr: float, loss: float):
+    """The largest distance from the optimum after 2000 rounds on the scalar ring of 16."""
+    toy = line()
+    trial = Trial(Ring(), Faults(link_loss=loss), 2000, BowlProblem(toy), toy.x0)
+    assert toy.worst(trial.of(GradientTracking(lr=lr, order=order))["x"][-1]) < 1e-8
 
 
 # ---- variance-corrected averaging learns
