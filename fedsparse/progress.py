@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from fedsparse.ledger import Direction, sent_bytes
 from fedsparse.records import Record
 from fedsparse.summary import Summary, headline
 from fedsparse.units import bytes_text, number_text, seconds_text
@@ -91,7 +92,7 @@ class Progress:
         parts = [
             f"round {done}/{self._rounds}",
             self._metric,
-            f"up {bytes_text(record.up_bytes)}, down {bytes_text(record.down_bytes)}",
+            _sent(record.up_bytes, record.down_bytes, record.traffic_total),
             f"network time {seconds_text(record.virtual_s)}" if record.virtual_s > 0 else "",
             self._pace(done, now),
         ]
@@ -161,7 +162,7 @@ def _display(rounds: int, stream: TextIO) -> _Display:
 
 
 def final_table(summary: Summary) -> Table:
-    """The result of a run: metrics, rounds, bytes each way and against no compression, times, the target."""
+    """The result of a run: metrics, rounds, bytes and how many fewer than dense ones, times, the target."""
     from rich.table import Table
 
     table = Table(show_header=False)
@@ -170,10 +171,12 @@ def final_table(summary: Summary) -> Table:
     for name, value in summary.final.items():
         table.add_row(name, f"{number_text(value)} (best {number_text(summary.best[name])})")
     table.add_row("rounds", str(summary.rounds))
-    table.add_row("bytes up", _against_dense(summary.up_bytes, summary.traffic.get("up_dense_bytes", 0)))
-    table.add_row(
-        "bytes down", _against_dense(summary.down_bytes, summary.traffic.get("down_dense_bytes", 0))
-    )
+    second: Direction = "radio" if _gossips(summary.traffic) else "down"
+    words = ("bytes sent", "by radio") if second == "radio" else ("bytes up", "bytes down")
+    directions: tuple[Direction, ...] = ("up", second)
+    for word, direction in zip(words, directions, strict=True):
+        dense = summary.traffic.get(f"{direction}_dense_bytes", 0)
+        table.add_row(word, _against_dense(sent_bytes(summary.traffic, direction), dense))
     table.add_row("network time", seconds_text(summary.virtual_s))
     table.add_row("wall time", seconds_text(summary.wall_s))
     if summary.target is not None:
@@ -191,9 +194,20 @@ def _against_dense(sent: int, dense: int) -> str:
     )
 
 
+def _gossips(traffic: Mapping[str, int]) -> bool:
+    """Whether a run has no server: its messages are counted by radio, too."""
+    return "radio_payload_bytes" in traffic
+
+
+def _sent(up: int, down: int, traffic: Mapping[str, int]) -> str:
+    if _gossips(traffic):
+        return f"sent {bytes_text(up)}"
+    return f"up {bytes_text(up)}, down {bytes_text(down)}"
+
+
 def _reached(summary: Summary) -> str:
     mark = summary.reached
     if mark is None:
         return "not reached"
-    sent = f"up {bytes_text(mark.up_bytes)}, down {bytes_text(mark.down_bytes)}"
+    sent = _sent(mark.up_bytes, mark.down_bytes, summary.traffic)
     return f"round {mark.rounds}, {sent}, {seconds_text(mark.virtual_s)}"

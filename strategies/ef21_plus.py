@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.compress import TopK
-from fedsparse.message import Dense, concatenate
+from fedsparse.message import Dense, Payload, concatenate
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Theory
 from fedsparse.strategies.ef21 import EF21
 
@@ -45,7 +45,7 @@ class EF21Plus(EF21):
         fresh = torch.linalg.vector_norm(whole.left_of(gradient), dim=1) < missed
         rows = torch.arange(len(fresh)) + torch.where(fresh, 0, len(fresh))
         sent, flag = concatenate([whole, part]).select(rows), fresh[:, None].to(gradient.dtype)
-        return {"h": sent.added_to(client["h"] * (1 - flag))}, {"dh": sent, "fresh": Dense(flag, "fp16")}
+        return {"h": _moved(client["h"], sent, fresh)}, {"dh": sent, "fresh": Dense(flag, "fp16")}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         table, left = server["clients"], torch.zeros_like(server["h"])
@@ -55,8 +55,16 @@ class EF21Plus(EF21):
             flag = inbox.stack("fresh")
             chosen = flag[:, 0] > 0
             Dense(old[chosen]).accumulate(left, flag[chosen, 0])
-            old = old * (1 - flag)
+        else:
+            chosen = torch.zeros(len(old), dtype=torch.bool)
         h = server["h"] + (inbox.sum("dh") - left) / ctx.population
-        new = inbox.payload("dh").added_to(old)
+        new = _moved(old, inbox.payload("dh"), chosen)
         clients = new if everybody else table.index_copy(0, inbox.senders, new)
         return {"x": server["x"] - self.lr * h, "h": h, "clients": clients}
+
+
+def _moved(h: Tensor, sent: Payload, fresh: Tensor) -> Tensor:
+    """The estimates ``h [C, d]`` and what was sent for them; that alone where ``fresh [C]``."""
+    moved = sent.added_to(h)
+    moved[fresh] = sent.select(fresh).dense()
+    return moved

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsparse.options import option
 from fedsparse.protocol import Context
-from fedsparse.strategies.partial_model import PartialModel
+from fedsparse.strategies.partial_model import _Partial
 
 _ROOT = math.sqrt(3)
 _LOW = {
@@ -21,7 +21,7 @@ _LOW = {
 
 
 @dataclass(frozen=True)
-class JWINS(PartialModel):
+class JWINS(_Partial):
     """JWINS (Dhasade, Kermarrec, Pires, Sharma, Vujasinovic, Wigger, ICDCS 2023, arXiv:2306.04377).
 
     ``partial_model`` with two changes. Everything is about wavelet coefficients T x of the model as one vector, which
@@ -41,7 +41,6 @@ class JWINS(PartialModel):
     further, as they are in the authors' code.
     """
 
-    fraction: float = option(1.0, "not used: see shares", at_least=1, at_most=1)
     shares: tuple[float, ...] = option(
         (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.0), "shares α that are drawn from", above=0, at_most=1
     )

@@ -83,6 +83,6 @@ class Compressor(ABC):
         Returns:
             the payload of ``memory + x``, and the new memory ``[C, d]``.
         """
-        owed = x + memory
+        owed = memory + x
         payload = self.compress(owed, ctx, stream)
         return payload, payload.left_of(owed)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fedsparse.message import Quantized
 from fedsparse.rng import octets
+from fedsparse.wire.bits import nonzero
 
 __all__ = ["dithered"]
 
@@ -58,7 +59,7 @@ def _write(row: Row, parts: Row, chance: Row, levels: int, generator: np.random.
     if FEW * np.count_nonzero(marks) > len(row):
         np.multiply(_rounded(parts, chance, levels, generator), np.sign(row), out=into, casting="unsafe")
         return
-    some = np.flatnonzero(marks)
+    some = nonzero(marks)
     signs = np.sign(row.take(some))
     into[some] = _rounded(parts.take(some), chance.take(some), levels, generator) * signs
 

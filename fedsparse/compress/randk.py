@@ -39,10 +39,10 @@ class RandK(Compressor):
         size = x.shape[1]
         k = kept(self.fraction, size, self.k)
         seeds = ctx.rng(stream).seeds()
-        subsets = [k_subset(seed, k, size) for seed in seeds.tolist()]
-        chosen = x.gather(1, torch.from_numpy(np.stack(subsets)))
+        support = torch.from_numpy(np.stack([k_subset(seed, k, size) for seed in seeds.tolist()]))
+        chosen = x.gather(1, support)
         values, kind, scale = rounded(chosen * (size / k) if self.unbiased else chosen, self.values)
-        return SeededSparse(seeds, values, size, kind, scale)
+        return SeededSparse(seeds, values, size, kind, scale, support)
 
     def omega(self, size: int) -> float | None:
         """d/k - 1; ``None`` where it is not scaled, or where values are rounded."""

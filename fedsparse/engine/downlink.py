@@ -51,7 +51,7 @@ class Said:
         values: what the audience decodes, ``[1, ...]`` or ``[A, ...]``.
         dense: bytes of the same values without compression, one receiver.
         replicated: names of what goes into replicas that all clients share.
-        compressed: those of them of which a change was sent, but for the first time.
+        compressed: those of them that travel as changes, but for the first time.
     """
 
     message: Message

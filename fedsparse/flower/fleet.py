@@ -157,8 +157,8 @@ class Fleet:
         if exchange.complete and silent:
             raise WorkerError(
                 f"phase '{exchange.ctx.phase}' of round {exchange.ctx.round} needs every client, and client "
-                f"{silent[0]} did not answer within engine.patience={self._patience:g} s; bring it back and resume "
-                "the run"
+                f"{silent[0]} did not answer within engine.patience={self._patience:g} s; "
+                "bring it back and resume the run"
             )
 
     # ---- answers

@@ -73,8 +73,13 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     """
     if telling.stamp.round > memory.spoken:
         memory = replace(memory, words={}, spoken=telling.stamp.round)
+    if (
+        telling.stamp.round == memory.spoken
+    ):  # what is a replica from now on is no word of this round any more
+        words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
+        memory = replace(memory, words=words)
     if telling.kind == "whole":
-        return _made_whole(memory, message)
+        return _made_whole(memory, message, hear is not None)
     replicas, values = dict(memory.replicas), {}
     for name, payload in message.items():
         value = payload.dense()
@@ -84,8 +89,7 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
                 raise DecodeError(f"{name}: {tuple(value.shape)}, its replica is {tuple(known.shape)}")
             value = replicas[name] = value if known is None else known + value
         values[name] = value
-    words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
-    memory = replace(memory, replicas=replicas, words=words)
+    memory = replace(memory, replicas=replicas)
     if hear is None or telling.kind == "rest":
         others = {name: value for name, value in values.items() if name not in telling.compressed}
         return replace(memory, words={**memory.words, **others})
@@ -95,14 +99,14 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
     )
 
 
-def _made_whole(memory: Memory, message: Mapping[str, Payload]) -> Memory:
-    """All that clients hold, whatever this one held."""
+def _made_whole(memory: Memory, message: Mapping[str, Payload], common: bool) -> Memory:
+    """All that clients hold in common, whatever this one held."""
     replicas = {n.removeprefix("replica."): p.dense() for n, p in message.items() if n.startswith("replica.")}
     held = {}
-    for name, like in memory.held.items():
+    for name, like in memory.held.items() if common else ():
         payload = message.get(f"held.{name}")
         if payload is None and name not in replicas:
-            continue  # it is not in common: each client has its own
+            raise DecodeError(f"held.{name}: is missing")
         value = replicas[name] if payload is None else payload.dense()
         if value.numel() != like.numel():
             raise DecodeError(f"held.{name}: {value.numel()} numbers, expected {like.numel()}")

@@ -52,7 +52,7 @@ class Telling:
         stamp: the exchange that it belongs to.
         phase: the name of that exchange.
         now: virtual seconds of it.
-        compressed: names of which the change is sent.
+        compressed: names that are replicas, of which the change is sent; of ``whole``, those of its exchange.
         message: payloads, encoded.
     """
 

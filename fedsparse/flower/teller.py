@@ -126,8 +126,9 @@ class Teller:
     def _telling(self, kind: Kind, broadcast: Broadcast, message: Message) -> Telling:
         stamp, ctx = broadcast.stamp, broadcast.exchange.ctx
         data = encode_message(message, 0, Envelope(self.run, *stamp, SERVER))
-        compressed = tuple(sorted(broadcast.said.compressed & message.keys()))
-        return Telling(kind, stamp, ctx.phase, ctx.now, compressed, data)
+        changed = broadcast.said.compressed
+        names = changed if kind == "whole" else changed & message.keys()
+        return Telling(kind, stamp, ctx.phase, ctx.now, tuple(sorted(names)), data)
 
 
 def _payloads(whole: Mapping[str, Tensor]) -> dict[str, Payload]:

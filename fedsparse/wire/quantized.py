@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.wire import bits, support
 from fedsparse.wire.payload import HEAD_BYTES, Payload, check_native, head
 from fedsparse.wire.reader import Reader, settled
-from fedsparse.wire.sparse import add_at, starts_of
+from fedsparse.wire.sparse import starts_of
 from fedsparse.wire.values import native_kind, pack_values, take_values
 
 __all__ = ["LARGEST_LEVELS", "Quantized"]
@@ -25,14 +25,8 @@ LARGEST_LEVELS = 2**31 - 1
 _ALL = 255
 """Takes the place of an index coding: every coordinate has its code, zeros too."""
 
-_FEW = 8
-"""Codes for each one that is not zero, from which on the others are left out of sums."""
-
 _NARROW_FIRST = (torch.int8, torch.int16, torch.int32)
 """Types of codes."""
-
-_WORD = 8
-"""Bytes that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +88,7 @@ class Quantized(Payload, code=4):
 
     def accumulate(self, out: Tensor, coefficients: Tensor) -> None:
         """Add ``coefficients[i]`` times row i to ``out``; see :meth:`Payload.accumulate`."""
-        factors = coefficients.to(out.dtype)
-        counts = self._counts()
-        if _FEW * int(counts.max(initial=0)) <= self.size and bool(self.scale.isfinite().all()):
-            columns, codes = _nonzero(self.codes.numpy())
-            scale, factor = (row.repeat_interleave(torch.from_numpy(counts)) for row in (self.scale, factors))
-            steps = torch.from_numpy(codes).to(self.dtype).mul_(scale)
-            add_at(out, torch.from_numpy(columns), steps.to(out.dtype).mul_(factor))
-            return
-        for codes, scale, factor in zip(self.codes, self.scale, factors, strict=True):
+        for codes, scale, factor in zip(self.codes, self.scale, coefficients.to(out.dtype), strict=True):
             out += codes.to(self.dtype).mul_(scale).to(out.dtype).mul_(factor)
 
     def finite(self) -> Tensor:
@@ -131,7 +117,8 @@ class Quantized(Payload, code=4):
         lengths = bits.varint_nbytes(counts) + packed
         maybe = (packed < bits.packed_nbytes(self.size, self._fixed_width)).nonzero()[:, 0]
         offsets = starts_of(counts[maybe]).numpy()
-        columns, _ = _nonzero((self.codes if len(maybe) == self.rows else self.codes[maybe]).numpy())
+        codes = self.codes if len(maybe) == self.rows else self.codes[maybe]
+        columns = bits.nonzero(codes.numpy().reshape(-1)) % max(self.size, 1)
         lengths[maybe] += torch.from_numpy(support.choose(columns, offsets, self.size)[1])
         return lengths
 
@@ -199,18 +186,3 @@ class Quantized(Payload, code=4):
         codes = np.zeros(size, dtype=np.int32)
         codes[indices] = numbers - self.levels + (numbers >= self.levels)
         return codes
-
-
-def _nonzero(codes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Columns and values of all codes ``[C, d]`` that are not zero, row after row, both ``[nnz]``."""
-    flat = codes.reshape(-1)
-    group = _WORD // flat.itemsize
-    rest = flat.size % group
-    whole = flat[: flat.size - rest]
-    # Most words are nothing but zeros, so that few are looked at closely.
-    some = np.flatnonzero(whole.view(np.uint64) != 0)
-    within = np.flatnonzero(whole.reshape(-1, group).take(some, axis=0) != 0)
-    at = some.take(within // group) * group + within % group
-    if rest:
-        at = np.concatenate((at, np.flatnonzero(flat[whole.size :]) + whole.size))
-    return at % codes.shape[1], flat.take(at)

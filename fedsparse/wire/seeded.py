@@ -91,6 +91,7 @@ class SeededSparse(Payload, code=3):
         size: d, at most :data:`LARGEST_SIZE`.
         kind: how a value travels; empty means the dtype's own, without rounding.
         scale: ``[C]`` for int8, else None.
+        support: what the seeds stand for, ``[C, k]`` int64, where it was derived before; it is not sent.
     """
 
     seeds: Tensor
@@ -98,6 +99,7 @@ class SeededSparse(Payload, code=3):
     size: int
     kind: str = ""
     scale: Tensor | None = None
+    support: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", resolve_kind(self.kind, self.values, self.scale))
@@ -115,6 +117,8 @@ class SeededSparse(Payload, code=3):
     @cached_property
     def indices(self) -> Tensor:
         """What the seeds stand for, ``[C, k]`` int64, ascending in each row; derived when first asked for."""
+        if self.support is not None:
+            return self.support
         k = self.values.shape[1]
         out = np.empty((self.rows, k), dtype=np.int64)
         for row, seed in enumerate(self.seeds.tolist()):

@@ -33,7 +33,7 @@ def _everything_once(held: Stored, n: int) -> bool:
 
 
 def test_these_partitions_exist() -> None:
-    assert set(names()) == {*DIVIDING, "natural", "bootstrap"}
+    assert set(names()) == {*DIVIDING, "natural", "bootstrap", "own"}
 
 
 @pytest.mark.parametrize("name", DIVIDING)
@@ -265,3 +265,9 @@ def test_a_million_clients_take_seconds() -> None:
 def test_options_have_defaults() -> None:
     assert options("dirichlet")["alpha"].default == 0.3
     assert list(options("shards")) == ["per_client"]
+
+
+def test_own_gives_all_to_the_device_that_asks() -> None:
+    x, y = np.zeros((10, 1), dtype=np.float32), np.arange(10) % 2
+    held = partition("own", Dataset("own", x, y, x, y, classes=2), 3, seed=0, client=2)
+    assert held.sizes().tolist() == [0, 0, 10]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.benchmarks import gossip
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,3 +54,21 @@ def test_a_strategy_is_measured_beside_fedavg_with_as_many_gradients() -> None:
     lines = [line.split() for line in done.stdout.splitlines()[1:3]]
     assert [line[:2] for line in lines] == [["fedavg", "3"], ["marina", "2"]]
     assert all(float(line[3]) > 0 for line in lines)
+
+
+@pytest.mark.slow
+def test_mixing_is_measured_beside_a_copy_on_one_thread_and_on_two() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.gossip", "ring", "--repeat", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("ring, 64 x 199,210"))
+    assert all(float(share) > 0 for share in line.split()[-3:])
+
+
+def test_a_case_of_mixing_that_is_not_there_is_refused() -> None:
+    assert gossip.main(["rings"]) == 2

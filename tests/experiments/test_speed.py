@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from experiments.benchmarks import environments, schedule, speed
 from experiments.benchmarks.measure import Measured
-from experiments.benchmarks.rivals import nets, plain
+from experiments.benchmarks.rivals import gossip_loop, nets, plain
 from experiments.benchmarks.rivals.work import Work
 from experiments.benchmarks.table import Row, table
 from experiments.benchmarks.workloads import PROGRAMS, WORKLOADS, Entry
@@ -57,6 +57,21 @@ def test_the_plain_loop_ends_where_fedsparse_ends(work: Path, tmp_path: Path) ->
         change = theirs.detach().numpy() - start
         assert np.linalg.norm(change) > 0
         assert np.linalg.norm(ours[name] - start - change) < 1e-4 * np.linalg.norm(change), name
+
+
+def test_the_plain_loop_over_nodes_ends_where_fedsparse_ends(tmp_path: Path) -> None:
+    schedule.write_data(tmp_path, examples=6000)
+    workload = replace(WORKLOADS["W3"], clients=8, cohort=8)
+    given = Work.load(schedule.write_work(tmp_path, workload, rounds=3))
+    loop = gossip_loop.run(given, 3, nets.network(given), nets.images(given).flatten(1)).numpy()
+    told = [*schedule.command(tmp_path, workload, 8), "rounds=3", "engine=local", "engine.workers=1"]
+    told += [*workload.entries[1].overrides, "quiet=true", f"runs={tmp_path}", "name=run"]
+    assert run.main(told) == 0
+    final = load_file(tmp_path / "run" / "model.safetensors")
+    start = np.concatenate([value.ravel() for value in given.start.values()])
+    ours = np.concatenate([final[name].ravel() for name in given.start])
+    assert np.linalg.norm(loop - start) > 0
+    assert np.linalg.norm(ours - loop) < 1e-4 * np.linalg.norm(loop - start)
 
 
 def test_a_client_uses_each_of_its_examples_once_in_a_round(work: Path) -> None:

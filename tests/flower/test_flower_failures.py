@@ -187,6 +187,30 @@ def test_a_device_that_comes_back_within_the_patience_changes_no_bit(tmp_path: P
     assert_same(simulated(tmp_path, *SCAFCOM), deployed(tmp_path, *SCAFCOM, grid=grid)[0])
 
 
+class Flickering(Loopback):
+    """A grid whose nodes are back when they were missed once."""
+
+    def get_node_ids(self) -> list[int]:
+        found = list(super().get_node_ids())
+        for node in self.nodes.values():
+            node.on = True
+        return found
+
+
+def test_a_node_that_comes_back_under_its_own_number_is_asked_again(tmp_path: Path) -> None:
+    grid = Flickering(tmp_path, CLIENTS)
+    falls = iter([True])
+
+    def forgets(asked: Message, reply: Message) -> Message | None:
+        if asked.metadata.message_type == "train" and next(falls, False):
+            grid.nodes[102].on = False
+            return None
+        return reply
+
+    grid.nodes[102].replies = forgets
+    assert_same(simulated(tmp_path, *SCAFCOM), deployed(tmp_path, *SCAFCOM, grid=grid)[0])
+
+
 def test_a_device_that_lost_its_state_is_left_out(tmp_path: Path) -> None:
     grid = Loopback(tmp_path, CLIENTS)
 

@@ -137,7 +137,7 @@ def test_a_wrong_partial_model_is_found_out(wrong: PartialModel):
 
 # ---- JWINS
 
-SHARES = [0.12, 0.2, 0.3, 1.0]
+SHARES = (0.12, 0.2, 0.3, 1.0)
 """Of 22 coefficients (haar) or 25 (sym2), none of which is a number and a half."""
 
 WAVELETS = {"haar": wavelets.haar(4), "sym2": wavelets.sym2(2)}

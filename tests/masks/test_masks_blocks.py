@@ -102,3 +102,16 @@ def test_only_tenths_of_importance_count():
     one, other = (torch.from_numpy(draw + shift) for shift in (0.04, -0.04))
     budget = (torch.tensor([0.5]).double(), torch.tensor([0.2]).double())
     assert allowed(one, BLOCKS, *budget).equal(allowed(other, BLOCKS, *budget))
+
+
+@pytest.mark.parametrize(
+    ("budget", "real", "reported"), [(0.5, 0.434, 0.234), (0.3, 0.246, 0.046), (0.25, 0.234, 0.034)]
+)
+def test_a_fresh_gate_keeps_what_the_official_code_keeps_and_not_what_it_reports(
+    budget: float, real: float, reported: float
+):
+    """All importances are in one tenth: oracle numbers of the official code, whose report has no first blocks."""
+    alike = torch.full((1, 40), 0.5)
+    kept = allowed(alike, BLOCKS, torch.tensor([budget]).double(), torch.tensor([0.2]).double())
+    assert round(float(BLOCKS.share(kept)), 3) == real
+    assert round(float(BLOCKS.share(kept & ~BLOCKS.first)), 3) == reported

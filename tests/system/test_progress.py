@@ -143,3 +143,21 @@ def test_the_final_table_says_what_the_target_took():
 
 def test_the_final_table_says_that_the_target_was_not_reached():
     assert "not reached" in shown(target=0.9)
+
+
+def test_a_run_without_a_server_says_what_was_sent_along_links_and_by_radio() -> None:
+    traffic = {
+        "up_payload_bytes": 4000,
+        "up_dense_bytes": 8000,
+        "radio_payload_bytes": 1000,
+        "radio_dense_bytes": 2000,
+    }
+    record = Record(
+        round=0, virtual_s=1.0, cohort=2, accepted=2, traffic_total=traffic, metrics={"accuracy": 0.5}
+    )
+    table = final_table(summarise([record], target=0.5))
+    rows = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
+    assert rows["bytes sent"] == "4.00 kB (2 times less than dense)"
+    assert rows["by radio"] == "1.00 kB (2 times less than dense)"
+    assert rows["accuracy 0.5"] == "round 1, sent 4.00 kB, 1.00 s"
+    assert "bytes down" not in rows

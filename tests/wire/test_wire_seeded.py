@@ -73,3 +73,12 @@ def test_a_payload_puts_its_values_where_the_seed_says():
     payload = SeededSparse(torch.tensor([7, 8]), torch.ones(2, 3), 20)
     for row, seed in enumerate((7, 8)):
         assert payload.dense()[row].nonzero()[:, 0].tolist() == k_subset(seed, 3, 20).tolist()
+
+
+def test_a_support_that_was_derived_before_is_that_of_the_seeds_and_is_not_sent():
+    seeds, values = torch.tensor([7, 8]), torch.ones(2, 3)
+    plain = SeededSparse(seeds, values, 20)
+    known = SeededSparse(seeds, values, 20, support=plain.indices)
+    assert torch.equal(known.dense(), plain.dense())
+    assert known.encode_rows() == plain.encode_rows()
+    assert torch.equal(known.select(slice(1, 2)).dense(), plain.dense()[1:])

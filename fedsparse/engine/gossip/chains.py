@@ -25,12 +25,10 @@ def fits(weights: csr_array, used: int, dtype: torch.dtype) -> bool:
 
 def write_chains(weights: csr_array, batches: Sequence[Tensor], out: Tensor) -> None:
     """Writes the sums with ``weights [R, S]`` of the rows of ``batches`` to ``out [R, d]``."""
-    bounds = np.cumsum([0, *map(len, batches)])
+    bounds = np.cumsum([0, *(batch.shape[0] for batch in batches)])
     place = np.searchsorted(bounds, weights.indices, side="right") - 1
-    rows = {int(k): batches[k].unbind() for k in np.unique(place)}
-    terms = [
-        rows[k][j] for k, j in zip(place.tolist(), (weights.indices - bounds[place]).tolist(), strict=True)
-    ]
+    rows = (weights.indices - bounds[place]).tolist()
+    terms = [batches[k][row] for k, row in zip(place.tolist(), rows, strict=True)]
     factors = torch.from_numpy(weights.data).to(out.dtype).tolist()
     starts, zero, one = weights.indptr.tolist(), out.new_zeros(1), out.new_ones(1)
     for into, first, last in zip(out.unbind(), starts[:-1], starts[1:], strict=True):

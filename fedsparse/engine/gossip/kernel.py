@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import numpy as np
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -37,17 +38,38 @@ def mix(weights: csr_array, parts: Sequence[Payload | Tensor], share: Share | No
     Returns:
         ``[R, d]``, in memory of its own.
     """
+    weights, parts = _heard(weights, parts)
     sparse = [part for part in parts if isinstance(part, Sparse | SeededSparse)]
     if len(sparse) == len(parts):
         return sum_entries(weights, sparse)
     groups = _groups(parts)
     batches = next(groups)
-    last = sum(map(len, batches))
+    last = _rows(batches)
     out = sum_batches(weights[:, :last] if last < weights.shape[1] else weights, batches, share)
     for batches in groups:
-        first, last = last, last + sum(map(len, batches))
+        first, last = last, last + _rows(batches)
         add_batches(weights[:, first:last], batches, out, share)
     return out
+
+
+def _heard(
+    weights: csr_array, parts: Sequence[Payload | Tensor]
+) -> tuple[csr_array, Sequence[Payload | Tensor]]:
+    """The parts that have messages of those who are heard, one at least, and the weights for their rows."""
+    counts = np.array([part.shape[0] if isinstance(part, Tensor) else part.rows for part in parts])
+    bounds = np.cumsum(counts)
+    place = np.searchsorted(bounds, weights.indices, side="right")
+    used = np.unique(place) if len(place) else np.zeros(1, dtype=np.int64)
+    if len(used) == len(parts):
+        return weights, parts
+    left_out = np.cumsum(np.where(np.isin(np.arange(len(parts)), used), 0, counts))
+    shape = (weights.shape[0], int(counts[used].sum()))
+    columns = weights.indices - left_out[place]
+    return csr_array((weights.data, columns, weights.indptr), shape=shape), [parts[k] for k in used.tolist()]
+
+
+def _rows(batches: Sequence[Tensor]) -> int:
+    return sum(batch.shape[0] for batch in batches)
 
 
 def _groups(parts: Sequence[Payload | Tensor]) -> Iterator[list[Tensor]]:

@@ -76,7 +76,7 @@ def _home(
     Returns:
         The batch; the weights of these receivers for its rows, none for others; and who the others are.
     """
-    bounds = np.cumsum([0, *map(len, batches)])
+    bounds = np.cumsum([0, *(batch.shape[0] for batch in batches)])
     starts = weights.indptr.astype(np.int64)
     place = np.searchsorted(bounds, weights.indices, side="right") - 1
     hears = np.diff(starts) > 0
@@ -133,7 +133,7 @@ def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor, sh
 def _pick(batches: Sequence[Tensor], used: NDArray[np.int64]) -> _Picks:
     """Batches with those of their rows that are used."""
     picks: _Picks = []
-    bounds = np.cumsum([0, *map(len, batches)])
+    bounds = np.cumsum([0, *(batch.shape[0] for batch in batches)])
     for batch, (first, last) in zip(batches, pairwise(bounds), strict=True):
         rows = used[np.searchsorted(used, first) : np.searchsorted(used, last)] - first
         if len(rows):

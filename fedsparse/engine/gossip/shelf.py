@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,21 @@ class Shelved:
     """Batches of messages without their arrays, by name."""
 
     parts: tuple[Mapping[str, Any], ...]
+    _opened: list[tuple[Mapping[str, np.ndarray], list[dict[str, Payload]]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def open(self, shared: Mapping[str, np.ndarray]) -> list[dict[str, Payload]]:
-        """The messages, batch by batch; they share the memory of the arrays."""
-        return [unpack(_put_back(part, shared)) for part in self.parts]
+        """The messages, batch by batch; they share the memory of the arrays.
+
+        They are kept for the next call with the same arrays: threads have this object in common.
+        """
+        for arrays, found in self._opened:
+            if arrays is shared:
+                return found
+        found = [unpack(_put_back(part, shared)) for part in self.parts]
+        self._opened[:] = [(shared, found)]
+        return found
 
 
 def lay_out(parts: Sequence[Mapping[str, Payload]], prefix: str) -> tuple[Shelved, dict[str, np.ndarray]]:
