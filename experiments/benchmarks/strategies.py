@@ -71,11 +71,11 @@ def cost(name: str, rounds: int) -> Cost:
     """
     with ExitStack() as stack:
         own = stack.enter_context(_session(_small(name), rounds + WARM_UP))
-        gradients = [own.server.round(number).gradient_calls for number in range(WARM_UP)][-1] // CLIENTS
+        gradients = [own.engine.round(number).gradient_calls for number in range(WARM_UP)][-1] // CLIENTS
         fedavg = FedAvg(lr=LR, steps=gradients)
         other = stack.enter_context(_session(fedavg, rounds + WARM_UP))
         for number in range(WARM_UP):
-            other.server.round(number)
+            other.engine.round(number)
         both = [
             (_seconds(own, number), _seconds(other, number)) for number in range(WARM_UP, WARM_UP + rounds)
         ]
