@@ -25,20 +25,21 @@ class TensorBoard:
     def __init__(self, folder: Path, config: Mapping[str, Any], done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What a resumed run does again takes the place of what was there.
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+        # Nothing is purged on a resume: steps in bytes would go by the number of a round. What is done again is there
+        # twice, with the same values.
+        self._writer: Any = SummaryWriter(str(folder))
         if not done:
             text = json.dumps(config, indent=2, default=str)
-            self._add("add_text", "config", f"```json\n{text}\n```", 0)
+            self._writer.add_text("config", f"```json\n{text}\n```", 0)
 
     def round(self, record: Record) -> None:
         """See :class:`fedsparse.sinks.base.Sink`."""
         for name, value in figures(record).items():
             if math.isfinite(value):
-                self._add("add_scalar", name, value, record.round + 1)
+                self._writer.add_scalar(name, value, record.round + 1)
         for name, value in record.metrics.items():
             if math.isfinite(value):
-                self._add("add_scalar", f"by_kB_up/{name}", value, record.up_bytes // 1000)
+                self._writer.add_scalar(f"by_kB_up/{name}", value, record.up_bytes // 1000)
         if record.metrics:
             self._writer.flush()
 
@@ -46,14 +47,11 @@ class TensorBoard:
         """See :class:`fedsparse.sinks.base.Sink`."""
         for name, value in summary.best.items():
             if math.isfinite(value):
-                self._add("add_scalar", f"best/{name}", value, summary.rounds)
+                self._writer.add_scalar(f"best/{name}", value, summary.rounds)
 
     def close(self) -> None:
         """See :class:`fedsparse.sinks.base.Sink`."""
         self._writer.close()
-
-    def _add(self, method: str, name: str, value: float | str, step: int) -> None:
-        getattr(self._writer, method)(name, value, step)
 
 
 def opened(folder: Path, config: Mapping[str, Any], done: int) -> TensorBoard:
