@@ -97,7 +97,8 @@ def _watch(child: Child, folder: Path, progress: Progress, interrupts: Interrupt
         Interrupted: after Ctrl-C, when the round is done and saved.
         WorkerError: the run failed.
     """
-    shown, stopping = 0, False
+    shown = len(read_rounds(folder)) if (folder / "config.yaml").exists() else 0  # of a run that is resumed
+    stopping = False
     while True:
         ended = not child.alive
         begun = (folder / "config.yaml").exists()
