@@ -229,11 +229,10 @@ class BlockRunner:
         letters = {name: [part[name] for part in parts] for name in parts[0]}
         inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
         statistics = state.pop(BUFFERS, None)
-        new = dict(
-            strategy.aggregate(
-                state, inbox, self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
-            )
-        )
+        ctx = self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
+        given = _versions(state)
+        new = dict(strategy.aggregate(state, inbox, ctx))
+        _check_unwritten(f"{self._who}: aggregate", given)
         if statistics is not None:
             new[BUFFERS] = inbox.mix(BUFFERS) if BUFFERS in letters else statistics
         check_rows(self._who, "client state", new, self._states.first, len(call.ids))
@@ -273,7 +272,7 @@ class BlockRunner:
             gossips, average = isinstance(self._job.strategy, Gossip), self._job.buffers == "average"
             if self._job.buffers == "local" or (gossips and average):
                 new[BUFFERS] = task.buffers
-            if average and (message or not gossips):
+            if average and (not gossips or any(not name.startswith("@") for name in message)):
                 message[BUFFERS] = Dense(task.buffers if gossips else task.buffers - start)
         return new, message
 
