@@ -7,8 +7,8 @@ One exchange (a *phase*)::
     state          = aggregate(state, inbox)               ◀── their messages
 
 Both functions work on C clients at once, as :mod:`fedsparse.protocol` says. A phase in which nothing is sent (an empty
-message) ends after ``client_update``. A client that is away keeps its state, and so does one whose message is not
-finite: its neighbours do not hear it, and it does not hear them.
+message, or one of numbers to record alone) ends after ``client_update``. A client that is away keeps its state, and so
+does one whose message is not finite: its neighbours do not hear it, and it does not hear them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Neighbours(Protocol):
     """What C clients have of a phase: their own messages and those that they heard, E in all, by receiver and sender.
 
     Sums go over senders in ascending order, a client's own message in its place. W is the mixing matrix; the weight of
-    what was not heard is dealt with as the strategy's ``delivery`` says.
+    what was not heard is dealt with as the strategy's ``delivery`` says. What it gives may be the memory of the
+    messages themselves, which other clients read as well: nobody may write to it.
     """
 
     receivers: Tensor

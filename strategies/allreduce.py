@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task, Theory
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class AllReduce(Gossip):
 
     Limit: that of FedAvg with all clients and equal weights.
     """
+
+    theory = Theory("fixed_point", {"lr": 0.02, "steps": 5}, rounds=200, within=1e-8, rate="linear")
 
     lr: float = option(0.1, "step size η", above=0)
     steps: int = option(1, "local steps K", at_least=1)

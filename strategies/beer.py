@@ -10,7 +10,7 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,13 @@ class Beer(Gossip):
     symmetric: ClassVar = True
     uplink_class: ClassVar = "contractive"
     delivery: ClassVar = {"x": "queued", "v": "queued"}
+    theory = Theory(
+        "optimum",
+        {"lr": 0.03, "gamma": 0.5, "uplink": TopK(0.5)},
+        rounds=400,
+        within=1e-4,
+        rate="linear",
+    )
 
     lr: float = option(0.02, "step size η", above=0)
     gamma: float = option(0.1, "consensus step γ", above=0, at_most=1)

@@ -10,7 +10,7 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Choco(Gossip):
     symmetric: ClassVar = True
     uplink_class: ClassVar = "either"
     delivery: ClassVar = {"q": "queued"}
+    theory = Theory("neighbourhood", {"lr": 0.05, "uplink": TopK(0.2)}, rounds=100, within=0.1)
 
     lr: float = option(0.1, "step size η", above=0)
     steps: int = option(1, "local steps K; 0: only averaging", at_least=0)

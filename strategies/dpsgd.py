@@ -8,7 +8,7 @@ from typing import ClassVar
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DPSGD(Gossip):
     """
 
     delivery: ClassVar = {"x": "latest"}
+    theory = Theory("neighbourhood", {"lr": 0.05}, rounds=100, within=0.03)
 
     lr: float = option(0.1, "step size η", above=0)
     steps: int = option(1, "local steps K", at_least=1)

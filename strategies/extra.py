@@ -10,7 +10,7 @@ import torch
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Extra(Gossip):
     static_graph: ClassVar = True
     symmetric: ClassVar = True
     delivery: ClassVar = {"x": "latest"}
+    theory = Theory("optimum", {"lr": 0.05}, rounds=300, within=1e-6, rate="linear")
 
     lr: float = option(0.05, "step size η", above=0)
 

@@ -18,8 +18,9 @@ _SERVERS = {
     "sampler": "all clients take part; leave it out, clients that are away are faults.dropout",
     "aggregator": "messages are mixed with the weights of the topology; leave it out",
     "downlink": "there is no server to send anything; leave it out",
+    "personal": "every client's own model is tested on the common test examples; leave it out",
 }
-"""Keys about a server, and what to do about them where there is none."""
+"""Keys without a meaning where there is no server, and what to do about them."""
 
 _LOSSES = ("uplink_loss", "downlink_loss")
 

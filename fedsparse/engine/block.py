@@ -228,8 +228,9 @@ class BlockRunner:
         means = {n.removeprefix(MEAN): as_tensor(v) for n, v in shared.items() if n.startswith(MEAN)}
         letters = {name: [part[name] for part in parts] for name in parts[0]}
         inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
-        statistics, given = state.pop(BUFFERS, None), _versions(state)
+        statistics = state.pop(BUFFERS, None)
         ctx = self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
+        given = _versions(state)
         new = dict(strategy.aggregate(state, inbox, ctx))
         _check_unwritten(f"{self._who}: aggregate", given)
         if statistics is not None:
@@ -271,7 +272,7 @@ class BlockRunner:
             gossips, average = isinstance(self._job.strategy, Gossip), self._job.buffers == "average"
             if self._job.buffers == "local" or (gossips and average):
                 new[BUFFERS] = task.buffers
-            if average and (message or not gossips):
+            if average and (not gossips or any(not name.startswith("@") for name in message)):
                 message[BUFFERS] = Dense(task.buffers if gossips else task.buffers - start)
         return new, message
 

@@ -30,7 +30,8 @@ _LINEAR = 0.85
 def check_theory(strategy: Strategy) -> Finding:
     """Every declared :class:`~fedsparse.protocol.Theory` holds on ten clients of 40 parameters that disagree.
 
-    A trial takes the strategy's defaults, with the settings that the theory declares.
+    A trial takes the strategy's defaults, with the settings that the theory declares. In gossip it is on a ring, and
+    about the mean of the clients' models.
 
     Raises:
         ConformanceError: says how near it came, and how near it should have come.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,24 +40,27 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def owed(self, edges: Edges) -> Ids:
-        """Bytes that ride along on each link, ``[E]``."""
+    def owed(self, edges: Edges, names: Collection[str]) -> Ids:
+        """Bytes that ride along on each link in an exchange of messages of these names, ``[E]``."""
         total = np.zeros(len(edges), dtype=np.int64)
-        for waiting in self._waiting.values():
+        for waiting in self._named(names).values():
             at = _find(edges, waiting.links)
             np.add.at(total, at[at >= 0], waiting.links[at >= 0, 2])
         return total
 
-    def arrive(self, edges: Edges, heard: Flags) -> tuple[dict[str, Late], dict[str, Payload]]:
+    def arrive(
+        self, edges: Edges, heard: Flags, names: Collection[str]
+    ) -> tuple[dict[str, Late], dict[str, Payload]]:
         """What is owed on the links that carry a message, which is then settled.
 
         Args:
             edges: all links of the exchange.
             heard: which carried a message, ``[E]``.
+            names: of the messages of this exchange; what is owed of others waits, as nobody would ask for it.
         """
         late: dict[str, Late] = {}
         letters: dict[str, Payload] = {}
-        for name, waiting in self._waiting.items():
+        for name, waiting in self._named(names).items():
             at = _find(edges, waiting.links)
             settled = (at >= 0) & heard[at] if len(edges) else np.zeros(len(at), dtype=bool)
             if waiting.messages is None or not settled.any():
@@ -89,6 +92,9 @@ class Backlog:
         links = np.stack([edges.senders[missing], edges.receivers[missing], added.nbytes().numpy()], axis=1)
         waiting.links = np.concatenate([waiting.links, links])
         waiting.messages = added if waiting.messages is None else concatenate([waiting.messages, added])
+
+    def _named(self, names: Collection[str]) -> dict[str, _Waiting]:
+        return {name: waiting for name, waiting in self._waiting.items() if name in names}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a checkpoint; messages as they travel."""

@@ -175,8 +175,8 @@ class GossipRounds:
         """
         ctx = exchange.ctx
         if exchange.audience == "all":
-            nbytes = self._toll.meeting(exchange, cost, parts)
-            self._clock.meet(exchange.ids, nbytes, ctx.round)
+            nbytes, hops = self._toll.meeting(exchange, cost, parts)
+            self._clock.meet(exchange.ids, nbytes, hops, ctx.round)
             nobody = Edges(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(self.workload.clients))
             post = Post(nobody, np.zeros(0, dtype=bool), speakers, (), {}, everyone=True)
             self._mix(exchange, post, parts, [], self._means(speakers, parts))
@@ -192,10 +192,10 @@ class GossipRounds:
                 plan.seed, ctx.round, ctx.phase, edges.senders[at], edges.receivers[at], edges.clients
             )
         heard = sent & ~lost & speaks[edges.senders] & speaks[edges.receivers]
-        owed = self._backlog.owed(edges) if self._backlog else np.zeros(len(edges), dtype=np.int64)
+        owed = self._backlog.owed(edges, parts[0])
         nbytes = self._toll.links(exchange, cost, edges, sent, lost, owed)
         self._clock.exchange(exchange.ids, edges.select(sent), ~lost[sent], nbytes[sent], ctx.round)
-        late, letters = self._backlog.arrive(edges, heard)
+        late, letters = self._backlog.arrive(edges, heard, parts[0])
         missing = ~heard & speaks[edges.senders]
         for name, payloads in self._owing(parts, missing).items():
             rows = np.searchsorted(speakers, edges.senders)

@@ -68,11 +68,16 @@ class Toll:
         )
         return payload + header
 
-    def meeting(self, exchange: Exchange, cost: Cost, parts: Sequence[Mapping[str, Payload]]) -> Ids:
-        """Charges an exchange of all with all, and gives the bytes that each client sends, ``[C]``.
+    def meeting(
+        self, exchange: Exchange, cost: Cost, parts: Sequence[Mapping[str, Payload]]
+    ) -> tuple[Ids, int]:
+        """Charges an exchange of all with all.
 
         Dense messages go by a ring all-reduce, in which each client sends 2(n-1) parts of a message, each 1/n of it.
         Others cannot be added up on their way: all are passed on around the ring, n-1 of them by each client.
+
+        Returns:
+            the bytes that each client sends, ``[C]``, and in how many steps.
         """
         ids, count = exchange.ids, len(exchange.ids)
         adds = all(isinstance(payload, Dense) for payload in parts[0].values())
@@ -83,4 +88,4 @@ class Toll:
         if count > 1:
             for direction in ("up", "radio"):
                 self.ledger.send(direction, ids, payload, header=header, dense=dense)
-        return payload + header
+        return payload + header, steps
