@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Theory
+from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Task, Theory
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -42,7 +42,8 @@ class EF21SGDM(EF21):
     def first(self, gradient: Tensor) -> State:
         return {"h": gradient, "v": gradient}
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        gradient = task.grad(x)
         v = torch.lerp(client["v"], gradient, self.beta)
         state, message = self.send(client, torch.sub(v, client["h"], out=gradient), ctx)
         return {**state, "v": v}, message
