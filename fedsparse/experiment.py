@@ -20,6 +20,7 @@ from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
 from fedsparse.runfolder import RunFolder, default_path, read_rounds
+from fedsparse.sinks import Sinks, require
 from fedsparse.summary import Summary, summarise
 from fedsparse.workers import Workers
 
@@ -100,6 +101,7 @@ def run(
             "partition=own: is for devices, each of which has data of its own; choose another one"
         )
     with ExitStack() as stack:
+        require(config.sinks)
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
         parts = build(config)
         config = parts.config
@@ -165,16 +167,21 @@ class _Run:
         place = Place(_path(self.config.engine.options.get("state_dir")), self.folder.path)
         with closing(self.host(self.parts, place, self.progress.note)) as session:
             records = self._resume(session.engine) if self.config.resume else []
-            with Interrupts(session.close) as interrupts:
-                self._rounds(session, records, interrupts)
-            tuning = configuration.tuning_of(self.folder.config)
-            summary = replace(summarise(records, self.config.target), tuning=tuning)
+            values = configuration.flat(self.config)
+            with (
+                Sinks(self.config.sinks, self.folder.path, values, len(records)) as sinks,
+                Interrupts(session.close) as interrupts,
+            ):
+                self._rounds(session, records, interrupts, sinks)
+                tuning = configuration.tuning_of(self.folder.config)
+                summary = replace(summarise(records, self.config.target), tuning=tuning)
+                sinks.end(summary)
             self._save_model(session)
             self.folder.write_summary(plain(summary))
         self.progress.close()
         return summary
 
-    def _rounds(self, session: Sitting, records: list[Record], interrupts: Interrupts) -> None:
+    def _rounds(self, session: Sitting, records: list[Record], interrupts: Interrupts, sinks: Sinks) -> None:
         session.begin(len(records))
         every = self.config.checkpoint_every or max(1, self.config.rounds // _CHECKPOINTS)
         for number in range(len(records), self.config.rounds):
@@ -182,6 +189,7 @@ class _Run:
             records.append(record)
             self.folder.append(plain(record))
             self.progress.round(record)
+            sinks.round(record)
             last = number + 1 == self.config.rounds
             if interrupts.asked is not None and not last:
                 self._save(session, number)

@@ -444,7 +444,7 @@ class Strategy:
     def _lacks(self, method: str) -> NoReturn:
         raise ProtocolError(
             f"{type(self).__name__} has no {method}; a strategy for a server needs init, broadcast, client_update and "
-            "aggregate, and one with statistics of its own needs statistics"
+            "aggregate"
         )
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
@@ -467,9 +467,9 @@ class Strategy:
         """The parameters to evaluate, ``[d]``."""
         return state["x"]
 
-    def statistics(self, state: State, ctx: Context) -> Tensor:
-        """The BatchNorm statistics to evaluate with, ``[b]``, where ``buffers = "own"``."""
-        self._lacks("statistics")
+    def statistics(self, state: State, ctx: Context) -> Tensor | None:
+        """The BatchNorm statistics to evaluate with, ``[b]``, if ``buffers = "own"``; ``None``: those of the start."""
+        return None
 
     def predict(self, x: Tensor, inputs: Tensor, forward: Forward) -> Tensor:
         """Outputs of the evaluated model for ``inputs [B, ...]``, where parameters alone do not say it (gates, say).

@@ -1,6 +1,7 @@
 """Hyper-parameters that change with the round: a number of a strategy may be a schedule, which the engine evaluates.
 
-On the command line: ``strategy.lr=cosine(0.1,0.001)``, ``linear(0.1,0)``, ``step(0.1,0.5,30)``, ``invsqrt(0.1,10)``.
+On the command line: ``strategy.lr=cosine(0.1,0.001)``, ``cubic(1,0.05)``, ``linear(0.1,0)``, ``step(0.1,0.5,30)``,
+``invsqrt(0.1,10)``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, fields
 
 from fedsparse.errors import ConfigError
 
-__all__ = ["Cosine", "InverseSqrt", "Linear", "Schedule", "Step", "parse"]
+__all__ = ["Cosine", "Cubic", "InverseSqrt", "Linear", "Schedule", "Step", "parse"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,18 @@ class Cosine(Schedule):
     def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
         progress = min(1.0, round / max(1, rounds - 1))
         return self._within(self.last + (self.first - self.last) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+@dataclass(frozen=True)
+class Cubic(Schedule):
+    """From ``first`` to ``last`` along a cubic, fast at first: the density of gradual pruning (Zhu, Gupta, 2017)."""
+
+    first: float
+    last: float = 0.0
+
+    def at(self, round: int, rounds: int) -> float:  # noqa: A002, D102
+        left = 1 - min(1.0, round / max(1, rounds - 1))
+        return self._within(self.last + (self.first - self.last) * left**3)
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,13 @@ class InverseSqrt(Schedule):
         return min(0.0, self.first), max(0.0, self.first)
 
 
-_KINDS: dict[str, type[Schedule]] = {"cosine": Cosine, "invsqrt": InverseSqrt, "linear": Linear, "step": Step}
+_KINDS: dict[str, type[Schedule]] = {
+    "cosine": Cosine,
+    "cubic": Cubic,
+    "invsqrt": InverseSqrt,
+    "linear": Linear,
+    "step": Step,
+}
 
 
 def parse(text: str) -> Schedule:
@@ -126,6 +145,6 @@ def parse(text: str) -> Schedule:
         except (ValueError, TypeError):
             pass
     raise ConfigError(
-        f"'{text}' is neither a number nor a schedule; schedules are cosine(first,last), linear(first,last), "
-        "step(first,factor,every), invsqrt(first,every)"
+        f"'{text}' is neither a number nor a schedule; schedules are cosine(first,last), cubic(first,last), "
+        "linear(first,last), step(first,factor,every), invsqrt(first,every)"
     )

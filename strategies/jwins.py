@@ -31,7 +31,7 @@ class JWINS(_Partial):
         y_i = x_i;  K times:  y_i <- y_i - η g_i(y_i);      V_i <- V_i + T (y_i - x_i);      draw α_i
         m_i: the α_i D coefficients of largest |V_i|;       send T y_i there, with indices;  V_i <- 0 there
         c_i = T y_i + sum_j W_ij m_j (T y_j - T y_i);       x_i <- T^-1 c_i
-        averaging=true:  V_i <- V_i + (c_i - T y_i)
+        averaging=true:  V_i <- V_i + T (x_i - y_i)
 
     D is d and a few more. State: x, since. Sent to each neighbour: α_i D values and their indices, of all coefficients
     about one bit each. A message that is lost gives its weight to the receiver's own.

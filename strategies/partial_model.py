@@ -50,10 +50,9 @@ class _Partial(Gossip):
         return {"x": local.x, "since": since.masked_fill(there, 0)}, {"x": part}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
-        own = self.forth(client["x"])
-        mixed = inbox.completed("x", own)
-        since = client["since"] + (mixed - own) if self.averaging else client["since"]
-        return {"x": self.back(mixed, ctx.layout.size), "since": since}
+        x = self.back(inbox.completed("x", self.forth(client["x"])), ctx.layout.size)
+        since = client["since"] + self.forth(x - client["x"]) if self.averaging else client["since"]
+        return {"x": x, "since": since}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from fedsparse.errors import ConfigError
 from fedsparse.masks import Blocks, Cost, Gate, allowed, at_marks, blocks_of, forward_flops
 from fedsparse.message import Dense, Mask, Ragged, Scalars
 from fedsparse.options import option
@@ -85,10 +84,7 @@ class PFedGate(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         for share in self.budgets:
-            if not 0 < share <= 1:
-                raise ConfigError(
-                    f"strategy.budgets={list(self.budgets)}: each must be above 0 and at most 1, not {share}"
-                )
+            replace(self, budget=share, budgets=())  # is checked like the one of all
 
     # ---- the gate
 
@@ -96,9 +92,9 @@ class PFedGate(Strategy):
         """How the model is cut."""
         return blocks_of(layout, self.parts)
 
-    def gate(self, input_shape: Sequence[int], layout: Layout) -> Gate:
+    def gate(self, input_shape: Sequence[int], blocks: Blocks) -> Gate:
         """The form of a gating layer."""
-        return Gate(tuple(input_shape), self.heads * self.blocks(layout).count)
+        return Gate(tuple(input_shape), self.heads * blocks.count)
 
     def shares(self, ctx: Context) -> Tensor:
         """s_i of the clients of a call, ``[C]`` float64."""
@@ -123,7 +119,7 @@ class PFedGate(Strategy):
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         if role == "server":
             return {"x": start.x}
-        gate, statistics = self.gate(start.input_shape, start.layout).start(ctx.shared("gate"))
+        gate, statistics = self.gate(start.input_shape, self.blocks(start.layout)).start(ctx.shared("gate"))
         return {"gate": gate, "statistics": statistics}
 
     def broadcast(self, server: State, ctx: Context) -> Message:
@@ -161,7 +157,7 @@ class PFedGate(Strategy):
         kept = torch.full((len(ctx.ids),), torch.nan, dtype=torch.float64)
 
         def gated_model(inputs: Tensor, counts: Tensor, at: Tensor) -> Tensor:
-            gate = self.gate(inputs.shape[2:], ctx.layout)
+            gate = self.gate(inputs.shape[2:], blocks)
             values, _ = gate(gates[at], statistics[at], inputs, counts, train=False)
             made = self.gated(values, statistics[at], blocks, budget[at])
             kept[at] = torch.where(counts > 0, blocks.share(made.kept), kept[at])
@@ -184,7 +180,7 @@ class _Local:
     def step(self, number: int, gates: bool, model: bool) -> None:
         """One minibatch; which of the two learns from it."""
         inputs, counts = self._task.inputs(number)
-        gate = self._s.gate(inputs.shape[2:], self._layout)
+        gate = self._s.gate(inputs.shape[2:], self.blocks)
         leaf = self.state["gate"].detach().requires_grad_(gates)
         with torch.enable_grad():
             values, statistics = gate(leaf, self.state["statistics"], inputs, counts, train=True)

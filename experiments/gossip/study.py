@@ -35,7 +35,7 @@ __all__ = ["NAMES", "RESULTS", "Arm", "Line", "Panel", "Study", "main"]
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results" / "gossip"
 NAMES = ("variance", "methods")
-_HERE = ("engine=local", "quiet=true")
+_HERE = ("engine=local", "engine.workers=1", "quiet=true")
 _METRICS = ("accuracy", "accuracy_worst", "accuracy_of_average")
 
 

@@ -21,7 +21,7 @@ from fedsparse.errors import ConfigError, RunFolderError
 
 __all__ = ["Job", "elsewhere", "jobs", "parse", "values_of"]
 
-_ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir"})
+_ELSEWHERE = frozenset({"engine", "resume", "quiet", "runs", "name", "checkpoint_every", "data_dir", "sinks"})
 
 
 def elsewhere(key: str) -> bool:

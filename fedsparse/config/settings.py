@@ -9,6 +9,7 @@ from typing import Any
 
 from fedsparse.errors import ConfigError
 from fedsparse.options import option, validate
+from fedsparse.sinks import named
 
 __all__ = ["Choice", "Flower", "Local", "Ray", "RunConfig"]
 
@@ -146,6 +147,7 @@ class RunConfig:
     name: str | None = option(None, "name of the run's folder; null: made from the configuration")
     resume: str | None = option(None, "folder of a run to continue")
     quiet: bool = option(False, "no progress, only the result")
+    sinks: list[str] | str = option([], "where figures go besides the folder: tensorboard, mlflow, or [both]")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -156,6 +158,7 @@ class RunConfig:
             )
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device={self.device}: must be cpu, cuda, or cuda:0 and so on")
+        named(self.sinks)
         if self.name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", self.name):
             raise ConfigError(
                 f"name={self.name}: must be the name of one folder; where it lies is said by runs"

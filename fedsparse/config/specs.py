@@ -158,7 +158,13 @@ def _allowed(entry: Field[Any], kind: Any, may_vary: bool) -> str:
 
 def schedule_text(made: schedule.Schedule) -> str:
     """The text that :func:`fedsparse.schedule.parse` makes this schedule from."""
-    names = {"Cosine": "cosine", "Linear": "linear", "Step": "step", "InverseSqrt": "invsqrt"}
+    names = {
+        "Cosine": "cosine",
+        "Cubic": "cubic",
+        "Linear": "linear",
+        "Step": "step",
+        "InverseSqrt": "invsqrt",
+    }
     numbers = ",".join(f"{getattr(made, f.name)!r}" for f in fields(made))
     return f"{names[type(made).__name__]}({numbers})"
 

@@ -228,12 +228,10 @@ class BlockRunner:
         means = {n.removeprefix(MEAN): as_tensor(v) for n, v in shared.items() if n.startswith(MEAN)}
         letters = {name: [part[name] for part in parts] for name in parts[0]}
         inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
-        statistics = state.pop(BUFFERS, None)
-        new = dict(
-            strategy.aggregate(
-                state, inbox, self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
-            )
-        )
+        statistics, given = state.pop(BUFFERS, None), _versions(state)
+        ctx = self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)
+        new = dict(strategy.aggregate(state, inbox, ctx))
+        _check_unwritten(f"{self._who}: aggregate", given)
         if statistics is not None:
             new[BUFFERS] = inbox.mix(BUFFERS) if BUFFERS in letters else statistics
         check_rows(self._who, "client state", new, self._states.first, len(call.ids))

@@ -237,5 +237,8 @@ def _explained(failure: Failure, what: str) -> FedSparseError:
     if isinstance(cause, FedSparseError):
         return type(cause)(f"{what}: {cause}")
     if isinstance(cause, MemoryError):
-        return ResourceError(f"{what}: out of memory; use smaller blocks or fewer workers\n{failure.text}")
+        return ResourceError(
+            f"{what}: out of memory; use smaller blocks or fewer workers, or have clients' states on a disk "
+            f"(engine.state_dir)\n{failure.text}"
+        )
     return WorkerError(f"{what} on a worker:\n{failure.text}")

@@ -268,8 +268,8 @@ class Server:
         check_same(self._who, "server state", new, self.state)
         check_finite(self._who, new, exchange.ctx.round)
         self.state = new
-        if strategy.buffers == "own":
-            found = strategy.statistics(self.state, exchange.ctx)
+        found = strategy.statistics(self.state, exchange.ctx) if strategy.buffers == "own" else None
+        if found is not None:
             check_same(self._who, "statistics", {BUFFERS: found}, {BUFFERS: self.buffers})
             self.buffers = found
         if BUFFERS in parts[0]:

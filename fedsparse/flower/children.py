@@ -32,6 +32,22 @@ _QUICK = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
 
 
 _OF_NURSERY = ("flwr-clientapp", "flwr-serverapp")
+"""What Flower starts for each task."""
+
+_PROGRAM = """#!{python}
+import sys
+from {module} import {name} as program
+"""
+
+_TIED = """
+from fedsparse.process import die_with_parent
+die_with_parent()
+"""
+"""Flower's own watch over the parent asks a task to stop, which a round that waits for a dead SuperLink cannot."""
+
+_RUN = """
+sys.exit(program())
+"""
 
 
 def door(folder: Path) -> Path:
@@ -50,15 +66,13 @@ def surroundings(folder: Path) -> dict[str, str]:
     for entry in distribution("flwr").entry_points:
         if entry.group == "console_scripts":
             module, _, name = entry.value.partition(":")
-            text = f"#!{sys.executable}\nimport sys\nfrom {module} import {name}\nsys.exit({name}())\n"
-            _program(real / entry.name, text)
+            text = _PROGRAM.format(python=sys.executable, module=module, name=name)
             if entry.name in _OF_NURSERY:
-                fields = {
-                    "python": sys.executable,
-                    "program": str(real / entry.name),
-                    "door": str(door(folder)),
-                }
-                text = WRAPPER.format(**fields)
+                own = {"python": sys.executable, "program": str(real / entry.name), "door": str(door(folder))}
+                _program(real / entry.name, text + _TIED + _RUN)
+                text = WRAPPER.format(**own)
+            else:
+                text += _RUN
             _program(commands / entry.name, text)
     environment = dict(os.environ) | _OFFLINE | {k: os.environ.get(k, v) for k, v in _QUICK.items()}
     environment["FLWR_HOME"] = str(folder / "home")

@@ -57,7 +57,8 @@ class Deployment:
             if secure:
                 self._keys = make_keys(self.folder / "keys", nodes)
             nursery = [sys.executable, "-m", "fedsparse.flower.nursery", str(door(self.folder))]
-            self._others.append(Child(nursery, self.folder / "logs" / "tasks.log", self.environment))
+            self._nursery = Child(nursery, self.folder / "logs" / "tasks.log", self.environment)
+            self._others.append(self._nursery)
             self.link = self._start_link()
             if self._keys is not None:
                 for number in range(nodes):
@@ -116,6 +117,9 @@ class Deployment:
             app: folder of a Flower app.
             settings: a TOML file with the run-config; its name is that of the log.
         """
+        end = time.monotonic() + _START
+        while not door(self.folder).exists() and self._nursery.alive and time.monotonic() < end:
+            time.sleep(0.1)  # tasks would start without it, and slowly
         words = ["flwr", "run", str(app), "here", "--stream", "--run-config", str(settings)]
         child = Child(words, self.folder / "logs" / f"{settings.stem}.log", self.environment)
         self._others.append(child)

@@ -106,7 +106,7 @@ def _made_whole(memory: Memory, message: Mapping[str, Payload], common: bool) ->
     for name, like in memory.held.items() if common else ():
         payload = message.get(f"held.{name}")
         if payload is None and name not in replicas:
-            raise DecodeError(f"held.{name}: is missing")
+            continue  # it is made anew of what is said next
         value = replicas[name] if payload is None else payload.dense()
         if value.numel() != like.numel():
             raise DecodeError(f"held.{name}: {value.numel()} numbers, expected {like.numel()}")

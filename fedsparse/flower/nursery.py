@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from fedsparse.process import die_with_parent
-
 __all__ = ["WRAPPER", "main"]
 
 _PRELOAD = (
@@ -88,7 +86,6 @@ def _answer(caller: socket.socket, listener: socket.socket) -> None:
 def _become(request: dict[str, object]) -> None:
     """Runs a program in this process, and ends it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    die_with_parent()
     status = 1
     try:
         os.setsid()

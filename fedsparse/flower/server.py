@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
+from torch import Tensor
 
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.config import RunConfig
@@ -51,6 +52,7 @@ class DeviceServer(Server):
     def __init__(self, plan: Plan, workload: Workload, fleet: Fleet, accepted: SlotStore, post: Post) -> None:
         super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
         self._fleet, self._post = fleet, post
+        self._before: dict[str, Tensor] = {}
 
     def round(self, number: int) -> Record:
         """As in a simulation, with what was on the way in Flower's own form."""
@@ -59,10 +61,16 @@ class DeviceServer(Server):
         self._post.counted.clear()
         return replace(record, flower=counted)
 
+    def _say(self, exchange: Exchange) -> Said:
+        self._before = self._downlink.whole(self.held)
+        return super()._say(exchange)
+
     def _train(
         self, exchange: Exchange, at: Ids, said: Said, shared: Mapping[str, np.ndarray]
     ) -> list[Answer]:
-        self._fleet.say(Broadcast(exchange, said, self._downlink.whole(self.held), tuple(shared)))
+        whole = self._downlink.whole(self.held)
+        before = self._before if exchange.strategy.fresh else None
+        self._fleet.say(Broadcast(exchange, said, whole, tuple(shared), before))
         return super()._train(exchange, at, said, shared)
 
     def arrays(self) -> dict[str, Any]:

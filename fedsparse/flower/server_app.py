@@ -14,7 +14,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedsparse.command import one_thread
-from fedsparse.flower.settings import overrides_of
+from fedsparse.flower.settings import check_devices, overrides_of
 
 if TYPE_CHECKING:
     from fedsparse.engine.session import Place
@@ -49,7 +49,9 @@ def run_on(grid: Grid, overrides: list[str]) -> Summary:
     from fedsparse.experiment import run
 
     torch.set_num_threads(1)
-    return run(config.parse(overrides), host=partial(_session, grid))
+    found = config.parse(overrides)
+    check_devices(found)
+    return run(found, host=partial(_session, grid))
 
 
 def _main(grid: Grid, context: Context) -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fedsparse.errors import ConfigError
 
-__all__ = ["OPTIONS", "overrides_of"]
+if TYPE_CHECKING:
+    from fedsparse.config import RunConfig
+
+__all__ = ["OPTIONS", "check_devices", "overrides_of"]
 
 OPTIONS = "options"
 """The key of the run-config that holds further ``key=value`` pairs."""
@@ -38,3 +42,23 @@ def overrides_of(run_config: Mapping[str, bool | float | int | str]) -> list[str
         key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()
     }
     return [*(f"{key}={value}" for key, value in {**texts, **_ALWAYS}.items()), *options]
+
+
+def check_devices(config: RunConfig) -> None:
+    """Refuses what devices cannot do.
+
+    Raises:
+        ConfigError: a strategy without a server, or tests of the clients one by one.
+    """
+    from fedsparse.gossip import Gossip
+    from fedsparse.registry import strategies
+
+    if issubclass(strategies.get(config.strategy.name), Gossip):
+        raise ConfigError(
+            f"strategy={config.strategy.name}: has no server, and devices reach each other only through one; gossip on "
+            "devices is not there yet"
+        )
+    if config.personal:
+        raise ConfigError(
+            f"personal={config.personal}: devices are not tested one by one; leave personal out"
+        )

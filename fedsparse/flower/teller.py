@@ -14,7 +14,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.errors import ProtocolError
 from fedsparse.flower.letters import Kind, Stamp, Telling
 from fedsparse.flower.news import Item, News
-from fedsparse.message import Dense, Payload
+from fedsparse.message import Dense, Mask, Payload
 from fedsparse.protocol import Message
 from fedsparse.wire import SERVER, Envelope, encode_message
 
@@ -30,12 +30,15 @@ class Broadcast:
         said: the broadcast.
         whole: what brings a device up to date that never heard anything, as of after it, ``[1, ...]`` by name.
         audible: names of all that its audience has heard in this round.
+        before: likewise as of before it, where something of what is held is made anew of each broadcast: then nobody
+            is spared hearing it.
     """
 
     exchange: Exchange
     said: Said
     whole: Mapping[str, Tensor]
     audible: tuple[str, ...]
+    before: Mapping[str, Tensor] | None = None
 
     @property
     def stamp(self) -> Stamp:
@@ -94,6 +97,11 @@ class Teller:
         if not self._changes(broadcast):
             return (*lacks, self._telling("said", broadcast, message))
         missed, whole = self.news.missed(client), _payloads(broadcast.whole)
+        if broadcast.before is not None:
+            # What it missed cannot be heard without what was whole in it, and is said no more.
+            due = missed is None or len(missed) > 1
+            before = [self._telling("whole", broadcast, _payloads(broadcast.before))] if due else []
+            return (*lacks, *before, self._telling("said", broadcast, message))
         if missed is not None and sum(item.nbytes for item in missed) <= _nbytes(whole):
             earlier = [item.telling for item in missed[:-1]]
             return (*lacks, *earlier, self._telling("said", broadcast, message))
@@ -133,12 +141,16 @@ class Teller:
 
 def _payloads(whole: Mapping[str, Tensor]) -> dict[str, Payload]:
     """Values as they travel without compression; whole numbers as float64, which is exact up to 2**53."""
-    rows = {name: value.flatten(1) for name, value in whole.items()}
-    wide = {n: r if r.is_floating_point() else r.to(torch.float64) for n, r in rows.items()}
-    for name, row in rows.items():
-        if not wide[name].to(row.dtype).equal(row):
-            raise ProtocolError(f"'{name}' has whole numbers beyond 2**53, which cannot be sent to a device")
-    return {name: Dense(row) for name, row in wide.items()}
+    return {name: _payload(name, value.flatten(1)) for name, value in whole.items()}
+
+
+def _payload(name: str, row: Tensor) -> Payload:
+    if row.dtype == torch.bool:
+        return Mask(row)
+    wide = row if row.is_floating_point() else row.to(torch.float64)
+    if not wide.to(row.dtype).equal(row):
+        raise ProtocolError(f"'{name}' has whole numbers beyond 2**53, which cannot be sent to a device")
+    return Dense(wide)
 
 
 def _nbytes(message: Message) -> int:

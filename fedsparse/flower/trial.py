@@ -17,7 +17,7 @@ from fedsparse.errors import Interrupted, WorkerError
 from fedsparse.flower.children import Child
 from fedsparse.flower.deployment import Deployment
 from fedsparse.flower.new import make_app
-from fedsparse.flower.settings import OPTIONS, overrides_of
+from fedsparse.flower.settings import OPTIONS, check_devices, overrides_of
 from fedsparse.interrupts import Interrupts
 from fedsparse.progress import Progress
 from fedsparse.records import Record
@@ -43,6 +43,7 @@ def trial(words: Sequence[str], secure: bool = False) -> Path:
         FedSparseError: see :mod:`fedsparse.errors`; where the run failed, with the end of its log.
     """
     config = configuration.parse(overrides_of({OPTIONS: " ".join(words)}))
+    check_devices(config)
     folder = _folder(config)
     own = [] if config.resume else [f"name={folder.name}", f"runs={folder.parent}"]
     with Progress(config.rounds, quiet=config.quiet) as progress:
@@ -96,7 +97,8 @@ def _watch(child: Child, folder: Path, progress: Progress, interrupts: Interrupt
         Interrupted: after Ctrl-C, when the round is done and saved.
         WorkerError: the run failed.
     """
-    shown, stopping = 0, False
+    shown = len(read_rounds(folder)) if (folder / "config.yaml").exists() else 0  # of a run that is resumed
+    stopping = False
     while True:
         ended = not child.alive
         begun = (folder / "config.yaml").exists()

@@ -13,7 +13,7 @@ from fedsparse.report.course import Run, Unread
 
 __all__ = ["Group", "decisive", "differing", "grouped"]
 
-_NO_MATTER = frozenset({"eval_every", "seed", "sinks", "target", "wire"})
+_NO_MATTER = frozenset({"eval_every", "seed", "target", "wire"})
 """Keys that change nothing in what is learned or sent."""
 
 _FIRST = ("strategy", "uplink", "downlink")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from fedsparse.aggregate import Mean
 from fedsparse.compress import Identity
@@ -54,6 +55,7 @@ class Setting:
         encode: really encode and decode every message.
         faults: messages that get lost.
         topology: who hears whom, of a strategy for gossip; a ring unless given.
+        starts: the initial parameters ``[d]`` of a client, in gossip; the same for all unless given.
     """
 
     rounds: int = 4
@@ -63,6 +65,7 @@ class Setting:
     encode: bool = False
     faults: Faults = field(default_factory=Faults)
     topology: Topology | None = None
+    starts: Callable[[int], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         evaluate=lambda _: False,
         run=SEED,
         matrices=_matrices(strategy, problem.clients, setting),
+        starts=setting.starts,
     )
     pool = LocalPool(setting.workers)
     place = Place(None, Path(tempfile.gettempdir()))

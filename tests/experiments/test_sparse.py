@@ -33,7 +33,7 @@ def test_every_method_has_its_line_and_nothing_is_computed_twice(
     study: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump(study))
+    file.write_text(yaml.safe_dump(study, sort_keys=False))
     words = ["--study", str(file), "--runs", str(tmp_path / "runs.jsonl"), "--results", str(tmp_path)]
     assert main(["seed=0", *words]) == 0
     runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsparse.flower.children import Child, surroundings
+from fedsparse.flower.children import Child, door, surroundings
 from fedsparse.flower.keys import make_keys
 from fedsparse.runfolder import read_summary
 
@@ -38,6 +38,9 @@ class Flow:
         folder.mkdir()
         self.environment = surroundings(folder)
         self.children: list[Child] = []
+        if document == "README.md":  # one of the two as it is, one as in a trial, which is quicker
+            nursery = [sys.executable, "-m", "fedsparse.flower.nursery", str(door(folder))]
+            self.children.append(Child(nursery, folder / "logs" / "nursery.log", self.environment))
         self.ports = {port: str(free_port()) for port in ("8000", "9100", "9101")}
 
     def do(self, words: list[str]) -> None:

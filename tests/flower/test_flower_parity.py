@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedsparse.flower.letters import Order
+from fedsparse.gossip import Gossip
 from fedsparse.registry import strategies
 from fedsparse.wire import Limits, decode_message
 from tests.flower import own_task
@@ -21,7 +22,16 @@ def words_for(strategy: str) -> list[str]:
     return [f"strategy={strategy}", *data]
 
 
-@pytest.mark.parametrize("strategy", strategies.names())
+SERVER = [name for name in strategies.names() if not issubclass(strategies.get(name), Gossip)]
+
+QUICK = {"fedavg", "scafcom", "econtrol", "marina", "masha", "ef21_bc", "masked_fedavg", "extragradient"}
+"""One of each kind: several exchanges, everybody's, held in common, compressed both ways, masks."""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SERVER],
+)
 def test_every_strategy_has_the_bits_of_its_simulation(strategy: str, tmp_path: Path) -> None:
     words = words_for(strategy)
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,8 @@ KILLED = "econtrol"
 """The run whose server is killed."""
 
 PATIENCE = 150.0
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def wait_until(happened: Callable[[], bool], what: str, child: Child | None = None) -> None:
@@ -52,13 +57,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def doomed(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A trial that will be killed; it begins while the others run."""
+    words = [
+        "strategy=fedavg",
+        "clients=1",
+        "rounds=100",
+        "model.hidden=[8]",
+        f"runs={folder}",
+        "name=doomed",
+        "quiet=true",
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "fedsparse.flower", "trial", *words], cwd=ROOT)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def processes_of(trial: int) -> list[int]:
+    """All processes of that trial, which have the name of its folder in their environment."""
+    mark = f"fedsparse-flower-{trial}-".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended in the meantime, or is another user's
+            if mark in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
 def deployment(folder: Path) -> Iterator[Deployment]:
     with Deployment(CLIENTS, folder) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def parallel(deployment: Deployment, folder: Path) -> dict[str, Ended]:
+def parallel(deployment: Deployment, folder: Path, doomed: subprocess.Popen[bytes]) -> dict[str, Ended]:
     """Three runs at once on the same nodes; the server of one is killed -9 and started again."""
 
     def begin(name: str, *more: str) -> Child:
@@ -87,6 +121,15 @@ def test_the_run_folder_is_that_of_a_simulation(
     simulated(tmp_path, *RUNS["scafcom"])
     names = {path.name for path in (tmp_path / "simulated").iterdir()}
     assert {path.name for path in (folder / "scafcom").iterdir()} == names
+
+
+def test_a_trial_that_is_killed_leaves_no_process(
+    parallel: dict[str, Ended], doomed: subprocess.Popen[bytes], folder: Path
+) -> None:
+    wait_until(lambda: rounds_of(folder / "doomed") >= 1, "the first round")
+    assert len(processes_of(doomed.pid)) > 3  # the SuperLink, a SuperNode, and what they have started
+    doomed.kill()
+    wait_until(lambda: processes_of(doomed.pid) == [], "the end of all its processes")
 
 
 def test_a_node_killed_in_mid_round_comes_back_with_its_state(

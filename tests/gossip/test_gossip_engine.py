@@ -417,3 +417,16 @@ def test_questions_that_make_no_sense_are_errors() -> None:
         asked(lambda inbox: inbox.combine("x", torch.ones(5), inbox.weights), Ring())
     with pytest.raises(ProtocolError, match="audience gave 'new'; without a server"):
         asked(lambda inbox: inbox.mix("x"), Ring(), audience="new")
+
+
+def test_a_strategy_that_writes_to_a_client_s_state_is_told_so() -> None:
+    def spoil(client: State, inbox: Neighbours) -> State:
+        client["x"].add_(1)
+        return {"x": inbox.mix("x")}
+
+    class Spoiling(Asking):
+        def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
+            return spoil(client, inbox)
+
+    with pytest.raises(ProtocolError, match="Spoiling: aggregate writes to its argument, the state 'x'"):
+        gossip(Spoiling(), idle(6, 4), Ring(), 2)

@@ -6,7 +6,7 @@ import torch
 from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
-from fedsparse.engine.gossip import panels, sums
+from fedsparse.engine.gossip import chains, panels, sums
 from fedsparse.engine.gossip.kernel import mix
 from fedsparse.graphs import Matrices
 from fedsparse.message import Dense, LowRank, MaskedDense, SeededSparse, Sparse
@@ -139,6 +139,19 @@ def test_the_dense_product_is_used_and_has_the_bits_of_sums_over_senders(monkeyp
     made.clear()
     assert np.array_equal(_bits(_mix(weights, [rows])), _bits(whole))
     assert not made
+
+
+@BOTH
+@DENSITIES
+def test_chains_have_the_bits_of_panels(density, dtype, monkeypatch):
+    weights, rows = _weights(20, 30, density), list(_vectors(30, dtype).tensor_split(4))
+    monkeypatch.setattr(panels, "_home", lambda *_: None)
+    found = []
+    for chained in (True, False):
+        monkeypatch.setattr(chains, "fits", lambda *_, chained=chained: chained)
+        found.append(_mix(weights, rows))
+    assert chains._agrees(dtype)
+    assert np.array_equal(_bits(found[0]), _bits(found[1]))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])

@@ -130,7 +130,7 @@ def test_the_front_is_who_no_other_has_reached_with_less(tmp_path: Path):
 
 def test_budgets_that_nobody_gave_are_round_numbers_of_what_was_spent(tmp_path: Path):
     assert one(three(tmp_path, "a", CLEAR)).budgets == [1000, 2000]
-    runs = three(tmp_path, "b", CLEAR) + [read_run(made(tmp_path / "c", [0.5, 0.6], up=10**6, **method("c")))]
+    runs = [*three(tmp_path, "b", CLEAR), read_run(made(tmp_path / "c", [0.5, 0.6], up=10**6, **method("c")))]
     assert one(runs).budgets == [1000, 5000, 20_000, 100_000, 500_000, 2_000_000]
 
 
@@ -138,8 +138,9 @@ def test_budgets_that_nobody_gave_are_round_numbers_of_what_was_spent(tmp_path: 
 
 
 def test_runs_that_have_not_ended_are_left_out_unless_asked_for(tmp_path: Path):
-    runs = three(tmp_path, "a", CLEAR) + [
-        read_run(made(tmp_path / "b", [0.5], finished=False, **method("b")))
+    runs = [
+        *three(tmp_path, "a", CLEAR),
+        read_run(made(tmp_path / "b", [0.5], finished=False, **method("b"))),
     ]
     c = one(runs)
     assert [unread.reason for unread in c.left_out] == ["not finished: 1 of 1 rounds"]

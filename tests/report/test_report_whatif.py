@@ -1,6 +1,5 @@
 """What a run would have cost over other links: held against the run over those links."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +57,21 @@ def test_half_as_wide_values_take_half_the_bytes_and_their_places_as_many(tmp_pa
     assert (priced.course.cost("virtual_s") < recorded.course.cost("virtual_s")).all()
 
 
+def test_narrower_values_cost_what_they_cost_in_a_run_that_sends_them(tmp_path: Path):
+    """The compressor's own 16 bits: only the uplink's bytes are the same, the other way is dense there."""
+    real = trained(tmp_path, "real", "strategy=topk", "uplink.values=fp16")
+    (back,), _, _ = priced_anew([real], None, "fp32")
+    sent = [record["traffic"]["up_messages"] for record in read_rounds(real.path)]
+    # 1 % of 15,010 parameters, two bytes more each.
+    more = np.cumsum(sent) * 150 * 2
+    assert back.course.cost("up_bytes").tolist() == (real.course.cost("up_bytes") + more).tolist()
+
+
 def test_the_same_values_cost_the_same(tmp_path: Path):
     recorded = trained(tmp_path, "recorded", "strategy=scallion")
     (priced,), _, _ = priced_anew([recorded], None, "fp32")
     for axis in ("up_bytes", "total_bytes", "virtual_s"):
         assert priced.course.cost(axis) == pytest.approx(recorded.course.cost(axis), rel=1e-12)
-
-
-def gossip(path: Path) -> None:
-    line = json.loads((path / "rounds.jsonl").read_text())
-    line["traffic_total"]["radio_payload_bytes"] = 5
-    (path / "rounds.jsonl").write_text(json.dumps(line) + "\n")
 
 
 @pytest.mark.parametrize(

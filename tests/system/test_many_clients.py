@@ -141,23 +141,23 @@ def go(rounds, where):
 go(1, None)
 lines = Path("/proc/self/status").read_text().splitlines()
 used = next(int(line.split()[1]) for line in lines if line.startswith("VmData"))
-limit = (used << 10) + (170 << 20)
+limit = (used << 10) + (240 << 20)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 where = sys.argv[1] if len(sys.argv) > 1 else None
 from fedsparse.errors import ResourceError
 try:
-    print("done", len(go(12, where).history))
+    print("done", len(go(18, where).history))
 except ResourceError as error:
     print(error)
 """
 
 
 def test_more_states_than_memory_need_a_disk_and_work_there(tmp_path: Path) -> None:
-    """1,200 clients with two rows of 80 kB each, in a process that may have 170 MB more."""
+    """1,800 clients with two rows of 80 kB each, in a process that may have 240 MB more."""
 
     def output(*words: str) -> str:
         command = [sys.executable, "-c", LIMITED, *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
     assert "engine.state_dir" in output()
-    assert output(str(tmp_path)) == "done 12\n"
+    assert output(str(tmp_path)) == "done 18\n"

@@ -27,6 +27,7 @@ from fedsparse.topologies.grid import Grid
 from fedsparse.topologies.hypercube import Hypercube
 from fedsparse.topologies.matching import Matching
 from fedsparse.topologies.path import Path
+from fedsparse.topologies.pull import Pull
 from fedsparse.topologies.random_regular import RandomRegular
 from fedsparse.topologies.ring import Ring
 from fedsparse.topologies.sequence import Sequence
@@ -49,7 +50,9 @@ def test_every_family_is_among_the_cases() -> None:
 @every
 @pytest.mark.parametrize("n", [16, 64])
 def test_the_matrices_are_what_the_families_promise(topology: Topology, n: int) -> None:
-    require(Matrices(topology, n), "row" if isinstance(topology, Epidemic) else "doubly", nonnegative=True)
+    require(
+        Matrices(topology, n), "row" if isinstance(topology, Epidemic | Pull) else "doubly", nonnegative=True
+    )
 
 
 @every
@@ -94,7 +97,7 @@ def test_any_number_of_clients_gives_proper_weights_or_a_reason(n: int, seed: in
         return  # there is no such graph for so few, or so odd, a number; the reasons are tested below
     assert W.sum(1) == pytest.approx(np.ones(n), abs=1e-12)
     assert W.min() >= -1e-15
-    if not isinstance(topology, Epidemic):
+    if not isinstance(topology, Epidemic | Pull):
         assert W.sum(0) == pytest.approx(np.ones(n), abs=1e-12)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from topology_cases import dense, of_graph, rho
 
+from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices
 from fedsparse.mixing.metropolis import Metropolis
 from fedsparse.mixing.push_sum import PushSum
@@ -17,6 +18,7 @@ from fedsparse.topologies.epidemic import Epidemic
 from fedsparse.topologies.equidyn import EquiDyn, matched
 from fedsparse.topologies.equistatic import EquiStatic, circulant
 from fedsparse.topologies.matching import Matching
+from fedsparse.topologies.pull import Pull
 from fedsparse.topologies.ring import Ring
 
 MEAN_RHO = {  # by n and M: D-EquiStatic, U-EquiStatic; means over 20 draws
@@ -153,3 +155,26 @@ def test_push_sum_finds_the_mean_of_a_directed_graph_and_plain_averaging_does_no
     assert np.abs(s - 3.5).max() > 0.1
     assert np.ptp(y) < 1e-12
     assert abs(y[0] - 3.5) > 0.01
+
+
+def test_pulling_clients_hear_so_many_others_in_expectation() -> None:
+    """R = 0.2 of n = 16: the variance of models shrinks by 1 - q/2 - (q/2 - q^2/4)/n with q = r n / (n-1), 0.8874."""
+    n, r, draws = 16, 0.2, 3000
+    x = np.random.default_rng(0).standard_normal((n, 200))
+    x -= x.mean(0)
+    heard, left = 0, 0.0
+    for t in range(draws):
+        W = Matrices(Pull(peers=r), n, seed=3).at(t)
+        heard += W.nnz - n
+        mixed = W @ x[:, t % 200]
+        left += ((mixed - mixed.mean()) ** 2).sum() / (x[:, t % 200] ** 2).sum()
+    assert heard / (n * draws) == pytest.approx(r, abs=0.01)
+    q = r * n / (n - 1)
+    assert left / draws == pytest.approx(1 - q / 2 - (q / 2 - q**2 / 4) / n, abs=0.01)
+
+
+def test_a_client_that_pulls_halves_what_it_has_and_what_it_hears() -> None:
+    W = Matrices(Pull(peers=1), 8).at(0).toarray()
+    assert (np.sort(W, axis=1)[:, -2:] == 0.5).all()
+    with pytest.raises(ConfigError, match=r"topology=pull: peers=9: must be at most the number of others, 7"):
+        Matrices(Pull(peers=9), 8).at(0)

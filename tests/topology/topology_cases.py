@@ -22,6 +22,7 @@ from fedsparse.topologies.hypercube import Hypercube
 from fedsparse.topologies.matching import Matching
 from fedsparse.topologies.one_peer_exponential import OnePeerExponential
 from fedsparse.topologies.path import Path
+from fedsparse.topologies.pull import Pull
 from fedsparse.topologies.random_regular import RandomRegular
 from fedsparse.topologies.ring import Ring
 from fedsparse.topologies.sequence import Sequence
@@ -50,7 +51,7 @@ RANDOM: list[Topology] = [
 
 CHANGING: list[Topology] = [
     OnePeerExponential(), BaseGraph(), BaseGraph(degree=3), EquiDyn(), EquiDyn(directed=True), EquiDyn(degree=3),
-    Matching(), Matching(of=Ring()), Matching(of=Ring(), pairs=1), Epidemic(), Sequence(),
+    Matching(), Matching(of=Ring()), Matching(of=Ring(), pairs=1), Epidemic(), Pull(), Pull(peers=2.5), Sequence(),
     Sequence(of=(Matching(of=Ring()), RandomRegular(), RandomRegular()), every=2),
 ]  # fmt: skip
 """Other graphs from exchange to exchange."""

@@ -119,6 +119,13 @@ def test_masked_values_go_where_the_receiver_knows():
     assert payload.dense().tolist() == [[1, 2], [3, 4]]
 
 
+def test_ragged_rows_are_the_marked_values_in_order():
+    marks = torch.tensor([[True, False, True], [False, False, True]])
+    payload = Ragged.of(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), marks)
+    assert payload.dense().tolist() == [[1, 3, 0], [6, 0, 0]]
+    assert payload.counts.tolist() == [2, 1]
+
+
 def test_sign_blocks_are_of_equal_length_but_for_the_last():
     payload = Sign(torch.tensor([[True, False, True, True, False]]), torch.tensor([[1.0, 2.0, 3.0]]))
     assert payload.dense().tolist() == [[1, -1, 2, 2, -3]]

@@ -1,8 +1,9 @@
 """Weighted sums of dense vectors that lie in batches.
 
 Where most receivers have their senders in one batch, and near each other, that batch is summed as it lies: on a ring a
-vector is read from memory once and met again in the cache. All else goes in panels of columns: a panel of all vectors
-is copied into one small matrix, summed there, and the sums are written, so that the cache serves any graph.
+vector is read from memory once and met again in the cache. Of the rest, where few are read twice, each vector is added
+where it lies. All else goes in panels of columns: a panel of all vectors is copied into one small matrix, summed there,
+and the sums are written, so that the cache serves any graph.
 """
 
 from __future__ import annotations

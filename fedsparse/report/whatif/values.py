@@ -20,7 +20,7 @@ __all__ = ["WIDTHS", "parse_kind", "recoded"]
 WIDTHS = {"fp64": 8, "fp32": 4, "fp16": 2, "bf16": 2}
 """Bytes of a value, by type; those of :mod:`fedsparse.wire.values` that have no scale."""
 
-_RECORDED = 4
+_NATIVE = 4
 _SPARSE = ("topk", "randk")
 _HEAD = 64
 """Bytes that a payload has at most beside values and places."""
@@ -47,30 +47,29 @@ def recoded(run: Run, rounds: Rounds, kind: str) -> Rounds:
         raise RunFolderError(
             "the width of its values is not in the records: a problem may compute in 64 bits"
         )
-    share = WIDTHS[kind] / _RECORDED - 1
 
     def leg(way: str, recorded: Leg) -> Leg:
-        return replace(recorded, payload=recorded.payload + share * _value_bytes(run, way, recorded))
+        count, width = _values(run, way, recorded)
+        return replace(recorded, payload=recorded.payload + count * (WIDTHS[kind] - width))
 
     return replace(rounds, uplink=leg("uplink", rounds.uplink), downlink=leg("downlink", rounds.downlink))
 
 
-def _value_bytes(run: Run, way: str, leg: Leg) -> Floats:
-    """Bytes that are values, of each round ``[R]``."""
+def _values(run: Run, way: str, leg: Leg) -> tuple[Floats, int]:
+    """How many values were sent in each round ``[R]``, and how wide they were."""
     messages = np.maximum(leg.messages, 1)
     if (leg.payload >= leg.dense).all() and (leg.payload - leg.dense <= _HEAD * messages).all():
-        return leg.dense
-    if run.config.get(way) not in _SPARSE:
-        raise RunFolderError(
-            f"{way}={run.config.get(way)}: the records do not say how many values a message has"
-        )
-    size = leg.dense / messages / _RECORDED
-    kept = run.config.get(f"{way}.k") or np.maximum(
-        1, np.floor(run.config.get(f"{way}.fraction", 0) * size + 0.5)
-    )
-    values = np.asarray(_RECORDED * kept * leg.messages, dtype=np.float64)
-    places = leg.payload - values
+        return leg.dense / _NATIVE, _NATIVE
+    name, kind = run.config.get(way), run.config.get(f"{way}.values", "same")
+    if name not in _SPARSE or kind not in {"same", *WIDTHS}:
+        raise RunFolderError(f"{way}={name}: the records do not say how many values a message has")
+    width = _NATIVE if kind == "same" else WIDTHS[kind]
+    size = leg.dense / messages / _NATIVE
+    share = run.config.get(f"{way}.fraction") or 0.0
+    kept = run.config.get(f"{way}.k") or np.maximum(1, np.floor(share * size + 0.5))
+    count = np.asarray(kept * leg.messages, dtype=np.float64)
+    places = leg.payload - width * count
     # A place takes less than five bytes; more means that something else was in the message.
-    if (places < 0).any() or (places > 5 * values / _RECORDED + _HEAD * messages).any():
+    if (places < 0).any() or (places > 5 * count + _HEAD * messages).any():
         raise RunFolderError(f"{way}: its messages hold more than the values that were chosen")
-    return values
+    return count, width
