@@ -57,8 +57,7 @@ class EControl(EF21):
 
     def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
         change = task.grad(x, less=client["h"])
-        owed = torch.add(change, client["memory"], alpha=self.weight(ctx.layout.size))
-        sent = self.uplink.compress(owed, ctx, "uplink")
+        sent = self.uplink.compress_sum(change, client["memory"], self.weight(ctx.layout.size), ctx, "uplink")
         state = {"h": sent.added_to(client["h"]), "memory": sent.left_of(change.add_(client["memory"]))}
         return state, {"dh": sent}
 

@@ -45,8 +45,8 @@ class EF21SGDM(EF21):
     def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
         gradient = task.grad(x)
         v = torch.lerp(client["v"], gradient, self.beta)
-        state, message = self.send(client, torch.sub(v, client["h"], out=gradient), ctx)
-        return {**state, "v": v}, message
+        sent = self.uplink.compress_sum(v, client["h"], -1.0, ctx, "uplink", out=gradient)
+        return {"h": sent.added_to(client["h"]), "v": v}, {"dh": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:
         """min(δ / (20 L_rms), β / (7 L)), for all clients in every round.
