@@ -214,7 +214,7 @@ class Trained:
         buffers: final statistics ``[C, b]``.
         make_x: gives :attr:`x`.
         make_change: gives :attr:`change`.
-        make_mean_grad: gives :attr:`mean_grad`.
+        make_mean_grad: gives :attr:`mean_grad`, less what it is given.
     """
 
     steps: Tensor
@@ -222,7 +222,7 @@ class Trained:
     buffers: Tensor
     make_x: Callable[[], Tensor] = field(repr=False)
     make_change: Callable[[], Tensor] = field(repr=False)
-    make_mean_grad: Callable[[], Tensor] = field(repr=False)
+    make_mean_grad: Callable[[Tensor | None], Tensor] = field(repr=False)
 
     @cached_property
     def x(self) -> Tensor:
@@ -240,7 +240,15 @@ class Trained:
 
         Equal to -change / (steps lr) - shift + control where none of the latter three is used.
         """
-        return self.make_mean_grad()
+        return self.make_mean_grad(None)
+
+    def mean_grad_less(self, known: Tensor) -> Tensor:
+        """``mean_grad - known``, ``[C, d]``, where the former alone is not needed: it saves a pass over memory.
+
+        Args:
+            known: ``[C, d]`` or ``[1, d]``.
+        """
+        return self.make_mean_grad(known)
 
 
 class Task(Protocol):
@@ -288,13 +296,20 @@ class Task(Protocol):
             first: number of the first step, which names its minibatch.
         """
 
-    def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
+    def grad(
+        self,
+        x: Tensor,
+        step: int = 0,
+        slices: Sequence[slice] | None = None,
+        less: Tensor | None = None,
+    ) -> Tensor:
         """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator), which the caller may write to.
 
         Args:
             x: where.
             step: names the minibatch.
             slices: only these parts of it, one behind the other, e.g. ``[layout["fc.weight"].slice]``.
+            less: is taken off the gradient, ``[C, d]`` or ``[1, d]``: cheaper here than afterwards.
         """
 
     def full_grad(self, x: Tensor) -> Tensor:

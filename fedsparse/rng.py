@@ -77,6 +77,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self._clients)
 
+    def __getitem__(self, rows: slice) -> Streams:
+        """Those of some of the clients."""
+        return Streams(*self._name, self._clients[rows])
+
     @cached_property
     def generators(self) -> list[np.random.Generator]:
         """The C generators. They advance as they are used; ask the context again for fresh ones."""

@@ -66,8 +66,8 @@ class Beer(Gossip):
         x = client["x"] + self.gamma * client["gap_h"] - self.lr * client["v"]
         g = task.grad(x)
         v = client["v"] + self.gamma * client["gap_G"] + (g - client["g"])
-        dx = self.uplink.compress(x - client["h"], ctx, "x")
-        dv = self.uplink.compress(v - client["G"], ctx, "v")
+        dx = self.uplink.compress_sum(x, client["h"], -1.0, ctx, "x")
+        dv = self.uplink.compress_sum(v, client["G"], -1.0, ctx, "v")
         copies = {"h": dx.added_to(client["h"]), "G": dv.added_to(client["G"])}
         return {**client, "x": x, "v": v, "g": g, **copies}, {"x": dx, "v": dv}
 

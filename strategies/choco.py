@@ -55,7 +55,7 @@ class Choco(Gossip):
         x = client["x"]
         if self.steps:
             x = task.sgd(x, lr=self.lr, steps=self.steps, momentum=self.momentum).x
-        q = self.uplink.compress(x - client["xhat"], ctx, "uplink")
+        q = self.uplink.compress_sum(x, client["xhat"], -1.0, ctx, "uplink")
         return {"x": x, "xhat": client["xhat"] + q.dense(), "gap": client["gap"]}, {"q": q}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:

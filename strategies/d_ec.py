@@ -9,7 +9,18 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Theory, Vectors
+from fedsparse.protocol import (
+    Context,
+    Inbox,
+    Message,
+    Role,
+    Start,
+    State,
+    Strategy,
+    Task,
+    Theory,
+    Vectors,
+)
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -43,8 +54,8 @@ class DEC(EF21):
         state = super().init(role, start, ctx)
         return state if role == "server" else {**state, "memory": torch.zeros_like(start.x)[None]}
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient.sub_(client["h"])
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        change = task.grad(x, less=client["h"])
         learned = self.uplink.compress(change, ctx, "estimate")
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         h = learned.added_to(client["h"], self.alpha)

@@ -68,7 +68,7 @@ class DFedAvg(Gossip):
         z = self.trained(client["x"], task)
         if self.sends == "model":
             return {"x": z}, {"z": Dense(z)}
-        return client, {"q": self.uplink.compress(z - client["x"], ctx, "uplink")}
+        return client, {"q": self.uplink.compress_sum(z, client["x"], -1.0, ctx, "uplink")}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         if self.sends == "model":

@@ -69,9 +69,7 @@ class Diana(Strategy):
         return {"x": Dense(server["x"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = task.grad(heard["x"])
-        change -= client["h"]
-        sent = self.uplink.compress(change, ctx, "uplink")
+        sent = self.uplink.compress(task.grad(heard["x"], less=client["h"]), ctx, "uplink")
         return {"h": sent.added_to(client["h"], self._alpha(ctx))}, {"dh": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -65,8 +65,8 @@ class ECSGD(Strategy):
         return task.grad(x)
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = self.gradient(heard["x"], task).mul_(-self.lr)
-        sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
+        gradient = self.gradient(heard["x"], task)
+        sent, memory = self.uplink.with_memory(gradient, client["memory"], ctx, "uplink", -self.lr)
         return {"memory": memory}, {"dx": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Theory
+from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Task, Theory
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -55,10 +55,9 @@ class EControl(EF21):
         delta = self.uplink.delta(size) or 0.0
         return min(max(delta / 2, 0.001), 0.1) if self.eta is None else self.eta
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient.sub_(client["h"])
-        owed = torch.add(change, client["memory"], alpha=self.weight(ctx.layout.size))
-        sent = self.uplink.compress(owed, ctx, "uplink")
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        change = task.grad(x, less=client["h"])
+        sent = self.uplink.compress_sum(change, client["memory"], self.weight(ctx.layout.size), ctx, "uplink")
         state = {"h": sent.added_to(client["h"]), "memory": sent.left_of(change.add_(client["memory"]))}
         return state, {"dh": sent}
 

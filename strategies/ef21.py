@@ -68,18 +68,18 @@ class EF21(Strategy):
         return {"x": Dense(server["x"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        gradient = task.grad(heard["x"])
         if ctx.phase == "start":
+            gradient = task.grad(heard["x"])
             return {**client, **self.first(gradient)}, {"dh": Dense(gradient)}
-        return self.track(client, gradient, ctx)
+        return self.track(client, heard["x"], task, ctx)
 
     def first(self, gradient: Tensor) -> State:
         """What the first gradients ``[C, d]`` are kept as."""
         return {"h": gradient}
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        """Brings the estimates nearer to the gradients ``[C, d]``, whose memory it takes."""
-        return self.send(client, gradient.sub_(client["h"]), ctx)
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        """Brings the estimates nearer to the gradients at ``x [1, d]``."""
+        return self.send(client, task.grad(x, less=client["h"]), ctx)
 
     def send(self, client: State, change: Tensor, ctx: Context) -> tuple[State, Message]:
         """Sends what it can of the ``change [C, d]`` that the estimates lack."""

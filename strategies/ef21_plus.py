@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.message import Dense, Payload, concatenate
-from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Theory
+from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task, Theory
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -37,7 +37,8 @@ class EF21Plus(EF21):
             return {**state, "clients": start.x.new_zeros(ctx.population, start.x.numel())}
         return state
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        gradient = task.grad(x)
         change = gradient - client["h"]
         whole = self.uplink.compress(gradient, ctx, "fresh")
         part = self.uplink.compress(change, ctx, "uplink")

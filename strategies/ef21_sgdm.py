@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.options import option
-from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Theory
+from fedsparse.protocol import Context, Facts, Message, Role, Start, State, Task, Theory
 from fedsparse.strategies.ef21 import EF21
 
 
@@ -42,10 +42,11 @@ class EF21SGDM(EF21):
     def first(self, gradient: Tensor) -> State:
         return {"h": gradient, "v": gradient}
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        gradient = task.grad(x)
         v = torch.lerp(client["v"], gradient, self.beta)
-        state, message = self.send(client, torch.sub(v, client["h"], out=gradient), ctx)
-        return {**state, "v": v}, message
+        sent = self.uplink.compress_sum(v, client["h"], -1.0, ctx, "uplink", out=gradient)
+        return {"h": sent.added_to(client["h"]), "v": v}, {"dh": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:
         """min(δ / (20 L_rms), β / (7 L)), for all clients in every round.

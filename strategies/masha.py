@@ -132,10 +132,10 @@ class Masha(Strategy):
         if ctx.phase == "anchor":
             F = task.full_grad(heard["w"])
             return {**client, "F": F} if self.oracle == "full" else client, {"F": Dense(F)}
-        change = self._difference(client, heard, task).mul_(self.lr)
+        change = self._difference(client, heard, task)
         if "e" not in client:
-            return client, {"u": self.uplink.compress(change, ctx, "uplink")}
-        sent, memory = self.uplink.with_memory(change, client["e"], ctx, "uplink")
+            return client, {"u": self.uplink.compress(change.mul_(self.lr), ctx, "uplink")}
+        sent, memory = self.uplink.with_memory(change, client["e"], ctx, "uplink", self.lr)
         return {**client, "e": memory}, {"u": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -70,7 +70,7 @@ class Scafcom(Strategy):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
         v = torch.lerp(client["v"], local.mean_grad, self.beta)
-        sent = self.uplink.compress(torch.sub(v, client["c"], out=local.mean_grad), ctx, "uplink")
+        sent = self.uplink.compress_sum(v, client["c"], -1.0, ctx, "uplink", out=local.mean_grad)
         return {"c": sent.added_to(client["c"]), "v": v}, {"dc": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

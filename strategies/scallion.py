@@ -67,7 +67,7 @@ class Scallion(Strategy):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
         alpha = self.uplink.damping(ctx.layout.size) if self.alpha is None else self.alpha
-        sent = self.uplink.compress(local.mean_grad.sub_(client["c"]).mul_(alpha), ctx, "uplink")
+        sent = self.uplink.compress(local.mean_grad_less(client["c"]).mul_(alpha), ctx, "uplink")
         return {"c": sent.added_to(client["c"])}, {"dc": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -61,7 +61,7 @@ class AnalyticTask(ClientTask):
             asked.buffers,
             lambda: y,
             lambda: y - x,
-            lambda: gradients / taken[:, None],
+            lambda less: gradients / taken[:, None] - (0 if less is None else less),
         )
 
     def _draw(self, ids: Tensor, step: str) -> rng.Streams:

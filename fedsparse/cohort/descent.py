@@ -60,13 +60,15 @@ class _Tensor:
         """Final minus first point."""
         torch.sub(self.point, self.start, out=into)
 
-    def write_mean_grad(self, into: Tensor) -> None:
-        """Mean of the gradients."""
+    def write_mean_grad(self, into: Tensor, less: Tensor | None = None) -> None:
+        """Mean of the gradients, less something."""
         if self._sum is None:
             into.zero_()
-            return
-        taken = self._asked.steps.clamp(min=1).to(into)
-        torch.div(self._sum, taken.view(-1, *[1] * (into.dim() - 1)), out=into)
+        else:
+            taken = self._asked.steps.clamp(min=1).to(into)
+            torch.div(self._sum, taken.view(-1, *[1] * (into.dim() - 1)), out=into)
+        if less is not None:
+            into.sub_(less)
 
 
 def _part(value: Tensor, field: Field) -> Tensor:
@@ -135,16 +137,20 @@ def _trained(
     losses = losses.cpu()
 
     def assembled(write: str) -> Callable[[], Tensor]:
-        def make() -> Tensor:
-            out = asked.x.new_empty(len(asked.steps), layout.size)
-            views = layout.split(out)
-            for name, tensor in tensors.items():
-                getattr(tensor, write)(views[name])
-            for name, layer in dense.items():
-                getattr(layer, write)(views[f"{name}.weight"], views.get(f"{name}.bias"))
-            return out.cpu()
+        return lambda: made(write)
 
-        return make
+    def made(write: str, less: Tensor | None = None) -> Tensor:
+        out = asked.x.new_empty(len(asked.steps), layout.size)
+        views, off = layout.split(out), {} if less is None else layout.split(less.to(out.device))
+        for name, tensor in tensors.items():
+            # Only of the mean gradient something is taken off.
+            getattr(tensor, write)(views[name], *([off[name]] if off else []))
+        for name, layer in dense.items():
+            weight, bias = f"{name}.weight", f"{name}.bias"
+            getattr(layer, write)(
+                views[weight], views.get(bias), *([Weights(off[weight], off.get(bias))] if off else [])
+            )
+        return out.cpu()
 
     return Trained(
         asked.steps[:, None].to(losses),
@@ -152,7 +158,7 @@ def _trained(
         asked.buffers.cpu(),
         assembled("write_x"),
         assembled("write_change"),
-        assembled("write_mean_grad"),
+        lambda less: made("write_mean_grad", less),
     )
 
 
@@ -169,7 +175,7 @@ def together(parts: Sequence[tuple[Tensor, Trained]]) -> Trained:
         rows(lambda t: t.buffers),
         lambda: rows(lambda t: t.x),
         lambda: rows(lambda t: t.change),
-        lambda: rows(lambda t: t.mean_grad),
+        lambda less: rows(lambda t: t.mean_grad) if less is None else rows(lambda t: t.mean_grad).sub_(less),
     )
 
 

@@ -117,6 +117,7 @@ class LowRank:
         self._factors: tuple[float, ...] = ()  # of these terms
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._sum: Weights | None = None
+        self._total: Weights | None = None  # of the gradients, once it was asked for and had to be summed up
 
     def feed(self, inputs: Tensor, steps: int) -> None:
         """The inputs ``[C, rows, n]`` of the next window's steps, where they are known before."""
@@ -268,13 +269,18 @@ class LowRank:
         for factor, w in (first, *others, *((factors[3] * sign, w) for sign, w in self._apart)):
             _accumulate(weight, bias, factor, w)
 
-    def _product(self, factors: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-        """Writes the sum over steps of factor times gradient; factors are ``[1 or C, t]``."""
+    def _product(
+        self, factors: Tensor, weight: Tensor, bias: Tensor | None, less: Weights | None = None
+    ) -> None:
+        """Writes the sum over steps of factor times gradient, less something; factors are ``[1 or C, t]``."""
         d = self._past(self._d)
         d = self._filled(d * factors.to(d).repeat_interleave(self._step_rows, dim=1)[:, :, None])
         if bias is not None:
             bias.copy_(d.sum(1))
-        products.each(d.mT, self._filled(self._past(self._h)), out=weight)
+            if less is not None and less.bias is not None:
+                bias.sub_(less.bias)
+        off = None if less is None else less.weight.expand_as(weight)
+        products.each(d.mT, self._filled(self._past(self._h)), out=weight, less=off)
 
     def _filled(self, rows: Tensor) -> Tensor:
         """With zeros for the steps that nobody here took."""
@@ -333,20 +339,31 @@ class LowRank:
         if self._folds:
             _accumulate(weight, bias, -1.0, self._start)
 
-    def write_mean_grad(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Writes the mean of all steps' gradients; to be called once."""
+    def write_mean_grad(self, weight: Tensor, bias: Tensor | None, less: Weights | None = None) -> None:
+        """Writes the mean of all steps' gradients, less something."""
         if self._d is None:
-            return self.write_change(weight, bias)
+            self.write_change(weight, bias)
+            return _take_off(weight, bias, less)
         share = 1 / self._steps.clamp(min=1).to(torch.float64)
         if not self._folds:
             alike = bool((share == share[0]).all())
-            return self._product((share[:1] if alike else share)[:, None].expand(-1, self._t), weight, bias)
-        self._keep_window()
-        total, share = self._summed_gradients(), share.to(weight)
+            factors = (share[:1] if alike else share)[:, None].expand(-1, self._t)
+            return self._product(factors, weight, bias, less)
+        if self._total is None:
+            self._keep_window()
+            self._total = self._summed_gradients()
+        total, share = self._total, share.to(weight)
         torch.mul(total.weight, share[:, None, None], out=weight)
         if bias is not None and total.bias is not None:
             torch.mul(total.bias, share[:, None], out=bias)
-        return None
+        return _take_off(weight, bias, less)
+
+
+def _take_off(weight: Tensor, bias: Tensor | None, less: Weights | None) -> None:
+    if less is not None:
+        weight.sub_(less.weight)
+        if bias is not None and less.bias is not None:
+            bias.sub_(less.bias)
 
 
 def _own(h: Tensor, w: Weights, biased: bool) -> Tensor:

@@ -73,14 +73,21 @@ def large(p: int, k: int, q: int) -> bool:
     return _linear is not None and 2 * p * k * q >= _LARGE and p > 1 and q > 1
 
 
-def each(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """``a b + bias``, every client its own.
+def each(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None = None,
+    out: Tensor | None = None,
+    less: Tensor | None = None,
+) -> Tensor:
+    """``a b + bias - less``, every client its own.
 
     Args:
         a: ``[C, p, k]``, in any strides.
         b: ``[C, k, q]``, in any strides.
         bias: ``[C, q]``.
         out: ``[C, p, q]`` to write to, in any strides.
+        less: ``[C, p, q]``, taken off what is otherwise found, while that is in cache.
 
     Returns:
         ``[C, p, q]``.
@@ -89,11 +96,20 @@ def each(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = 
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
         biases = [None] * a.shape[0] if bias is None else bias.unbind()
-        for x, w, added, into in zip(a.unbind(), b.mT.unbind(), biases, out.unbind(), strict=True):
-            into.copy_(_linear(x, w, added, "none", [], ""))
+        taken = [None] * a.shape[0] if less is None else less.unbind()
+        for x, w, added, off, into in zip(
+            a.unbind(), b.mT.unbind(), biases, taken, out.unbind(), strict=True
+        ):
+            _write(into, _linear(x, w, added, "none", [], ""), off)
         return out
     found = _batched(a, b, bias)
-    return found if out is None else out.copy_(found)
+    return _write(found if out is None else out, found, less)
+
+
+def _write(into: Tensor, found: Tensor, less: Tensor | None) -> Tensor:
+    if less is not None:
+        return torch.sub(found, less, out=into)
+    return into if into is found else into.copy_(found)
 
 
 def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:

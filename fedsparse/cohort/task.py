@@ -199,12 +199,18 @@ class ClientTask(ABC):
             )
         return value
 
-    def grad(self, x: Tensor, step: int = 0, slices: Sequence[slice] | None = None) -> Tensor:
+    def grad(
+        self,
+        x: Tensor,
+        step: int = 0,
+        slices: Sequence[slice] | None = None,
+        less: Tensor | None = None,
+    ) -> Tensor:
         """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
         # One step that goes nowhere: what trains clients side by side knows how to do this.
         taken, point = self._steps(1, None), self._fitting("x", x)
         asked = Descent(Rule(0.0), point, taken, 1, None, None, None, self.buffers.clone(), first=step)
         trained = self._descend(asked)
         self.buffers, self.train_loss = trained.buffers, trained.loss
-        out = trained.mean_grad
+        out = trained.mean_grad if less is None else trained.mean_grad_less(self._fitting("less", less))
         return out if slices is None else torch.cat([out[:, part] for part in slices], dim=1)

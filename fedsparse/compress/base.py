@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from fedsparse.compress.pieces import compressed
 from fedsparse.errors import ConfigError
 from fedsparse.message import Payload
 from fedsparse.options import validate
@@ -70,7 +72,7 @@ class Compressor(ABC):
         return 1 / (1 + omega)
 
     def with_memory(
-        self, x: Tensor, memory: Tensor, ctx: HasStreams, stream: str = "compress"
+        self, x: Tensor, memory: Tensor, ctx: HasStreams, stream: str = "compress", factor: float = 1.0
     ) -> tuple[Payload, Tensor]:
         """Error feedback: sends what is owed and keeps the rest.
 
@@ -79,10 +81,41 @@ class Compressor(ABC):
             memory: what earlier messages left out, ``[C, d]``.
             ctx: gives the random streams.
             stream: their purpose.
+            factor: of ``x``: cheaper here than before.
 
         Returns:
-            the payload of ``memory + x``, and the new memory ``[C, d]``.
+            the payload of ``memory + factor x``, and the new memory ``[C, d]``.
         """
-        owed = memory + x
-        payload = self.compress(owed, ctx, stream)
+
+        def owe(rows: slice, out: Tensor) -> None:
+            # The product is rounded before it is added.
+            torch.add(memory[rows], x[rows] if factor == 1 else torch.mul(x[rows], factor, out=out), out=out)
+
+        owed = torch.empty_like(memory)
+        payload = compressed(self, owe, owed, ctx, stream)
         return payload, payload.left_of(owed)
+
+    def compress_sum(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weight: float,
+        ctx: HasStreams,
+        stream: str = "compress",
+        out: Tensor | None = None,
+    ) -> Payload:
+        """The payload of ``x + weight y``; the sum is made a few rows at a time, which are compressed while in cache.
+
+        Args:
+            x: ``[C, d]``.
+            y: ``[C, d]``.
+            weight: of ``y``.
+            ctx: gives the random streams.
+            stream: their purpose.
+            out: where the sum may be written to, ``[C, d]``; ``x`` and ``y`` may be it.
+        """
+
+        def add(rows: slice, into: Tensor) -> None:
+            torch.add(x[rows], y[rows], alpha=weight, out=into)
+
+        return compressed(self, add, torch.empty_like(x) if out is None else out, ctx, stream)

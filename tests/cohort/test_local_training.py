@@ -134,6 +134,29 @@ def test_the_mean_gradient_is_precise_where_steps_are_tiny(model: str):
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("rows", [1, len(SIZES)])
+def test_a_gradient_less_something_known_is_the_difference_bit_by_bit(model: str, rows: int):
+    work = workload(model)
+    known = wave(len(work.start.x), rows)
+    found = task_of(work).grad(work.start.x[None], less=known)
+    assert found.equal(task_of(work).grad(work.start.x[None]) - known)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("steps", [0, 2, 40])
+def test_a_mean_gradient_less_something_known_is_the_difference_bit_by_bit(model: str, steps: int):
+    """In any order: 40 steps are more than what is kept in factors."""
+    work = workload(model)
+    known = wave(len(work.start.x), len(SIZES))
+    first, then = (task_of(work).sgd(work.start.x[None], lr=0.1, steps=steps) for _ in range(2))
+    less = first.mean_grad_less(known)
+    assert less.equal(then.mean_grad - known)
+    assert then.mean_grad_less(known).equal(less)
+    assert first.mean_grad.equal(then.mean_grad)
+    assert first.x.equal(then.x)
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_step_size_of_zero_moves_nothing_and_still_knows_the_gradient(model: str):
     work = workload(model)
     found = task_of(work).sgd(work.start.x[None], lr=0.0, steps=2)

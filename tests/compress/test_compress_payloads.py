@@ -23,6 +23,7 @@ from fedsparse.compress import (
     Sign,
     Threshold,
     TopK,
+    pieces,
 )
 from fedsparse.message import Payload
 
@@ -265,3 +266,18 @@ def test_messages_of_a_million_entries_have_the_known_sizes(
 
 def test_coarse_dithering_of_a_million_entries_takes_a_kilobyte(gaussian: Tensor, clients: Clients) -> None:
     assert 1200 < int(QSGD(levels=1).compress(gaussian, clients([0])).nbytes()) < 1500
+
+
+@every
+def test_a_sum_that_is_made_in_pieces_is_compressed_to_the_same_bytes(
+    compressor: Compressor, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = vectors(5, 130), vectors(5, 131)[:, 1:]
+    whole = bytes_of(compressor.compress(torch.add(x, y, alpha=-0.25), clients(range(5))))
+    expected, left = compressor.with_memory(x * -0.5, y, clients(range(5)))
+    monkeypatch.setattr(pieces, "TOGETHER", 2 * 130)  # 2, 2 and 1 rows
+    assert bytes_of(compressor.compress_sum(x, y, -0.25, clients(range(5)))) == whole
+    sent, memory = compressor.with_memory(x, y, clients(range(5)), factor=-0.5)
+    assert bytes_of(sent) == bytes_of(expected)
+    assert memory.equal(left)
+    assert bytes_of(compressor.compress_sum(x, y, -0.25, clients(range(5)), out=x)) == whole

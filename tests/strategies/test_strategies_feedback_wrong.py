@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsparse.compress import TopK
 from fedsparse.errors import Diverged
-from fedsparse.protocol import Context, Inbox, Message, State
+from fedsparse.protocol import Context, Inbox, Message, State, Task
 from fedsparse.simulation import Result
 from fedsparse.strategies.d_ec import DEC
 from fedsparse.strategies.econtrol import EControl
@@ -38,8 +38,8 @@ class _Tracking(EControl):
             "memory": client["memory"] + change - sent.dense(),
         }
 
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient - client["h"]
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        change = task.grad(x) - client["h"]
         owed = self.weight(ctx.layout.size) * client["memory"] + change
         sent = self.uplink.compress(owed, ctx, "uplink")
         return self.kept(client, change, sent), {"dh": sent}
@@ -90,8 +90,8 @@ class StepUsesTheNewMean(DEC):
 
 @dataclass(frozen=True)
 class OneDrawForBoth(DEC):
-    def track(self, client: State, gradient: Tensor, ctx: Context) -> tuple[State, Message]:
-        change = gradient - client["h"]
+    def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
+        change = task.grad(x) - client["h"]
         sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
         return {"h": sent.added_to(client["h"]), "memory": memory}, {"dg": sent, "dh": sent}
 
