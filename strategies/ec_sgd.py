@@ -66,7 +66,9 @@ class ECSGD(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         gradient = self.gradient(heard["x"], task)
-        sent, memory = self.uplink.with_memory(gradient, client["memory"], ctx, "uplink", -self.lr)
+        sent, memory = self.uplink.with_memory(
+            gradient, client["memory"], ctx, "uplink", factor=-self.lr, out=gradient
+        )
         return {"memory": memory}, {"dx": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

@@ -57,9 +57,11 @@ class EControl(EF21):
 
     def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
         change = task.grad(x, less=client["h"])
-        sent = self.uplink.compress_sum(change, client["memory"], self.weight(ctx.layout.size), ctx, "uplink")
-        state = {"h": sent.added_to(client["h"]), "memory": sent.left_of(change.add_(client["memory"]))}
-        return state, {"dh": sent}
+        weight = self.weight(ctx.layout.size)
+        sent, memory = self.uplink.with_memory(
+            change, client["memory"], ctx, "uplink", weight=weight, out=change
+        )
+        return {"h": sent.added_to(client["h"]), "memory": memory}, {"dh": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:
         """δ / L_rms, for all clients in every round: the order of the theory, whose constant was not at hand.

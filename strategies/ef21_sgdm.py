@@ -44,8 +44,8 @@ class EF21SGDM(EF21):
 
     def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:
         gradient = task.grad(x)
-        v = torch.lerp(client["v"], gradient, self.beta)
-        sent = self.uplink.compress_sum(v, client["h"], -1.0, ctx, "uplink", out=gradient)
+        v = torch.lerp(client["v"], gradient, self.beta, out=gradient)
+        sent = self.uplink.compress_sum(v, client["h"], -1.0, ctx, "uplink")
         return {"h": sent.added_to(client["h"]), "v": v}, {"dh": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:

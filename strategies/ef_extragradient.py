@@ -40,5 +40,5 @@ class EFExtragradient(Extragradient):
         return {name: torch.zeros_like(start.x)[None] for name in ("look", "step")}
 
     def send(self, client: State, step: Tensor, ctx: Context) -> tuple[State, Payload]:
-        sent, memory = self.uplink.with_memory(step, client[ctx.phase], ctx, "uplink")
+        sent, memory = self.uplink.with_memory(step, client[ctx.phase], ctx, "uplink", out=step)
         return {**client, ctx.phase: memory}, sent

@@ -36,7 +36,7 @@ class FedEF(FedAvg):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         change = self.train(heard["x"], task).change
-        sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink")
+        sent, memory = self.uplink.with_memory(change, client["memory"], ctx, "uplink", out=change)
         return {"memory": memory}, {"dx": sent}
 
     def theory_lr(self, facts: Facts) -> float | None:

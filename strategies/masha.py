@@ -135,7 +135,7 @@ class Masha(Strategy):
         change = self._difference(client, heard, task)
         if "e" not in client:
             return client, {"u": self.uplink.compress(change.mul_(self.lr), ctx, "uplink")}
-        sent, memory = self.uplink.with_memory(change, client["e"], ctx, "uplink", self.lr)
+        sent, memory = self.uplink.with_memory(change, client["e"], ctx, "uplink", factor=self.lr, out=change)
         return {**client, "e": memory}, {"u": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

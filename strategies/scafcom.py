@@ -69,8 +69,8 @@ class Scafcom(Strategy):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         local = task.sgd(heard["x"], lr=self.lr, steps=self.steps, shift=heard["c"], control=client["c"])
-        v = torch.lerp(client["v"], local.mean_grad, self.beta)
-        sent = self.uplink.compress_sum(v, client["c"], -1.0, ctx, "uplink", out=local.mean_grad)
+        v = torch.lerp(client["v"], local.mean_grad, self.beta, out=local.mean_grad)
+        sent = self.uplink.compress_sum(v, client["c"], -1.0, ctx, "uplink")
         return {"c": sent.added_to(client["c"]), "v": v}, {"dc": sent}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

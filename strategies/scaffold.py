@@ -66,7 +66,9 @@ class Scaffold(Strategy):
         x, c = heard["x"], heard["c"]
         local = task.sgd(x, lr=self.lr, steps=self.steps, shift=c, control=client["c"])
         c_new = local.mean_grad if self.variant == 2 else task.full_grad(x)
-        sent, memory = self.uplink.with_memory(local.change, client["memory"], ctx, "uplink")
+        sent, memory = self.uplink.with_memory(
+            local.change, client["memory"], ctx, "uplink", out=local.change
+        )
         return {"c": c_new, "memory": memory}, {"dx": sent, "dc": Dense(c_new - client["c"])}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:

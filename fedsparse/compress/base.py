@@ -72,7 +72,15 @@ class Compressor(ABC):
         return 1 / (1 + omega)
 
     def with_memory(
-        self, x: Tensor, memory: Tensor, ctx: HasStreams, stream: str = "compress", factor: float = 1.0
+        self,
+        x: Tensor,
+        memory: Tensor,
+        ctx: HasStreams,
+        stream: str = "compress",
+        *,
+        factor: float = 1.0,
+        weight: float = 1.0,
+        out: Tensor | None = None,
     ) -> tuple[Payload, Tensor]:
         """Error feedback: sends what is owed and keeps the rest.
 
@@ -82,27 +90,26 @@ class Compressor(ABC):
             ctx: gives the random streams.
             stream: their purpose.
             factor: of ``x``: cheaper here than before.
+            weight: of the memory in the message; what is not sent of it is kept all the same.
+            out: where the new memory may be written to, ``[C, d]``; ``x`` may be it.
 
         Returns:
-            the payload of ``memory + factor x``, and the new memory ``[C, d]``.
+            the payload of ``weight memory + factor x``, and the new memory ``[C, d]``, memory + factor x - sent.
         """
+        kept = torch.empty_like(memory) if out is None else out
 
-        def owe(rows: slice, out: Tensor) -> None:
+        def owed(rows: slice) -> Tensor:
             # The product is rounded before it is added.
-            torch.add(memory[rows], x[rows] if factor == 1 else torch.mul(x[rows], factor, out=out), out=out)
+            step = x[rows] if factor == 1 else torch.mul(x[rows], factor, out=kept[rows])
+            weighed = None if weight == 1 else torch.add(step, memory[rows], alpha=weight)
+            whole = torch.add(memory[rows], step, out=kept[rows])
+            return whole if weighed is None else weighed
 
-        owed = torch.empty_like(memory)
-        payload = compressed(self, owe, owed, ctx, stream)
-        return payload, payload.left_of(owed)
+        payload = compressed(self, owed, kept, ctx, stream)
+        return payload, payload.left_of(kept)
 
     def compress_sum(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: float,
-        ctx: HasStreams,
-        stream: str = "compress",
-        out: Tensor | None = None,
+        self, x: Tensor, y: Tensor, weight: float, ctx: HasStreams, stream: str = "compress"
     ) -> Payload:
         """The payload of ``x + weight y``; the sum is made a few rows at a time, which are compressed while in cache.
 
@@ -112,10 +119,5 @@ class Compressor(ABC):
             weight: of ``y``.
             ctx: gives the random streams.
             stream: their purpose.
-            out: where the sum may be written to, ``[C, d]``; ``x`` and ``y`` may be it.
         """
-
-        def add(rows: slice, into: Tensor) -> None:
-            torch.add(x[rows], y[rows], alpha=weight, out=into)
-
-        return compressed(self, add, torch.empty_like(x) if out is None else out, ctx, stream)
+        return compressed(self, lambda rows: torch.add(x[rows], y[rows], alpha=weight), x, ctx, stream)

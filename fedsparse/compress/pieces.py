@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Make", "compressed"]
 
-Make = Callable[[slice, Tensor], object]
-"""Writes rows of the block, which are the slice, to a tensor as long as they."""
+Make = Callable[[slice], Tensor]
+"""Makes these rows of a block."""
 
 TOGETHER = 1 << 20
 """Entries of a piece, if it is more than one row."""
@@ -34,24 +34,22 @@ class _Some:
         return self.ctx.rng(purpose)[self.rows]
 
 
-def compressed(compressor: Compressor, make: Make, out: Tensor, ctx: HasStreams, stream: str) -> Payload:
-    """The payload of what ``make`` writes to ``out [C, d]``, with the same bits as if it had been made at once.
+def compressed(compressor: Compressor, make: Make, like: Tensor, ctx: HasStreams, stream: str) -> Payload:
+    """The payload of what ``make`` gives, with the same bits as if all rows had been made at once.
 
     Args:
         compressor: takes each row by itself.
-        make: makes the rows.
-        out: where.
+        make: makes some of the rows.
+        like: as long and as wide as all rows, ``[C, d]``.
         ctx: gives the random streams, one for each row.
         stream: their purpose.
     """
-    count, size = out.shape
+    count, size = like.shape
     step = max(1, TOGETHER // max(1, size))
     if step >= count:
-        make(slice(0, count), out)
-        return compressor.compress(out, ctx, stream)
+        return compressor.compress(make(slice(0, count)), ctx, stream)
     parts = []
     for first in range(0, count, step):
-        rows = slice(first, min(first + step, count))
-        make(rows, out[rows])
-        parts.append(compressor.compress(out[rows], _Some(ctx, rows), stream))
+        rows = slice(first, first + step)
+        parts.append(compressor.compress(make(rows), _Some(ctx, rows), stream))
     return concatenate(parts)

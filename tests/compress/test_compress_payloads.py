@@ -280,4 +280,9 @@ def test_a_sum_that_is_made_in_pieces_is_compressed_to_the_same_bytes(
     sent, memory = compressor.with_memory(x, y, clients(range(5)), factor=-0.5)
     assert bytes_of(sent) == bytes_of(expected)
     assert memory.equal(left)
-    assert bytes_of(compressor.compress_sum(x, y, -0.25, clients(range(5)), out=x)) == whole
+    weighed, rest = compressor.with_memory(y, x, clients(range(5)), weight=-0.25)
+    assert bytes_of(weighed) == bytes_of(compressor.compress(torch.add(y, x, alpha=-0.25), clients(range(5))))
+    assert rest.equal(weighed.left_of(x + y))
+    sent, memory = compressor.with_memory(x, y, clients(range(5)), factor=-0.5, out=x)
+    assert bytes_of(sent) == bytes_of(expected)
+    assert memory.equal(left)
