@@ -196,8 +196,11 @@ class Study:
         looks = {arm.label: style(number, len(self.arms)) for number, arm in enumerate(self.arms)}
         for panel, axes in zip(self.panels, grid.flat, strict=False):
             for line in (each for each in lines if each.panel == panel.label):
-                x = line.rounds if self.against == "rounds" else line.sent
-                own, look = line.values["accuracy"], looks[line.arm]
+                x, look = line.rounds if self.against == "rounds" else line.sent, looks[line.arm]
+                x, own = (
+                    x[x > 0],
+                    line.values["accuracy"][:, x > 0],
+                )  # where nothing is sent yet, there is no place
                 axes.plot(x, own.mean(0), label=line.arm, **look)
                 if len(own) > 1:
                     axes.fill_between(x, own.min(0), own.max(0), color=look["color"], alpha=0.15, linewidth=0)

@@ -223,10 +223,9 @@ class BlockRunner:
         strategy = self._job.strategy.at(call.round, self._job.rounds)
         assert isinstance(strategy, Gossip)  # noqa: S101 - the session has seen to it
         state = self._states.read(call.states)
-        parts = call.letters.open(shared)
-        late = {name: payload for part in call.late.open(shared) for name, payload in part.items()}
+        letters = call.letters.open(shared)
+        late = {name: parts[0] for name, parts in call.late.open(shared).items()}
         means = {n.removeprefix(MEAN): as_tensor(v) for n, v in shared.items() if n.startswith(MEAN)}
-        letters = {name: [part[name] for part in parts] for name in parts[0]}
         inbox = NeighbourInbox(call.mail, letters, late, means, strategy.delivery)
         statistics = state.pop(BUFFERS, None)
         ctx = self._context(call.round, call.phase, torch.from_numpy(call.ids), call.now)

@@ -14,9 +14,10 @@ from fedsparse import config
 from fedsparse.cohort.examples import Examples
 from fedsparse.data.holdings import Stored
 from fedsparse.engine.faults import Faults
+from fedsparse.engine.gossip.inbox import picked
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.gossip import Delivery, Gossip, Neighbours
-from fedsparse.message import Dense, Scalars
+from fedsparse.message import Dense, Payload, Scalars, SeededSparse
 from fedsparse.network import Network
 from fedsparse.protocol import Context, Message, Role, Start, State, Task
 from fedsparse.simulation import simulate
@@ -108,3 +109,17 @@ def test_mixing_may_not_write_to_the_state_that_it_was_given() -> None:
 def test_clients_of_gossip_are_not_tested_on_examples_of_their_own() -> None:
     with pytest.raises(ConfigError, match=r"personal=0.2: in gossip .* common test examples; leave it out"):
         config.parse(["strategy=dpsgd", "topology=ring", "personal=0.2"])
+
+
+def test_a_block_decodes_only_what_its_clients_hear() -> None:
+    x = torch.from_numpy(gaussian(8, 6))
+    batches = slice(0, 3), slice(3, 6), slice(6, 8)
+    coded: list[Payload] = [SeededSparse(torch.arange(8)[at], x[at, :2], 6) for at in batches]
+    dense: list[Payload] = [Dense(x[at]) for at in batches]
+    used = np.array([4, 1, 0, 4])
+    for parts, many in ((coded, 3), (dense, 6)):  # dense ones are not copied, but whole batches may go
+        kept, places = picked(parts, used)
+        assert sum(part.rows for part in kept) == many
+        whole = torch.cat([part.dense() for part in parts])
+        torch.testing.assert_close(torch.cat([part.dense() for part in kept])[places[used]], whole[used])
+    assert picked(dense, used)[0][0] is dense[0]

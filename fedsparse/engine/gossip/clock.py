@@ -61,7 +61,7 @@ class Clock:
         latest[ids] += transfer_ns(into[ids], links.down_bps)
         self.at = latest
 
-    def meet(self, ids: Ids, nbytes: Ids, hops: int, round: int) -> None:  # noqa: A002
+    def meet(self, ids: Ids, nbytes: Ids, steps: int, round: int) -> None:  # noqa: A002
         """All of ``ids [C]`` send and receive so many bytes ``[C]`` around a ring, in so many steps.
 
         Each step waits for the one before it: the ring begins with the last client and has the pace of the slowest.
@@ -73,7 +73,7 @@ class Clock:
                 np.minimum(links.up_bps, links.down_bps),
                 np.maximum(links.up_bps, links.down_bps),
             )
-            self.at[ids] = self.at[ids].max() + transfer_ns(nbytes, rate, hops * links.latency_ns).max()
+            self.at[ids] = self.at[ids].max() + transfer_ns(nbytes, rate, steps * links.latency_ns).max()
 
     @property
     def _timed(self) -> bool:

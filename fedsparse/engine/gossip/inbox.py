@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,9 +18,9 @@ from fedsparse.engine.gossip.mail import Late, Mail
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.gossip import Delivery, Map
-from fedsparse.message import Payload, SeededSparse, Sparse
+from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse
 
-__all__ = ["Letters", "NeighbourInbox"]
+__all__ = ["Letters", "NeighbourInbox", "picked"]
 
 _MAPPED = 32
 """Messages that are made dense at a time, to be mapped."""
@@ -49,10 +50,12 @@ class NeighbourInbox:
     ) -> None:
         self.receivers, self.senders = torch.from_numpy(mail.receivers), torch.from_numpy(mail.senders)
         self.weights = torch.from_numpy(mail.weights)
-        self._mail, self._letters, self._late, self._means = mail, letters, late, means
-        self._delivery = delivery
-        first = next(iter(letters.values()))
-        self._count = sum(part.rows for part in first)
+        self._mail, self._late, self._means, self._delivery = mail, late, means, delivery
+        self._count = sum(part.rows for part in next(iter(letters.values())))
+        used = np.arange(self._count) if mail.everyone else np.concatenate([mail.rows, mail.sources])
+        kept = {name: picked(parts, used) for name, parts in letters.items()}
+        self._letters = {name: parts for name, (parts, _) in kept.items()}
+        self._places = {name: places for name, (_, places) in kept.items()}
 
     def mix(self, name: str, of: Map | None = None) -> Tensor:
         """Sum of weight times message, the own one included."""
@@ -112,13 +115,13 @@ class NeighbourInbox:
 
     def own(self, name: str, of: Map | None = None) -> Tensor:
         """What each client sent itself."""
-        return self._rows(self._named(name), self._mail.rows, of)
+        return self._rows(self._named(name), self._places[name][self._mail.rows], of)
 
     def heard(self, name: str, of: Map | None = None) -> Tensor:
         """Each message that was heard."""
         if self._mail.everyone:
             raise ProtocolError("inbox: where all hear all, there is only their mean; use mix")
-        return self._rows(self._named(name), self._mail.sources, of)
+        return self._rows(self._named(name), self._places[name][self._mail.sources], of)
 
     def delivered(self, name: str) -> Tensor:
         """How much of a client's own messages its neighbours have got."""
@@ -129,11 +132,9 @@ class NeighbourInbox:
         overdue = mail.overdue.get(name)
         if overdue is not None and len(overdue.rows):
             at = np.searchsorted(mail.ids, overdue.senders)
-            order = np.lexsort((overdue.rows, at))
-            matrix = _matrix(
-                at[order], overdue.rows[order], overdue.weights[order], len(own), self._late[name].rows
-            )
-            out += mix(matrix, [self._late[name]])
+            order = np.argsort(at, kind="stable")
+            matrix = _matrix(at[order], order, overdue.weights[order], len(own), len(order))
+            out += mix(matrix, [self._overdue(name, overdue)])
         return out
 
     # ---- sums
@@ -150,17 +151,17 @@ class NeighbourInbox:
         late: Late | None,
         of: Map | None,
     ) -> Tensor:
-        mail, count = self._mail, len(self._mail.ids)
+        mail, count, places = self._mail, len(self._mail.ids), self._places[name]
         receivers = [np.arange(count), mail.receivers]
-        columns, weights = [mail.rows, mail.sources], [own, others]
+        columns, weights = [places[mail.rows], places[mail.sources]], [own, others]
         sources: list[Payload | Tensor] = list(parts)
-        width = self._count
+        width = sum(part.rows for part in parts)
         if late is not None and len(late.rows):
             receivers.append(np.searchsorted(mail.ids, late.receivers))
-            columns.append(late.rows + width)
+            columns.append(np.arange(width, width + len(late.rows)))
             weights.append(late.weights)
-            sources.append(self._late[name])
-            width += self._late[name].rows
+            sources.append(self._overdue(name, late))
+            width += len(late.rows)
         at, column, weight = np.concatenate(receivers), np.concatenate(columns), np.concatenate(weights)
         if of is not None:
             used, column = np.unique(column, return_inverse=True)
@@ -176,6 +177,10 @@ class NeighbourInbox:
         rows = self._rows(self._named(name), np.arange(self._count), of)
         return rows.mean(0, keepdim=True).expand(count, -1)
 
+    def _overdue(self, name: str, late: Late) -> Payload:
+        """The messages of earlier phases that are meant, in their order."""
+        return self._late[name].select(torch.from_numpy(late.rows))
+
     # ---- single messages
 
     def _rows(self, parts: Sequence[Payload | Tensor], wanted: Ids, of: Map | None) -> Tensor:
@@ -190,6 +195,32 @@ class NeighbourInbox:
         if name not in self._letters:
             raise ProtocolError(f"inbox: no message is named '{name}'; there are {', '.join(self._letters)}")
         return self._letters[name]
+
+
+def picked(parts: Sequence[Payload], used: Ids) -> tuple[list[Payload], Ids]:
+    """The messages without most of those that a block does not use, which it need not decode.
+
+    Dense ones stay in their batches, which would have to be copied.
+
+    Args:
+        parts: batches of messages, S in all.
+        used: positions of those that are.
+
+    Returns:
+        batches of fewer messages, and where each is among these, ``[S]``.
+    """
+    bounds = np.cumsum([0, *(part.rows for part in parts)])
+    kept = np.zeros(bounds[-1], dtype=bool)
+    kept[used] = True
+    found: list[Payload] = []
+    for part, (first, last) in zip(parts, pairwise(bounds), strict=True):
+        own = kept[first:last]
+        if not own.any():
+            continue
+        if isinstance(part, Dense | MaskedDense):
+            own[:] = True
+        found.append(part if own.all() else part.select(torch.from_numpy(own)))
+    return found, np.cumsum(kept) - 1
 
 
 def _matrix(at: Ids, column: Ids, weight: Weights, rows: int, width: int) -> csr_array:

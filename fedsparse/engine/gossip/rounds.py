@@ -175,8 +175,8 @@ class GossipRounds:
         """
         ctx = exchange.ctx
         if exchange.audience == "all":
-            nbytes, hops = self._toll.meeting(exchange, cost, parts)
-            self._clock.meet(exchange.ids, nbytes, hops, ctx.round)
+            nbytes, steps = self._toll.meeting(exchange, cost, parts)
+            self._clock.meet(exchange.ids, nbytes, steps, ctx.round)
             nobody = Edges(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(self.workload.clients))
             post = Post(nobody, np.zeros(0, dtype=bool), speakers, (), {}, everyone=True)
             self._mix(exchange, post, parts, [], self._means(speakers, parts))

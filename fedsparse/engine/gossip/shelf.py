@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedsparse.message import Payload
+from fedsparse.message import Dense, MaskedDense, Payload, concatenate
 from fedsparse.wire import pack, unpack
 
 __all__ = ["Shelved", "lay_out"]
@@ -26,21 +26,18 @@ class Shelved:
     """Batches of messages without their arrays, by name."""
 
     parts: tuple[Mapping[str, Any], ...]
-    _opened: list[tuple[Mapping[str, np.ndarray], list[dict[str, Payload]]]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _opened: list[dict[str, list[Payload]]] = field(default_factory=list, repr=False, compare=False)
 
-    def open(self, shared: Mapping[str, np.ndarray]) -> list[dict[str, Payload]]:
-        """The messages, batch by batch; they share the memory of the arrays.
+    def open(self, shared: Mapping[str, np.ndarray]) -> dict[str, list[Payload]]:
+        """The messages by name: dense ones in their batches, in the memory of the arrays; others in one batch.
 
-        They are kept for the next call with the same arrays: threads have this object in common.
+        Workers that are threads have this object in common, which is opened once for all blocks of a phase.
         """
-        for arrays, found in self._opened:
-            if arrays is shared:
-                return found
-        found = [unpack(_put_back(part, shared)) for part in self.parts]
-        self._opened[:] = [(shared, found)]
-        return found
+        if not self._opened:  # two threads that come at once both do it, and it is the same
+            parts = [unpack(_put_back(part, shared)) for part in self.parts]
+            names = parts[0] if parts else {}
+            self._opened.append({name: _joined([part[name] for part in parts]) for name in names})
+        return self._opened[0]
 
 
 def lay_out(parts: Sequence[Mapping[str, Payload]], prefix: str) -> tuple[Shelved, dict[str, np.ndarray]]:
@@ -49,6 +46,12 @@ def lay_out(parts: Sequence[Mapping[str, Payload]], prefix: str) -> tuple[Shelve
     return Shelved(
         tuple(_take_out(pack(part), f"{prefix}{k}", shared) for k, part in enumerate(parts))
     ), shared
+
+
+def _joined(batches: list[Payload]) -> list[Payload]:
+    """One batch of several, where that copies little."""
+    dense = isinstance(batches[0], Dense | MaskedDense)
+    return batches if dense or len(batches) == 1 else [concatenate(batches)]
 
 
 def _take_out(value: Any, name: str, shared: dict[str, np.ndarray]) -> Any:
