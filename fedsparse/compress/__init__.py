@@ -43,7 +43,7 @@ __all__ = [
     "require",
 ]
 
-_MACHINERY = frozenset({"base", "classes", "counts", "dither", "grid", "rounding", "rows", "select"})
+_MACHINERY = frozenset({"base", "classes", "counts", "dither", "grid", "pieces", "rounding", "rows", "select"})
 
 
 def names() -> list[str]:

@@ -161,7 +161,7 @@ def test_a_device_that_falls_in_mid_round_comes_back_with_its_state(tmp_path: Pa
         return reply
 
     fallen.replies, grid.nodes[100].replies = falls, returns
-    real = ["engine.clock=real", "deadline=0.4", "rounds=5"]
+    real = ["engine.clock=real", "deadline=5", "rounds=5"]
     end, _ = deployed(tmp_path, *SCAFCOM, *real, grid=grid)
     assert [(record["accepted"], record["late"]) for record in end.records[:2]] == [(4, 0), (3, 1)]
     assert [record["accepted"] for record in end.records[3:]] == [4, 4]

@@ -356,3 +356,8 @@ while True:
             writer.send_signal(signal.SIGKILL)
         meta, arrays = archive.read(path)
         assert (arrays["v"] == meta["n"]).all()
+
+
+def test_arrays_under_a_prefix_are_named_by_the_rest() -> None:
+    arrays = {"ledger.round": np.zeros(1), "ledger.total": np.ones(2), "now": np.ones(1)}
+    assert list(archive.under("ledger.", arrays)) == ["round", "total"]
