@@ -43,7 +43,9 @@ __all__ = [
     "require",
 ]
 
-_MACHINERY = frozenset({"base", "classes", "counts", "dither", "grid", "pieces", "rounding", "rows", "select"})
+_MACHINERY = frozenset(
+    {"base", "classes", "counts", "dither", "grid", "pieces", "rounding", "rows", "select"}
+)
 
 
 def names() -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from fedsparse.engine.block import Workload
+from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Audience, Context, Strategy
 
-__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases"]
+__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases", "context_of"]
 
 AUDIENCES: tuple[Audience, ...] = ("new", "cohort", "all")
 """Who a phase may be for; each is contained in the next one."""
@@ -49,6 +52,21 @@ class Exchange:
     def width(self) -> int:
         """Rank of the audience: a wider one has all clients of a narrower one."""
         return AUDIENCES.index(self.audience)
+
+
+def context_of(plan: Plan, workload: Workload, number: int, phase: str, ids: Ids, now_ns: int = 0) -> Context:
+    """The circumstances of a call for the clients ``ids [C]`` in round ``number``, after ``now_ns`` virtual ns."""
+    return Context(
+        seed=plan.seed,
+        round=number,
+        rounds=plan.rounds,
+        phase=phase,
+        ids=torch.from_numpy(ids),
+        population=workload.clients,
+        total=workload.total,
+        layout=workload.start.layout,
+        now=now_ns / 1e9,
+    )
 
 
 def checked_phases(strategy: Strategy, ctx: Context) -> tuple[str, ...]:

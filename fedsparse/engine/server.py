@@ -18,7 +18,7 @@ from fedsparse.engine.blocks import Answer, Work
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.downlink import Downlink, Said
-from fedsparse.engine.exchange import Exchange, asked, checked_phases
+from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.heard import Heard, Word
 from fedsparse.engine.plan import Plan
@@ -89,20 +89,8 @@ class Server:
             metrics = self._blocks.evaluate(self.workload, x, self.buffers)
             if self.workload.personal:
                 metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
-        return Record(
-            round=number,
-            virtual_s=self._traffic.now_ns / 1e9,
-            **tally.classes(),
-            skipped=not tally.stepped,
-            traffic=ledger.round(),
-            traffic_total=ledger.total(),
-            gradient_calls=tally.gradient_calls,
-            examples=tally.examples,
-            train_loss=tally.loss,
-            metrics=metrics,
-            scalars=tally.scalars,
-            wall_s=time.perf_counter() - began,
-        )
+        now = self._traffic.now_ns / 1e9
+        return tally.record(number, now, ledger, metrics, time.perf_counter() - began)
 
     def model(self, number: int) -> Tensor:
         """The parameters to evaluate ``[d]``, as of the end of round ``number``.
@@ -276,17 +264,7 @@ class Server:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
-        return Context(
-            seed=self.plan.seed,
-            round=number,
-            rounds=self.plan.rounds,
-            phase=phase,
-            ids=torch.from_numpy(ids),
-            population=self.workload.clients,
-            total=self.workload.total,
-            layout=self.workload.start.layout,
-            now=self._traffic.now_ns / 1e9,
-        )
+        return context_of(self.plan, self.workload, number, phase, ids, self._traffic.now_ns)
 
     # ---- checkpoints
 

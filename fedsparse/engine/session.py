@@ -22,6 +22,7 @@ from fedsparse.engine.blocks import Blocks
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.checks import check_same
 from fedsparse.engine.dispatch import Dispatcher
+from fedsparse.engine.exchange import context_of
 from fedsparse.engine.gossip.rounds import GossipRounds
 from fedsparse.engine.place import choose_folder, expected_bytes, fits_memory
 from fedsparse.engine.plan import Plan
@@ -265,16 +266,7 @@ def _begin_apart(plan: Plan, workload: Workload, states: SlotStore) -> None:
 
 def _before(plan: Plan, workload: Workload) -> Context:
     """The circumstances before the first round."""
-    return Context(
-        seed=plan.seed,
-        round=0,
-        rounds=plan.rounds,
-        phase="init",
-        ids=torch.zeros(0, dtype=torch.int64),
-        population=workload.clients,
-        total=workload.total,
-        layout=workload.start.layout,
-    )
+    return context_of(plan, workload, 0, "init", np.zeros(0, dtype=np.int64))
 
 
 def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from fedsparse.engine.calls import TrainReply
 from fedsparse.errors import ProtocolError
+from fedsparse.ledger import Ledger
+from fedsparse.records import Record
 
 __all__ = ["Tally"]
 
@@ -93,6 +95,33 @@ class Tally:
         rejected = dict(Counter(self.refused.values()))
         return _Classes(
             cohort=len(taken), accepted=accepted, lost=lost, late=late, absent=absent, rejected=rejected
+        )
+
+    def record(
+        self, number: int, virtual_s: float, ledger: Ledger, metrics: Mapping[str, float], wall_s: float
+    ) -> Record:
+        """The round ``number``, which is complete: what it added up to, and the ledger's counters of it.
+
+        Args:
+            number: of the round, from 0.
+            virtual_s: virtual seconds from the start of the run to the end of the round.
+            ledger: of the run; its counters of the round start at zero again.
+            metrics: what was evaluated after the round.
+            wall_s: seconds that it took on this machine.
+        """
+        return Record(
+            round=number,
+            virtual_s=virtual_s,
+            **self.classes(),
+            skipped=not self.stepped,
+            traffic=ledger.round(),
+            traffic_total=ledger.total(),
+            gradient_calls=self.gradient_calls,
+            examples=self.examples,
+            train_loss=self.loss,
+            metrics=metrics,
+            scalars=self.scalars,
+            wall_s=wall_s,
         )
 
 

@@ -16,7 +16,7 @@ from fedsparse.engine.block import MEAN, Workload
 from fedsparse.engine.blocks import Answer, Blocks
 from fedsparse.engine.calls import MessageShape, MixCall, as_array
 from fedsparse.engine.checks import check_some_finite
-from fedsparse.engine.exchange import Exchange, checked_phases
+from fedsparse.engine.exchange import Exchange, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
 from fedsparse.engine.gossip.clock import Clock
@@ -88,20 +88,8 @@ class GossipRounds:
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
             metrics = self._evaluate(number)
-        return Record(
-            round=number,
-            virtual_s=self._clock.now_ns / 1e9,
-            **tally.classes(),
-            skipped=not tally.stepped,
-            traffic=ledger.round(),
-            traffic_total=ledger.total(),
-            gradient_calls=tally.gradient_calls,
-            examples=tally.examples,
-            train_loss=tally.loss,
-            metrics=metrics,
-            scalars=tally.scalars,
-            wall_s=time.perf_counter() - began,
-        )
+        now = self._clock.now_ns / 1e9
+        return tally.record(number, now, ledger, metrics, time.perf_counter() - began)
 
     def model(self, number: int) -> Tensor:
         """The mean of the clients' models ``[d]``, as of the end of round ``number``."""
@@ -264,17 +252,7 @@ class GossipRounds:
         return judged(own, of_average, strategy, self._states, ctx, x)
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
-        return Context(
-            seed=self.plan.seed,
-            round=number,
-            rounds=self.plan.rounds,
-            phase=phase,
-            ids=torch.from_numpy(ids),
-            population=self.workload.clients,
-            total=self.workload.total,
-            layout=self.workload.start.layout,
-            now=self._clock.now_ns / 1e9,
-        )
+        return context_of(self.plan, self.workload, number, phase, ids, self._clock.now_ns)
 
     # ---- checkpoints
 
