@@ -161,24 +161,13 @@ class GossipRounds:
             parts: their messages.
             cost: of the messages of all who are there.
         """
-        ctx = exchange.ctx
         if exchange.audience == "all":
-            nbytes, steps = self._toll.meeting(exchange, cost, parts)
-            self._clock.meet(exchange.ids, nbytes, steps, ctx.round)
-            nobody = Edges(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(self.workload.clients))
-            post = Post(nobody, np.zeros(0, dtype=bool), speakers, (), {}, everyone=True)
-            self._mix(exchange, post, parts, [], self._means(speakers, parts))
+            self._meet(exchange, speakers, parts, cost)
             return
-        edges = self._links(ctx.round)
+        ctx, edges = exchange.ctx, self._links(exchange.ctx.round)
         there, speaks = (_flags(ids, edges.clients) for ids in (exchange.ids, speakers))
         sent = there[edges.senders] & there[edges.receivers]
-        lost = np.zeros(len(edges), dtype=bool)
-        plan = self.plan
-        if plan.faults.link_loss:
-            at = np.flatnonzero(sent)
-            lost[at] = plan.faults.lost_links(
-                plan.seed, ctx.round, ctx.phase, edges.senders[at], edges.receivers[at], edges.clients
-            )
+        lost = self._lost(ctx, edges, sent)
         heard = sent & ~lost & speaks[edges.senders] & speaks[edges.receivers]
         owed = self._backlog.owed(edges, parts[0])
         nbytes = self._toll.links(exchange, cost, edges, sent, lost, owed)
@@ -190,6 +179,23 @@ class GossipRounds:
             self._backlog.owe(name, edges, missing, np.where(speaks[edges.senders], rows, -1), payloads)
         post = Post(edges, heard, speakers, self._kinds(parts[0]), late)
         self._mix(exchange, post, parts, [letters] if letters else [], {})
+
+    def _meet(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
+        """Everybody hears everybody, by an all-reduce; arguments as of :meth:`_deliver`."""
+        nbytes, steps = self._toll.meeting(exchange, cost, parts)
+        self._clock.meet(exchange.ids, nbytes, steps, exchange.ctx.round)
+        nobody = Edges(*(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0), np.zeros(self.workload.clients))
+        post = Post(nobody, np.zeros(0, dtype=bool), speakers, (), {}, everyone=True)
+        self._mix(exchange, post, parts, [], self._means(speakers, parts))
+
+    def _lost(self, ctx: Context, edges: Edges, sent: Flags) -> Flags:
+        """Which messages get lost of those that are ``sent``, ``[E]`` each."""
+        faults, lost = self.plan.faults, np.zeros(len(edges), dtype=bool)
+        if faults.link_loss:
+            at = np.flatnonzero(sent)
+            senders, receivers = edges.senders[at], edges.receivers[at]
+            lost[at] = faults.lost_links(ctx.seed, ctx.round, ctx.phase, senders, receivers, edges.clients)
+        return lost
 
     def _mix(
         self,
