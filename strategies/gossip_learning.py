@@ -28,6 +28,8 @@ class GossipLearning(Gossip):
     State: x, age. Sent to each neighbour: d / S values, the part's number and its age. Meant for
     ``topology=epidemic topology.degree=1``: each client sends to one random other. Mixing weights play no part.
 
+    In rounds all clients train alike, so that ages differ only where some have been away; else ``age`` is ``average``.
+
     A message that is lost has not come. Departures: rounds are synchronous here, so that all clients act once in each;
     a client's period begins with its training, as merging then training is the same cycle.
     """
