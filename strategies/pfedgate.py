@@ -49,7 +49,7 @@ class PFedGate(Strategy):
     K = ``steps``, η_l = ``lr``, η_g = ``gate_lr``; w_i = n_i over the examples of all clients, or with ``sampled`` of
     those of the round. With ``alternating`` K steps of φ_i alone come first, and K of θ_i alone on other minibatches
     after them. s_i is ``budget``, or where there are ``budgets``, one of these: in turn by number, or drawn for each
-    client once (``assigned``).
+    client once (``assigned``), as from a profile of devices: one that stands there twice is drawn twice as often.
 
     Sent: down θ, d values; up the change of the blocks that any step kept, and which these are, M bits. The gates stay
     where they are. Client state: φ_i and its running statistics.

@@ -37,7 +37,7 @@ EVERY: dict[str, Strategy] = {
 DENSE = 2 * (64 * 16 + 16 * 12 + 12 * 10)
 """Operations of a forward pass: 64 pixels, layers of 16 and 12 units, 10 classes."""
 GATE = 2 * 64 * 28
-"""And of a gate: six tensors are cut into five blocks each, but the biases of 16 and 12 into four of four and of three."""
+"""And of a gate: six tensors, each in five blocks, but the biases of 16 and 12 in four, of 4 and of 3 entries."""
 
 
 @pytest.fixture(scope="module")
