@@ -20,7 +20,7 @@ from fedsparse.ledger import sent_bytes
 __all__ = ["Record", "lower_is_better", "plain", "without_wall"]
 
 _MINIMISED = frozenset(
-    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "std"}
+    {"consensus", "distance", "error", "gap", "loss", "norm", "perplexity", "residual", "spread", "std"}
 )
 
 

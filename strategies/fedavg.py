@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -38,6 +39,10 @@ class FedAvg(Strategy):
     ``uplink`` makes it FedPAQ with a constant step (Reisizadeh et al. 2020); biased compressors are refused here,
     because without a memory their error does not average out: see ``topk`` (to watch that happen) and ``fed_ef``.
 
+    Personal: with ``tune`` a client by itself is judged twice, on x as ``personal_accuracy`` and, as
+    ``tuned_accuracy``, on what ``tune`` local steps from x on its own examples make of it, which it then forgets:
+    fine-tuned FedAvg. BatchNorm statistics are the common ones both times.
+
     Limit: on clients that differ, with K > 1, the fixed point of local descent, not the optimum.
     Departures from the paper: the server may take a step other than 1; minibatches are drawn by step rather than by
     epoch unless ``epochs`` is set.
@@ -56,6 +61,9 @@ class FedAvg(Strategy):
     weight_decay: float = option(0.0, "L2 penalty of the local steps", at_least=0)
     weighting: str = option("examples", "weights p_i of the clients in the mean", choices=("examples", "one"))
     uplink: Compressor = Identity()
+    tune: int = option(
+        0, "local steps after which a client's own model is judged, too; 0: it is not", at_least=0
+    )
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         return {"x": start.x} if role == "server" else {}
@@ -80,6 +88,13 @@ class FedAvg(Strategy):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] + self.server_lr * inbox.mean("dx", by=self.weighting)}
+
+    def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> Mapping[str, Tensor]:
+        found = super().judge(client, x, task, new, ctx)
+        if not self.tune:
+            return found
+        tuned = replace(self, steps=self.tune, epochs=None).train(x, task)
+        return {**found, "tuned_accuracy": task.own_accuracy(tuned.x)}
 
     def communication(self, size: int) -> tuple[Vectors, ...]:
         return (Vectors(down=1, up_compressed=1),)

@@ -49,15 +49,19 @@ class PFedGate(Strategy):
     K = ``steps``, η_l = ``lr``, η_g = ``gate_lr``; w_i = n_i over the examples of all clients, or with ``sampled`` of
     those of the round. With ``alternating`` K steps of φ_i alone come first, and K of θ_i alone on other minibatches
     after them. s_i is ``budget``, or where there are ``budgets``, one of these: in turn by number, or drawn for each
-    client once (``assigned``).
+    client once (``assigned``), as from a profile of devices: one that stands there twice is drawn twice as often.
 
     Sent: down θ, d values; up the change of the blocks that any step kept, and which these are, M bits. The gates stay
     where they are. Client state: φ_i and its running statistics.
-    Records ``kept``, the share of all parameters that a step kept on average, with the first blocks: never more than
-    s_min + (1 - s_min)(s - s_min) but for the rounding of blocks, so less than s; ``flops`` and ``device_bytes``.
+    Records ``kept``, the share of all parameters that a step really kept, on average, and no more than can be kept:
+    what is in no block, the first blocks, and of the others of each group the rounded share s - s_min (``most``). For
+    tensors of many entries that is s_min + (1 - s_min)(s - s_min), less than s; small tensors, whose first block is
+    more than a B-th of them, and norms make it more, even more than s. Also ``flops`` and ``device_bytes``.
     Limit: none that is common; φ_i and θ' are what a client uses, θ alone is what is evaluated. A client by itself is
-    judged with its gate in evaluation mode and one mask for each minibatch of its test examples; one that never took
-    part has a fresh gate, and ``tune`` steps first.
+    judged with its gate in evaluation mode and one mask for each minibatch of its test examples, as
+    ``personal_accuracy`` and ``personal_kept``; one that never took part has a fresh gate. With ``tune`` it is judged
+    again after so many steps of gate and model on its own examples, as ``tuned_accuracy`` and ``tuned_kept``, and
+    forgets them.
 
     The paper's published code differs: what it reports as sparsity leaves the first blocks out; its ordering of equal
     ĝ depends on the sorting routine; it sends all of θ; and its models end in a ReLU, which the paper's do not.
@@ -78,7 +82,7 @@ class PFedGate(Strategy):
     sampled: bool = option(False, "whether weights are of the round's clients rather than of all")
     clip: float = option(10.0, "largest norm of a gradient", above=0)
     tune: int = option(
-        0, "steps of gate and model, of its own, before a client that never took part is judged", at_least=0
+        0, "steps of gate and model after which a client is judged once more; 0: it is not", at_least=0
     )
 
     def __post_init__(self) -> None:
@@ -146,24 +150,14 @@ class PFedGate(Strategy):
 
     def judge(self, client: State, x: Tensor, task: Task, new: Tensor, ctx: Context) -> dict[str, Tensor]:
         local = _Local(self, client, x, task, ctx)
-        before = (client["gate"], client["statistics"], local.x)
-        for step in range(self.tune if bool(new.any()) else 0):
+        accuracy, kept = local.judged()
+        found = {"personal_accuracy": accuracy, "personal_kept": kept}
+        if not self.tune:
+            return found
+        for step in range(self.tune):
             local.step(step, gates=True, model=True)
-        after = (local.state["gate"], local.state["statistics"], local.x)
-        gates, statistics, models = (
-            torch.where(new[:, None], b, a) for a, b in zip(before, after, strict=True)
-        )
-        blocks, budget = local.blocks, self.shares(ctx)
-        kept = torch.full((len(ctx.ids),), torch.nan, dtype=torch.float64)
-
-        def gated_model(inputs: Tensor, counts: Tensor, at: Tensor) -> Tensor:
-            gate = self.gate(inputs.shape[2:], blocks)
-            values, _ = gate(gates[at], statistics[at], inputs, counts, train=False)
-            made = self.gated(values, statistics[at], blocks, budget[at])
-            kept[at] = torch.where(counts > 0, blocks.share(made.kept), kept[at])
-            return blocks.spread(made.factors).to(x.dtype) * models[at]
-
-        return {"personal_accuracy": task.own_accuracy(gated_model), "personal_kept": kept}
+        accuracy, kept = local.judged()
+        return {**found, "tuned_accuracy": accuracy, "tuned_kept": kept}
 
 
 class _Local:
@@ -196,6 +190,22 @@ class _Local:
             self.union |= made.kept
         self.state |= {"statistics": made.statistics.detach()}
         self._count(made.kept, counts, gate)
+
+    def judged(self) -> tuple[Tensor, Tensor]:
+        """Accuracy on the clients' own test examples, and what was kept for one of them on average, ``[C]`` each."""
+        gates, statistics = self.state["gate"], self.state["statistics"]
+        kept, judged = torch.zeros(2, len(self.x), dtype=torch.float64)
+
+        def gated_model(inputs: Tensor, counts: Tensor, at: Tensor) -> Tensor:
+            gate = self._s.gate(inputs.shape[2:], self.blocks)
+            values, _ = gate(gates[at], statistics[at], inputs, counts, train=False)
+            made = self._s.gated(values, statistics[at], self.blocks, self._budget[at])
+            kept[at] += counts * self.blocks.share(made.kept)
+            judged[at] += counts
+            return self.blocks.spread(made.factors).to(self.x.dtype) * self.x[at]
+
+        accuracy = self._task.own_accuracy(gated_model)
+        return accuracy, kept / judged
 
     def _count(self, kept: Tensor, counts: Tensor, gate: Gate) -> None:
         mask = self.blocks.spread(kept.float()) > 0

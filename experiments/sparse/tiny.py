@@ -11,7 +11,6 @@ them; ``rounds=`` shortens all.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import torch
 import yaml
 from torch import nn
 
+from experiments.sparse.stored import Stored
 from fedsparse import data, models, rng, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.data.dataset import Dataset
@@ -90,31 +90,23 @@ def run(
     return {"accuracy": summary.final["accuracy"], "up": summary.up_bytes, "down": summary.down_bytes, **cost}
 
 
-def missing(
-    study: Mapping[str, Any], known: Sequence[Mapping[str, Any]], only: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+def missing(study: Mapping[str, Any], known: Stored, only: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Runs that are not there yet, seed by seed."""
-    there = {(r["method"], r["density"], r["seed"], r["rounds"]) for r in known}
     for seed in study["seeds"]:
         for density in study["densities"]:
             for method in study["methods"]:
-                words = {"method": method, "density": density, "seed": seed}
-                wanted = all(str(words[key]) == value for key, value in only.items())
-                if wanted and (method, density, seed, study["rounds"]) not in there:
+                words = {"method": method, "density": density, "seed": seed, "rounds": study["rounds"]}
+                if all(str(words[key]) == value for key, value in only.items()) and not known.of(words):
                     yield words
 
 
-def table(known: Sequence[Mapping[str, Any]], study: Mapping[str, Any]) -> str:
+def table(known: Stored, study: Mapping[str, Any]) -> str:
     """One line for each method and density; arithmetic of a device and round, memory of a device."""
     head = "density", "method", "accuracy", "lowest, highest", "up", "down", "MFLOP: mean, max", "memory: max"
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for density in study["densities"]:
         for method in study["methods"]:
-            own = [
-                r
-                for r in known
-                if (r["method"], r["density"], r["rounds"]) == (method, density, study["rounds"])
-            ]
+            own = known.of({"method": method, "density": density, "rounds": study["rounds"]})
             if own:
                 lines.append(_line(density, method, own))
     return "\n".join(lines)
@@ -149,17 +141,12 @@ def main(argv: Sequence[str]) -> int:
     study = yaml.safe_load(given.study.read_text())
     data_dir = Path(only.pop("data_dir")) if "data_dir" in only else None
     study["rounds"] = int(only.pop("rounds", study["rounds"]))
-    given.runs.parent.mkdir(parents=True, exist_ok=True)
-    known = [json.loads(line) for line in given.runs.read_text().splitlines()] if given.runs.exists() else []
+    known = Stored(given.runs)
     made: tuple[int, Any] = (-1, None)
     for words in missing(study, known, only):
         if made[0] != words["seed"]:
             made = (words["seed"], prepared(study, data_dir, words["seed"]))
-        found = run(study, *made[1], words)
-        known.append({**words, "rounds": study["rounds"], **found})
-        with given.runs.open("a") as file:
-            file.write(json.dumps(known[-1]) + "\n")
-        print(known[-1], flush=True)
+        known.add(words, run(study, *made[1], words))
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "tiny.md").write_text(table(known, study) + "\n")
     return 0

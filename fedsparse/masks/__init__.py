@@ -7,7 +7,7 @@ weight is there. What may not be pruned is always true.
 from __future__ import annotations
 
 from fedsparse.masks.averaging import FixedMask, MovingMask
-from fedsparse.masks.blocks import Blocks, allowed, blocks_of
+from fedsparse.masks.blocks import Blocks, allowed, blocks_of, most
 from fedsparse.masks.cost import Cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
 from fedsparse.masks.layers import (
@@ -47,6 +47,7 @@ __all__ = [
     "magnitude_mask",
     "marked",
     "mean_of_holders",
+    "most",
     "moved",
     "new_seed",
     "placed",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["Blocks", "allowed", "blocks_of"]
+__all__ = ["Blocks", "allowed", "blocks_of", "most"]
 
 STEPS = 10
 """Importances are compared as whole tenths, so that ties are common; the earlier block wins them."""
@@ -44,6 +44,11 @@ class Blocks:
         """The sum over each block, ``[C, d]`` to ``[C, M]``."""
         found = values.new_zeros(len(values), self.count + 1)
         return found.index_add_(1, self.of, values)[:, :-1]
+
+    def groups(self) -> tuple[Tensor, Tensor]:
+        """The blocks that are not the first of their tensor, ``[n]`` int64: of linear layers, and the rest."""
+        linear, rest = ((group & ~self.first).nonzero()[:, 0] for group in (self.linear, ~self.linear))
+        return linear, rest
 
     def share(self, kept: Tensor) -> Tensor:
         """The share of all parameters that these blocks ``[C, M]`` bool, and what is in none, make up; ``[C]``."""
@@ -98,10 +103,9 @@ def allowed(importance: Tensor, blocks: Blocks, budget: Tensor, least: Tensor) -
         least: s_min, ``[C]``, at most s.
     """
     kept = blocks.first.expand(importance.shape).clone()
-    for group in (blocks.linear, ~blocks.linear):
-        at = (group & ~blocks.first).nonzero()[:, 0]
+    for at in blocks.groups():
         sizes = blocks.sizes[at]
-        left = ((budget - least).double() * int(sizes.sum())).round().long()
+        left = _room(sizes, budget, least)
         order = (importance[:, at] * STEPS).round().sort(dim=1, descending=True, stable=True).indices
         for place in range(len(at)):
             item = order[:, place]
@@ -109,3 +113,21 @@ def allowed(importance: Tensor, blocks: Blocks, budget: Tensor, least: Tensor) -
             left = left - sizes[item] * fits
             kept[torch.arange(len(kept)), at[item]] = fits
     return kept | (budget >= 1)[:, None]
+
+
+def most(blocks: Blocks, budget: Tensor, least: Tensor) -> Tensor:
+    """The share of all parameters that :func:`allowed` keeps at most, ``[C]`` float64: full knapsacks and the rest.
+
+    Args:
+        blocks: of the model.
+        budget: s, ``[C]``.
+        least: s_min, ``[C]``, at most s.
+    """
+    always = blocks.share(blocks.first[None])
+    chosen = sum((_room(blocks.sizes[at], budget, least) for at in blocks.groups()), torch.zeros(len(budget)))
+    return torch.where(budget >= 1, 1.0, always + chosen.double() / len(blocks.of))
+
+
+def _room(sizes: Tensor, budget: Tensor, least: Tensor) -> Tensor:
+    """What a knapsack of blocks of these sizes holds, ``[C]`` int64."""
+    return ((budget - least).double() * int(sizes.sum())).round().long()

@@ -12,8 +12,11 @@ from fedsparse.data.personal import set_aside
 from fedsparse.engine.blocks import spread_of
 from fedsparse.engine.sampling import Uniform
 from fedsparse.errors import ConfigError
+from fedsparse.masks import blocks_of, most
+from fedsparse.protocol import Layout
 from fedsparse.simulation import Result
 from fedsparse.strategies.fedavg import FedAvg
+from fedsparse.strategies.local_only import LocalOnly
 from fedsparse.strategies.lotteryfl import LotteryFL
 from fedsparse.strategies.pfedgate import PFedGate
 
@@ -76,7 +79,9 @@ def test_without_test_examples_of_their_own_nobody_is_judged(model):
 
 
 @pytest.mark.parametrize(
-    "strategy", [PFedGate(tune=2), LotteryFL(threshold=0.1, share=0.4)], ids=["gates", "tickets"]
+    "strategy",
+    [FedAvg(tune=2), PFedGate(tune=2), LotteryFL(threshold=0.1, share=0.4), LocalOnly()],
+    ids=["tuned", "gates", "tickets", "alone"],
 )
 def test_judging_costs_nothing_and_changes_nothing(examples, model, strategy):
     often, once = (run(strategy, examples, model, evaluate_every=n, cohort=3) for n in (1, 4))
@@ -84,6 +89,63 @@ def test_judging_costs_nothing_and_changes_nothing(examples, model, strategy):
     assert often.history[-1].traffic_total == once.history[-1].traffic_total
     assert all(often.clients[name].equal(once.clients[name]) for name in once.clients)
     assert often.history[-1].metrics == once.history[-1].metrics
+
+
+def test_a_tuned_model_is_what_local_steps_make_of_the_common_one(examples, model):
+    """By hand: full gradients, so that minibatches do not matter; before the steps it is the common model."""
+    result = run(FedAvg(lr=0.5, steps=1, tune=3), examples, model, batch=0, rounds=1)
+    metrics, accuracies = result.history[-1].metrics, []
+    for client in range(CLIENTS):
+        weights = [w.clone().requires_grad_() for w in _split(result.x, model)]
+        for _ in range(3):
+            out = _outputs(model, weights, examples, examples.held.examples(client))
+            loss = nn.functional.cross_entropy(out, _labels(examples, examples.held.examples(client)))
+            slopes = torch.autograd.grad(loss, weights)
+            weights = [(w - 0.5 * g).detach().requires_grad_() for w, g in zip(weights, slopes, strict=True)]
+        at = examples.own_test.examples(client)
+        right = _outputs(model, weights, examples, at).argmax(1) == _labels(examples, at)
+        accuracies.append(float(right.double().mean()))
+    assert metrics["tuned_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
+    untuned = run(FedAvg(lr=0.5, steps=1), examples, model, batch=0, rounds=1).history[-1].metrics
+    assert metrics["personal_accuracy"] == untuned["personal_accuracy"] != metrics["tuned_accuracy"]
+    assert "tuned_accuracy" not in untuned
+
+
+def _outputs(model: nn.Module, weights, examples: Examples, at) -> torch.Tensor:
+    named = dict(zip(dict(model.named_parameters()), weights, strict=True))
+    return torch.func.functional_call(model, named, (examples.inputs(examples.x, at),))
+
+
+def _labels(examples: Examples, at) -> torch.Tensor:
+    return torch.from_numpy(examples.y[at]).long()
+
+
+def test_alone_a_client_is_fedavg_with_itself(examples, model):
+    """One client that takes part in every round of FedAvg hears its own model back."""
+    alone = run(LocalOnly(lr=0.1, momentum=0.5), examples, model, cohort=1, sampler=Uniform(novel=0.9))
+    common = run(FedAvg(lr=0.1, momentum=0.5), examples, model, cohort=1, sampler=Uniform(novel=0.9))
+    torch.testing.assert_close(alone.clients["x"][0], common.x, rtol=0, atol=1e-6)
+    assert alone.history[-1].metrics["personal_accuracy"] == common.history[-1].metrics["personal_accuracy"]
+
+
+def test_alone_nothing_of_the_model_travels(examples, model):
+    """Down nothing; up a word of three bytes from each of six clients in each of four rounds: head 2, size 1."""
+    result = run(LocalOnly(), examples, model)
+    total = result.history[-1].traffic_total
+    assert (total["down_payload_bytes"], total["up_payload_bytes"]) == (0, 3 * 6 * 4)
+
+
+@pytest.mark.parametrize("strategy", [FedAvg(tune=5), PFedGate(tune=5)], ids=["tuned", "gates"])
+def test_clients_old_and_new_are_judged_before_and_after_their_own_steps(examples, model, strategy):
+    metrics = run(strategy, examples, model, sampler=Uniform(novel=0.4), cohort=2).history[-1].metrics
+    every = {
+        f"{who}{what}_accuracy{of}"
+        for who in ("", "novel_")
+        for what in ("personal", "tuned")
+        for of in ("", "_worst", "_spread")
+    }
+    assert every <= metrics.keys()
+    assert metrics["novel_tuned_accuracy"] != metrics["novel_personal_accuracy"]
 
 
 @pytest.mark.parametrize("options", [{"block": 1}, {"block": 2, "workers": 2}], ids=["alone", "two threads"])
@@ -112,10 +174,17 @@ def test_more_clients_than_ever_take_part_are_refused():
         Uniform(novel=0.4).draw(0, 0, 10, 9)
 
 
-def test_what_clients_are_kept_to_is_measured(examples, model):
-    """Half of the budget's rest and all first blocks, a fifth: at most 0.2 + 0.8 * 0.3, but for rounding."""
-    metrics = run(PFedGate(budget=0.5), examples, model).history[-1].metrics
-    assert 0.2 < metrics["personal_kept"] <= 0.44 + 0.02
+@pytest.mark.parametrize("budget", [0.5, 0.3])
+def test_nobody_keeps_more_than_can_be_kept(examples, model, budget: float):
+    """What is told is what was counted, in training and in judging."""
+    result = run(PFedGate(budget=budget, tune=2), examples, model)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    blocks = blocks_of(Layout.of(shapes, frozenset(n for n in shapes if n.endswith("weight"))), 5)
+    room = float(most(blocks, torch.tensor([budget]).double(), torch.tensor([0.2]).double()))
+    assert room < budget
+    told = result.history[-1]
+    for kept in (told.scalars["kept"], told.metrics["personal_kept"], told.metrics["tuned_kept"]):
+        assert 0.2 < kept <= room + 1e-12
 
 
 def test_the_worst_tenth_ends_at_the_clients_tenth():

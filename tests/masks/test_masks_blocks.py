@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedsparse.masks import Gate, allowed, blocks_of
+from fedsparse.masks import Gate, allowed, blocks_of, most
 from fedsparse.protocol import Layout
 
 SHAPES = {
@@ -115,3 +115,29 @@ def test_a_fresh_gate_keeps_what_the_official_code_keeps_and_not_what_it_reports
     kept = allowed(alike, BLOCKS, torch.tensor([budget]).double(), torch.tensor([0.2]).double())
     assert round(float(BLOCKS.share(kept)), 3) == real
     assert round(float(BLOCKS.share(kept & ~BLOCKS.first)), 3) == reported
+
+
+@pytest.mark.parametrize(("budget", "cap"), [(0.5, 0.44), (0.3, 0.28), (0.25, 0.24), (1.0, 1.0)])
+def test_what_can_be_kept_of_large_tensors_is_the_formulas(budget: float, cap: float):
+    """s_min + (1 - s_min)(s - s_min) with s_min = 0.2; at a budget of 1 everything."""
+    found = most(BLOCKS, torch.tensor([budget]).double(), torch.tensor([0.2]).double())
+    assert float(found) == pytest.approx(cap, abs=1e-4)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+@pytest.mark.parametrize("shares", [(0.1, 0.3, 0.5), (0.7, 0.9, 1.0)])
+def test_no_client_keeps_more_than_can_be_kept(parts: int, shares: tuple[float, ...]):
+    blocks = blocks_of(LEAF, parts)
+    budget = torch.tensor(shares).double().repeat(20)
+    least = budget.clamp(max=max(1 / parts, 0.1))
+    importance = torch.from_numpy(np.random.default_rng(parts).uniform(0.2, 1, (60, blocks.count)))
+    kept = blocks.share(allowed(importance, blocks, budget, least))
+    assert bool((kept <= most(blocks, budget, least) + 1e-12).all())
+
+
+def test_first_blocks_and_norms_can_make_up_more_than_the_budget():
+    """Of 16 parameters 8 of the norm and 4 of the first block, whatever the budget of 0.3; nothing else fits."""
+    layout = Layout.of({"a.weight": (4, 2), "n.weight": (4,), "n.bias": (4,)}, frozenset({"a.weight"}))
+    blocks, budget = blocks_of(layout, 2), torch.tensor([0.3]).double()
+    kept = allowed(torch.ones(1, 2), blocks, budget, budget)
+    assert blocks.share(kept).tolist() == most(blocks, budget, budget).tolist() == [12 / 16]

@@ -180,6 +180,13 @@ def test_budgets_are_drawn_once_for_each_client_where_asked():
     assert all(70 < int((rounds[0] == share).sum()) < 130 for share in (1.0, 0.5, 0.3))
 
 
+def test_a_profile_says_how_many_devices_have_which_budget():
+    """Of 400 clients a quarter strong ones, and three quarters weak ones; 5 standard deviations of 8.7 aside."""
+    strategy = PFedGate(budgets=(1.0, 0.3, 0.3, 0.3), assigned="drawn")
+    found = strategy.shares(Context(3, 0, "train", torch.arange(400), 400, 400, LAYOUT))
+    assert abs(int((found == 1.0).sum()) - 100) < 44
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_budget_that_is_no_share_is_refused(share: float):
     with pytest.raises(ConfigError, match=r"strategy\.budget="):

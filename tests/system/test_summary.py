@@ -107,6 +107,7 @@ def test_the_headline_is_accuracy_or_else_how_far_the_solution_is(metrics, shown
         ("gradient norm", True),
         ("operator_norm", True),
         ("gap", True),
+        ("personal_accuracy_spread", True),
         ("accuracy", False),
         ("normalised", False),
     ],
