@@ -7,6 +7,7 @@ passes on almost nothing then. Rescaling each tensor about its own mean restores
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["Scope", "corrected", "variances"]
+__all__ = ["Scope", "corrected", "corrected_mean", "variances"]
 
 Scope = Literal["weights", "all"]
 """The tensors that are corrected: those of two and more dimensions, or every one with several entries."""
@@ -73,6 +74,20 @@ def corrected(
         wanted_rows = usable[:, None] if active is None else usable[:, None] & active[:, f.slice]
         out[:, f.slice] = torch.where(wanted_rows, scaled, part)
     return out
+
+
+def corrected_mean(
+    mean: Callable[[Callable[[Tensor], Tensor] | None], Tensor], layout: Layout, scope: Scope = "weights"
+) -> Tensor:
+    """A weighted mean of models whose tensors have the mean variance, with the same weights, of theirs; ``[C, d]``.
+
+    Args:
+        mean: the weighted mean of models ``[M, d]``, or of what a function gives of each: ``[C, d]`` or ``[C, k]``.
+            A sum over neighbours is one, as ``lambda of: inbox.mix("x", of)``.
+        layout: the tensors in a model.
+        scope: which of these are corrected.
+    """
+    return corrected(mean(None), mean(lambda x: variances(x, layout, scope)), layout, scope)
 
 
 def _moments(x: Tensor, f: Field, active: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedsparse.compress import Compressor, Identity
+from fedsparse.errors import ConfigError
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.variance import corrected_mean
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class DFedAvg(Gossip):
 
     State: x. Sent to each neighbour: one vector of d values, or one through ``uplink``, which may be biased as the
     quantiser of the paper is. ``sends=model`` is ``dpsgd`` with ``order=atc``, and with epochs. A message that is lost
-    gives its weight to the receiver's own.
+    gives its weight to the receiver's own. With ``correct``, and ``sends=model``, the tensors of what W mixes get the
+    variance sum_j W_ij Var(z_j^l), about the same mean: the correction of ``variance_corrected`` with these weights.
 
     Limit of ``sends=model``: on clients that differ the fixed point of local descent and mixing, near the optimum.
 
@@ -47,7 +50,16 @@ class DFedAvg(Gossip):
     )
     weight_decay: float = option(0.0, "L2 penalty of the local steps", at_least=0)
     sends: str = option("model", "the model, or its change through uplink", choices=("model", "change"))
+    correct: bool = option(False, "whether the tensors of a mean get back the mean of the models' variances")
     uplink: Compressor = Identity()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.correct and self.sends == "change":
+            raise ConfigError(
+                "strategy.correct=true: variances are those of models, which strategy.sends=change does not send; "
+                "use strategy.sends=model"
+            )
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         return {"x": start.x[None]}
@@ -71,6 +83,8 @@ class DFedAvg(Gossip):
         return client, {"q": self.uplink.compress_sum(z, client["x"], -1.0, ctx, "uplink")}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
+        if self.correct:
+            return {"x": corrected_mean(lambda of: inbox.mix("z", of), ctx.layout)}
         if self.sends == "model":
             return {"x": inbox.mix("z")}
         return {"x": client["x"] + inbox.mix("q")}

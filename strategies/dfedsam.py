@@ -11,6 +11,7 @@ from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.variance import corrected_mean
 
 _LEAST = 1e-12
 """Added to the norm of a gradient, which may be zero."""
@@ -29,6 +30,8 @@ class DFedSAM(Gossip):
 
     The norm is over all parameters. State: x. Sent to each neighbour: Q vectors of d values, one after the other. Each
     step takes two gradients. A message that is lost, in any of the Q exchanges, gives its weight to the receiver's own.
+    With ``correct`` the tensors of what W mixes get the variance sum_j W_ij Var(z_j^l), about the same mean, in each
+    exchange: the correction of ``variance_corrected`` with these weights.
 
     Limit: with ρ = 0 that of ``dfedavg``, else that of gradients taken ρ ahead. Mixing shrinks differences of models by
     λ^Q a round where W shrinks them by λ. Statistics of BatchNorm advance at both points. Source: the algorithm box
@@ -41,6 +44,7 @@ class DFedSAM(Gossip):
     steps: int = option(5, "local steps K", at_least=1)
     rho: float = option(0.01, "radius ρ of the perturbation", at_least=0)
     mixings: int = option(1, "mixings Q a round; above 1: DFedSAM-MGS", at_least=1)
+    correct: bool = option(False, "whether the tensors of a mean get back the mean of the models' variances")
 
     def phases(self, ctx: Context) -> tuple[str, ...]:
         return ("train", *(f"mix{q}" for q in range(2, self.mixings + 1)))
@@ -62,4 +66,6 @@ class DFedSAM(Gossip):
         return {"x": z}, {"z": Dense(z)}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
+        if self.correct:
+            return {"x": corrected_mean(lambda of: inbox.mix("z", of), ctx.layout)}
         return {"x": inbox.mix("z")}

@@ -9,6 +9,7 @@ from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.variance import corrected_mean
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class DPSGD(Gossip):
 
     A message that is lost gives its weight to the receiver's own.
 
+    With ``correct`` the tensors of what W mixes get the variance sum_j W_ij Var(y_j^l), about the same mean: the
+    correction of ``variance_corrected`` with these weights, for clients that begin apart.
+
     Limit: on clients that differ the fixed point of both steps, O(η) away from the optimum; on quadratics with W
     symmetric (I - W (I - η A)) X = η W A b for ``atc`` and (I - W + η A) X = η A b for ``cta``.
     """
@@ -39,6 +43,7 @@ class DPSGD(Gossip):
     momentum: float = option(0.0, "heavy-ball weight, zero at the start of each round", at_least=0, below=1)
     weight_decay: float = option(0.0, "L2 penalty of the local steps", at_least=0)
     order: str = option("atc", "adapt then combine, or combine then adapt", choices=("atc", "cta"))
+    correct: bool = option(False, "whether the tensors of a mean get back the mean of the models' variances")
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         return (
@@ -55,7 +60,7 @@ class DPSGD(Gossip):
         return {"x": x, "change": local.change}, {"x": Dense(x)}
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
-        mixed = inbox.mix("x")
+        mixed = corrected_mean(lambda of: inbox.mix("x", of), ctx.layout) if self.correct else inbox.mix("x")
         return (
             {"x": mixed}
             if self.order == "atc"

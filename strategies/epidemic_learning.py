@@ -11,6 +11,7 @@ from fedsparse.gossip import Gossip, Neighbours, Stochastic
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.variance import corrected_mean
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class EpidemicLearning(Gossip):
     regular graph in each round is EL-Oracle. The weights are equal whatever the mixing rule says. In EL-Local who hears
     whom is chance, and the mean of all models drifts. State: x. Sent to each neighbour: d values.
 
-    A message that is lost is one that did not arrive: the mean is over the others.
+    A message that is lost is one that did not arrive: the mean is over the others. With ``correct`` the tensors of the
+    mean get the mean variance of those models' tensors: the correction of ``variance_corrected`` with these weights.
     """
 
     stochastic: ClassVar[Stochastic] = "row"
@@ -34,6 +36,7 @@ class EpidemicLearning(Gossip):
     lr: float = option(0.1, "step size η", above=0)
     steps: int = option(1, "local steps K", at_least=1)
     momentum: float = option(0.0, "heavy-ball weight, zero at the start of each round", at_least=0, below=1)
+    correct: bool = option(False, "whether the tensors of a mean get back the mean of the models' variances")
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         return {"x": start.x[None]}
@@ -45,4 +48,7 @@ class EpidemicLearning(Gossip):
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         counts = torch.bincount(inbox.receivers, minlength=len(ctx.ids)).double()
         share = 1 / (1 + counts)
-        return {"x": inbox.combine("x", share, share[inbox.receivers])}
+        others = share[inbox.receivers]
+        if self.correct:
+            return {"x": corrected_mean(lambda of: inbox.combine("x", share, others, of), ctx.layout)}
+        return {"x": inbox.combine("x", share, others)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsparse.options import option
 from fedsparse.protocol import Context
-from fedsparse.strategies.partial_model import _Partial
+from fedsparse.strategies._partial import PartialExchange
 
 _ROOT = math.sqrt(3)
 _LOW = {
@@ -21,7 +21,7 @@ _LOW = {
 
 
 @dataclass(frozen=True)
-class JWINS(_Partial):
+class JWINS(PartialExchange):
     """JWINS (Dhasade, Kermarrec, Pires, Sharma, Vujasinovic, Wigger, ICDCS 2023, arXiv:2306.04377).
 
     ``partial_model`` with two changes. Everything is about wavelet coefficients T x of the model as one vector, which
