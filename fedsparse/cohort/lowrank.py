@@ -260,27 +260,31 @@ class LowRank:
         taken = self._taken()
         alike = bool((taken == taken[0]).all())
         rows = table[taken[:1]] if alike else table[taken]  # [1 or C, 4 + window]
-        self._product(rows[:, 4 : 4 + self._t], weight, bias)
         # In double precision until they are used, as numbers are.
         factors: list[Any] = rows[0, :4].tolist() if alike else list(rows[:, :4].unbind(1))
         first, *others = self._carried(factors)
         if less_start:
             first = (first[0] - 1, self._start)
-        for factor, w in (first, *others, *((factors[3] * sign, w) for sign, w in self._apart)):
+        terms = [first, *others, *((factors[3] * sign, w) for sign, w in self._apart)]
+        if alike:
+            terms = [term for term in terms if term[0]]
+        at_once = terms.pop(0) if alike and terms else None
+        self._product(rows[:, 4 : 4 + self._t], weight, bias, at_once)
+        for factor, w in terms:
             _accumulate(weight, bias, factor, w)
 
     def _product(
-        self, factors: Tensor, weight: Tensor, bias: Tensor | None, less: Weights | None = None
+        self, factors: Tensor, weight: Tensor, bias: Tensor | None, plus: _Term | None = None
     ) -> None:
-        """Writes the sum over steps of factor times gradient, less something; factors are ``[1 or C, t]``."""
+        """Writes the sum over steps of factor times gradient, and a term more; factors are ``[1 or C, t]``."""
         d = self._past(self._d)
         d = self._filled(d * factors.to(d).repeat_interleave(self._step_rows, dim=1)[:, :, None])
         if bias is not None:
             bias.copy_(d.sum(1))
-            if less is not None and less.bias is not None:
-                bias.sub_(less.bias)
-        off = None if less is None else less.weight.expand_as(weight)
-        products.each(d.mT, self._filled(self._past(self._h)), out=weight, less=off)
+            if plus is not None and plus[1].bias is not None:
+                bias.add_(_rows(plus[1].bias, bias), alpha=plus[0])
+        term = None if plus is None else (plus[0], _rows(plus[1].weight, weight).expand_as(weight))
+        products.each(d.mT, self._filled(self._past(self._h)), out=weight, plus=term)
 
     def _filled(self, rows: Tensor) -> Tensor:
         """With zeros for the steps that nobody here took."""
@@ -348,7 +352,7 @@ class LowRank:
         if not self._folds:
             alike = bool((share == share[0]).all())
             factors = (share[:1] if alike else share)[:, None].expand(-1, self._t)
-            return self._product(factors, weight, bias, less)
+            return self._product(factors, weight, bias, None if less is None else (-1.0, less))
         if self._total is None:
             self._keep_window()
             self._total = self._summed_gradients()

@@ -12,7 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["add_each", "added", "apply", "by_row", "each", "large"]
+__all__ = ["Term", "add_each", "added", "apply", "by_row", "each", "large"]
+
+Term = tuple[float, Tensor]
+"""A factor, and what it multiplies."""
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tensor]
 
@@ -58,14 +61,12 @@ def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if alike and clients * rows > 1:
         found = _linear(h.flatten(0, 1), weight[0], None if bias is None else bias[0], "none", [], "")
         return found.view(clients, rows, -1)
-    out = h.new_empty(clients, rows, weight.shape[1])
     if rows == 1:  # one row alone takes another routine
         h = h.expand(-1, 2, -1)
     weights = weight.expand(clients, -1, -1).unbind()
     biases = [None] * clients if bias is None else bias.expand(clients, -1).unbind()
-    for x, w, added, into in zip(h.unbind(), weights, biases, out.unbind(), strict=True):
-        into.copy_(_linear(x, w, added, "none", [], "")[:rows])
-    return out
+    each_own = zip(h.unbind(), weights, biases, strict=True)
+    return torch.stack([_linear(x, w, added, "none", [], "") for x, w, added in each_own])[:, :rows]
 
 
 def large(p: int, k: int, q: int) -> bool:
@@ -78,16 +79,16 @@ def each(
     b: Tensor,
     bias: Tensor | None = None,
     out: Tensor | None = None,
-    less: Tensor | None = None,
+    plus: Term | None = None,
 ) -> Tensor:
-    """``a b + bias - less``, every client its own.
+    """``a b + bias``, and a term more, every client its own.
 
     Args:
         a: ``[C, p, k]``, in any strides.
         b: ``[C, k, q]``, in any strides.
         bias: ``[C, q]``.
         out: ``[C, p, q]`` to write to, in any strides.
-        less: ``[C, p, q]``, taken off what is otherwise found, while that is in cache.
+        plus: a factor and ``[C, p, q]``, added to what is otherwise found, while that is in cache.
 
     Returns:
         ``[C, p, q]``.
@@ -96,19 +97,19 @@ def each(
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
         biases = [None] * a.shape[0] if bias is None else bias.unbind()
-        taken = [None] * a.shape[0] if less is None else less.unbind()
-        for x, w, added, off, into in zip(
-            a.unbind(), b.mT.unbind(), biases, taken, out.unbind(), strict=True
+        terms = [None] * a.shape[0] if plus is None else [(plus[0], term) for term in plus[1].unbind()]
+        for x, w, added, term, into in zip(
+            a.unbind(), b.mT.unbind(), biases, terms, out.unbind(), strict=True
         ):
-            _write(into, _linear(x, w, added, "none", [], ""), off)
+            _write(into, _linear(x, w, added, "none", [], ""), term)
         return out
     found = _batched(a, b, bias)
-    return _write(found if out is None else out, found, less)
+    return _write(found if out is None else out, found, plus)
 
 
-def _write(into: Tensor, found: Tensor, less: Tensor | None) -> Tensor:
-    if less is not None:
-        return torch.sub(found, less, out=into)
+def _write(into: Tensor, found: Tensor, plus: Term | None) -> Tensor:
+    if plus is not None:
+        return torch.add(found, plus[1], alpha=plus[0], out=into)
     return into if into is found else into.copy_(found)
 
 

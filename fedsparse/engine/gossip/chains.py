@@ -23,20 +23,21 @@ def fits(weights: csr_array, used: int, dtype: torch.dtype) -> bool:
     return len(weights.indices) <= _AGAIN * used and _agrees(dtype)
 
 
-def write_chains(weights: csr_array, batches: Sequence[Tensor], out: Tensor) -> None:
-    """Writes the sums with ``weights [R, S]`` of the rows of ``batches`` to ``out [R, d]``."""
+def write_chains(weights: csr_array, batches: Sequence[Tensor], out: Sequence[Tensor]) -> None:
+    """Writes the sums with ``weights [R, S]`` of the rows of ``batches`` to R rows ``[d]``."""
     bounds = np.cumsum([0, *(batch.shape[0] for batch in batches)])
     place = np.searchsorted(bounds, weights.indices, side="right") - 1
     rows = (weights.indices - bounds[place]).tolist()
     terms = [batches[k][row] for k, row in zip(place.tolist(), rows, strict=True)]
-    factors = torch.from_numpy(weights.data).to(out.dtype).tolist()
-    starts, zero, one = weights.indptr.tolist(), out.new_zeros(1), out.new_ones(1)
-    for into, first, last in zip(out.unbind(), starts[:-1], starts[1:], strict=True):
+    like = batches[0]
+    factors = torch.from_numpy(weights.data).to(like.dtype).tolist()
+    starts, zero, one = weights.indptr.tolist(), like.new_zeros(1), like.new_ones(1)
+    for into, first, last in zip(out, starts[:-1], starts[1:], strict=True):
         if first == last:
             into.zero_()
         acc = zero
         for e in range(first, last):
-            if out.dtype == torch.float32:
+            if like.dtype == torch.float32:
                 torch.add(acc, terms[e], alpha=factors[e], out=into)  # rounded once
             else:
                 torch.addcmul(acc, terms[e], one, value=factors[e], out=into)
@@ -50,5 +51,5 @@ def _agrees(dtype: torch.dtype) -> bool:
     rows = torch.from_numpy(rng.standard_normal((9, 1003))).to(dtype)
     weights = csr_array(rng.standard_normal((2, 9)))
     out = torch.empty(2, 1003, dtype=dtype)
-    write_chains(weights, [rows], out)
+    write_chains(weights, [rows], out.unbind())
     return torch.equal(out, Sums.by(weights, dtype, product=False).of(rows))

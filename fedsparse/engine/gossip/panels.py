@@ -52,9 +52,7 @@ def sum_batches(weights: csr_array, batches: Sequence[Tensor], share: Share | No
     batch, own, others = home
     out = Sums.by(own, dtype).of(batch)
     if len(others):
-        rest = out.new_empty(len(others), size)
-        _write(weights[others], batches, rest, None)
-        out[torch.from_numpy(others)] = rest
+        _write_rows(weights[others], batches, out, others)
     return out
 
 
@@ -108,10 +106,26 @@ def _near(rows: NDArray[np.int64], room: int) -> bool:
 
 
 def _write(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
-    if share is None and chains.fits(weights, len(np.unique(weights.indices)), out.dtype):
-        chains.write_chains(weights, batches, out)
+    if share is None and _chained(weights, out.dtype):
+        chains.write_chains(weights, batches, out.unbind())
     else:
         _write_panels(weights, batches, out, share)
+
+
+def _write_rows(
+    weights: csr_array, batches: Sequence[Tensor], out: Tensor, receivers: NDArray[np.int64]
+) -> None:
+    """Writes the sums of a few ``receivers [R]`` to their rows of ``out``; weights ``[R, S]``."""
+    if _chained(weights, out.dtype):
+        chains.write_chains(weights, batches, [out[row] for row in receivers.tolist()])
+        return
+    rest = out.new_empty(len(receivers), out.shape[1])
+    _write_panels(weights, batches, rest, None)
+    out[torch.from_numpy(receivers)] = rest
+
+
+def _chained(weights: csr_array, dtype: torch.dtype) -> bool:
+    return chains.fits(weights, len(np.unique(weights.indices)), dtype)
 
 
 def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
