@@ -123,7 +123,7 @@ def draw(known: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path) -> None:
         axes.set_xticks(places, list(known), rotation=25, ha="right", fontsize="small")
         axes.grid(axis="y", alpha=0.3)
     grid[0].set(ylabel="accuracy on a client's own test examples")
-    grid[0].legend(loc="lower right")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center")
     save(figure, stem)
 
 
