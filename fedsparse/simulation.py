@@ -16,7 +16,6 @@ from fedsparse import rng
 from fedsparse.aggregate import Aggregator, Mean
 from fedsparse.cohort.analytic import AnalyticWorkload
 from fedsparse.cohort.examples import Examples
-from fedsparse.cohort.sparse import SparseWorkload
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
@@ -29,6 +28,7 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.engine.sparse import SparseWorkload
 from fedsparse.engine.suits import check_trainer, settle
 from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices, Mixing, Topology
