@@ -11,6 +11,7 @@ from fedsparse.compress import TopK
 from fedsparse.config import parse
 from fedsparse.config.groups import GROUPS
 from fedsparse.data.partition import partition
+from fedsparse.engine.suits import check_trainer
 from fedsparse.errors import ConfigError
 from fedsparse.runfolder import RunFolder
 from fedsparse.strategies.dpsgd import DPSGD
@@ -103,7 +104,6 @@ def test_a_resumed_run_ends_with_the_same_model(name: str, tmp_path, monkeypatch
         ("trainer=set trainer.density=0", ["trainer.density=0.0: must be a number above 0"]),
         ("trainer.density=0.1", ["there is no trainer to set it for", "trainer=rigl"]),
         ("trainer=srste trainer.n=5", ["trainer.n=5: must be at most trainer.m=4"]),
-        ("trainer=set strategy=pfedgate", ["has its own way from parameters to outputs"]),
         ("trainer=set strategy=dpsgd topology=ring init=independent", ["leave trainer or init out"]),
     ],
 )
@@ -111,3 +111,15 @@ def test_what_makes_no_sense_is_refused(given: str, said: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(given.split())
     assert [part for part in said if part not in str(caught.value)] == []
+
+
+class Doubled(FedAvg):
+    """Has outputs of its own."""
+
+    def predict(self, x, inputs, forward):
+        return 2 * forward(x, inputs)
+
+
+def test_a_strategy_with_its_own_way_to_outputs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="its own way from parameters to outputs"):
+        check_trainer(Doubled(), GROUPS["trainer"].build("set", {}), apart=False)
