@@ -277,7 +277,7 @@ def build(config: RunConfig) -> Parts:
     from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.engine.suits import check_optimum, check_topology
     from fedsparse.network import Deadline
-    from fedsparse.simulation import for_driver
+    from fedsparse.simulation import SparseRecipe, for_driver
 
     found = _load(config)
     config, settled = _settled(config, found.data)
@@ -286,6 +286,8 @@ def build(config: RunConfig) -> Parts:
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
     recipe, arrays = _workload(config, found)
+    if (trainer := configuration.build(config, "trainer")) is not None:
+        recipe = SparseRecipe(recipe, trainer, config.seed, config.rounds)
     workload = for_driver(recipe)(arrays)
     every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
     rounds = config.rounds

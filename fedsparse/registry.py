@@ -1,4 +1,4 @@
-"""Finding strategies, topologies and mixing rules: one file is one member, and its file name is its name.
+"""Finding strategies, topologies, mixing rules and trainers: one file is one member, and its file name is its name.
 
 A member is a file of the installed package, an entry point of another package in the group of the same name,
 ``package.module:Class``, or ``path/to/file.py``; of the same name the first. Listing names imports nothing;
@@ -27,7 +27,7 @@ from fedsparse import sources
 from fedsparse.errors import ConfigError
 from fedsparse.words import nearest, there_are
 
-__all__ = ["Registry", "by_path", "from_files", "is_path", "mixings", "strategies", "topologies"]
+__all__ = ["Registry", "by_path", "from_files", "is_path", "mixings", "strategies", "topologies", "trainers"]
 
 Found = TypeVar("Found")
 
@@ -208,6 +208,12 @@ def _is_mixing(found: type) -> bool:
     return issubclass(found, Mixing) and found is not Mixing
 
 
+def _is_trainer(found: type) -> bool:
+    from fedsparse.cohort.trainer import Trainer
+
+    return issubclass(found, Trainer) and found is not Trainer
+
+
 strategies = Registry("strategy", "fedsparse.strategies", _is_strategy)
 """The algorithms."""
 
@@ -216,3 +222,6 @@ topologies = Registry("topology", "fedsparse.topologies", _is_topology)
 
 mixings = Registry("mixing", "fedsparse.mixing", _is_mixing)
 """The rules that make mixing matrices from graphs."""
+
+trainers = Registry("trainer", "fedsparse.trainers", _is_trainer)
+"""The sparse trainers."""

@@ -17,6 +17,7 @@ from fedsparse.aggregate import Aggregator, Mean
 from fedsparse.cohort.analytic import AnalyticWorkload
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
+from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.holdings import Partition
 from fedsparse.data.problem import Problem
@@ -27,7 +28,8 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
-from fedsparse.engine.suits import settle
+from fedsparse.engine.sparse import SparseWorkload
+from fedsparse.engine.suits import check_trainer, settle
 from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices, Mixing, Topology
 from fedsparse.network import Deadline, Network
@@ -36,7 +38,15 @@ from fedsparse.records import Record
 from fedsparse.registry import strategies
 from fedsparse.summary import Summary, summarise
 
-__all__ = ["AnalyticRecipe", "Result", "SupervisedRecipe", "for_driver", "simulate", "supervised"]
+__all__ = [
+    "AnalyticRecipe",
+    "Result",
+    "SparseRecipe",
+    "SupervisedRecipe",
+    "for_driver",
+    "simulate",
+    "supervised",
+]
 
 _DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
 _HELD = "held."
@@ -99,8 +109,24 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
+@dataclass(frozen=True)
+class SparseRecipe:
+    """Makes the workload of clients that train by a sparse trainer."""
+
+    dense: Recipe
+    trainer: Trainer
+    seed: int
+    rounds: int
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
+        """The workload; ``arrays`` are those of the dense one."""
+        return SparseWorkload(self.dense(arrays), self.trainer, self.seed, self.rounds)
+
+
 def for_driver(recipe: Recipe) -> Recipe:
     """The recipe of the driver's own copy of a workload: it trains nobody, and needs no accelerator."""
+    if isinstance(recipe, SparseRecipe):
+        return replace(recipe, dense=for_driver(recipe.dense))
     return replace(recipe, device="cpu") if isinstance(recipe, SupervisedRecipe) else recipe
 
 
@@ -154,6 +180,7 @@ def simulate(
     block: int | None = None,
     workers: int = 1,
     device: str = "cpu",
+    trainer: Trainer | None = None,
     pool: Pool | None = None,
     encode: bool = False,
     topology: Topology | None = None,
@@ -186,6 +213,7 @@ def simulate(
         block: clients that a worker trains together.
         workers: threads of this process.
         device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        trainer: keeps models sparse while clients train; nothing by default.
         pool: workers to use instead, e.g. Ray's; stays open.
         encode: really encode and decode every message.
         topology: who hears whom, for a strategy of gossip.
@@ -209,6 +237,9 @@ def simulate(
         recipe = AnalyticRecipe(problem)
     elif examples is not None and model is not None:
         recipe, arrays = supervised(examples, model, batch, device)
+    if trainer is not None:
+        check_trainer(strategy, trainer, starts is not None)
+        recipe = SparseRecipe(recipe, trainer, seed, rounds)
     workload = for_driver(recipe)(arrays)
     for line in workload.notes:
         note(line)

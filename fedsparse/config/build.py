@@ -56,13 +56,15 @@ def check(config: RunConfig) -> None:
         ConfigError: options make no sense, or the uplink, the cohort or the step size does not suit the strategy.
     """
     from fedsparse.config.gossip import check_kind
-    from fedsparse.engine.suits import check_formula, check_participation
+    from fedsparse.engine.suits import check_formula, check_participation, check_trainer
 
     made = {key: build(config, key) for key in (*GROUPS, "faults")}
     name = config.strategy.name
     check_kind(config, made)
     check_participation(made["strategy"], name, config.cohort, config.clients)
     check_formula(made["strategy"], name)
+    if made["trainer"] is not None:
+        check_trainer(made["strategy"], made["trainer"], config.init != "common")
 
 
 def _chosen(config: RunConfig, key: str) -> Any:

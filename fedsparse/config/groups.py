@@ -53,7 +53,7 @@ _ENGINES: dict[str, type] = {"local": Local, "ray": Ray, "flower": Flower}
 DIRECTIONS = ("uplink", "downlink")
 """The groups of compressors. A strategy may have a field of the same name, which the choice then fills."""
 
-OPTIONAL = (*DIRECTIONS, "mixing")
+OPTIONAL = (*DIRECTIONS, "mixing", "trainer")
 """The groups of which nothing may be chosen: what to take follows from others then."""
 
 GROUPS: dict[str, Group] = {
@@ -97,6 +97,7 @@ GROUPS: dict[str, Group] = {
         caller="fedsparse.models:build",
         trial=try_model,
     ),
+    "trainer": Dataclasses("trainer", _registered(registry.trainers), registry.trainers.get),
     "sampler": Dataclasses(
         "sampler",
         partial(sources.table, "fedsparse.engine.sampling"),

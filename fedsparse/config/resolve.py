@@ -180,7 +180,7 @@ def _direction(key: str, strategy: str, name: str | None, given: Given) -> tuple
 def _refuse_options(key: str, given: Given) -> None:
     for option, value in given.items():
         if option.startswith(f"{key}."):
-            example = "metropolis" if key == "mixing" else "topk"
+            example = {"mixing": "metropolis", "trainer": "rigl"}.get(key, "topk")
             raise ConfigError(
                 f"{option}={shown(value)}: there is no {key} to set it for; choose one, as in {key}={example}"
             )

@@ -91,6 +91,7 @@ class RunConfig:
     data: Choice = option(Choice("digits"), "the data set")
     partition: Choice = option(Choice("dirichlet"), "which client has which examples")
     model: Choice = option(Choice("mlp"), "what is trained")
+    trainer: Choice | None = option(None, "what keeps models sparse while clients train; default: nothing")
     sampler: Choice = option(Choice("uniform"), "who takes part in a round")
     network: Choice = option(Choice("constant"), "bandwidth, delay and speed of the clients")
     engine: Choice = option(Choice("ray"), "what the clients are trained on")

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
@@ -14,6 +15,7 @@ from fedsparse.errors import ConfigError
 from fedsparse.gossip import Gossip
 from fedsparse.graphs.checks import require
 from fedsparse.protocol import Facts, Strategy
+from fedsparse.registry import strategies, trainers
 from fedsparse.theory import FromTheory
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "check_optimum",
     "check_participation",
     "check_topology",
+    "check_trainer",
     "facts_of",
     "formula",
     "problem_note",
@@ -90,6 +93,30 @@ def check_topology(plan: Plan, who: str) -> None:
         static=strategy.static_graph or bool(queued and plan.faults.link_loss + plan.faults.dropout),
         nonnegative=strategy.nonnegative,
     )
+
+
+def check_trainer(strategy: Strategy, trainer: Trainer, apart: bool) -> None:
+    """Refuses what a sparse trainer cannot serve.
+
+    Args:
+        strategy: the strategy.
+        trainer: what trains.
+        apart: whether clients begin with weights of their own.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    who, name = strategies.name_of(type(strategy)), trainers.name_of(type(trainer))
+    if strategy.predicts():
+        raise ConfigError(
+            f"trainer={name}: strategy={who} has its own way from parameters to outputs, which a trainer's masks do "
+            "not know; leave trainer out, or choose another strategy"
+        )
+    if apart:
+        raise ConfigError(
+            f"trainer={name}: its masks follow from the weights that all clients begin with, and init=independent "
+            "gives each its own; leave trainer or init out"
+        )
 
 
 def check_optimum(strategy: Strategy, who: str, workload: Workload) -> None:

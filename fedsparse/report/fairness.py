@@ -11,7 +11,7 @@ from fedsparse.tuning import unlike
 
 __all__ = ["METHOD", "warnings"]
 
-METHOD = ("strategy", "uplink", "downlink", "aggregator", "topology", "mixing", "sampler")
+METHOD = ("strategy", "uplink", "downlink", "aggregator", "topology", "mixing", "trainer", "sampler")
 """What a comparison is usually about: where nothing else is declared, groups may differ in these."""
 
 _BUDGET = ("rounds", "cohort", "batch", "deadline", "over_select")

@@ -29,7 +29,7 @@ LAYERS = [
     {"wire", "message"},
     {"protocol", "gossip", "variance", "compress", "ledger", "masks"},
     {"data", "models", "network", "aggregate", "archive", "checkpoint", "records", "summary", "runfolder"},
-    {"cohort", "strategies", "topologies", "registry", "sources", "graphs", "mixing"},
+    {"cohort", "strategies", "topologies", "registry", "sources", "graphs", "mixing", "trainers"},
     {"engine", "interrupts", "progress", "sinks", "console", "command"},
     {"simulation"},
     {"config", "testing"},

@@ -1,0 +1,1 @@
+"""Sparse trainers: one file each, whose name is the trainer's name."""

@@ -1,0 +1,92 @@
+"""SR-STE: of every M weights the N largest are used, and all are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.cohort.trainer import Moment, Trainer, gradient_at
+from fedsparse.errors import ConfigError
+from fedsparse.masks import layers_of
+from fedsparse.options import option
+from fedsparse.protocol import Layout, Trained
+
+
+@dataclass(frozen=True)
+class SRSTE(Trainer):
+    """N:M sparsity by a sparse-refined straight-through estimator (Zhou et al., ICLR 2021).
+
+    With W the strategy's weights, e the mask of the N = ``n`` largest |W| of every M = ``m`` consecutive inputs of an
+    output (of a convolution: input channels, at each place of the kernel), found anew in every step, and λ = ``decay``,
+    the strategy's local step has instead of the gradient of its loss f::
+
+        ∇f(e ⊙ W) + λ (1 - e) ⊙ W
+
+    Gradients reach all weights. The evaluated model is e ⊙ W of the strategy's W: averages are of dense weights, and
+    are masked afterwards, as an average of N:M models with different masks is none. A layer whose number of inputs is
+    not a multiple of M stays dense; so do the first and the last layer unless ``ends``.
+    Mask: global in what is evaluated, local within training. It follows from W; what travels is W, as the strategy
+    sends it.
+    """
+
+    n: int = option(2, "weights N that are kept of a group", at_least=1)
+    m: int = option(4, "weights M of a group", at_least=1)
+    decay: float = option(2e-4, "weight λ of the pull of unused weights to zero", at_least=0)
+    ends: bool = option(False, "whether the first and the last layer are pruned, too")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n > self.m:
+            raise ConfigError(f"trainer.n={self.n}: must be at most trainer.m={self.m}")
+
+    def used(self, x: Tensor, layout: Layout) -> Tensor:
+        """e, ``[C, d]`` bool, of the weights ``x [C, d]``; of equal magnitudes the first is used."""
+        used = torch.ones_like(x, dtype=torch.bool)
+        for layer in layers_of(layout, self.ends):
+            # A tensor [outputs, inputs, ...]; a bare vector is one output.
+            shape = layer.shape if len(layer.shape) > 1 else (1, *layer.shape)
+            if shape[1] % self.m:
+                continue
+            groups = x[:, layer.slice].view(len(x), *shape).movedim(2, -1).unflatten(-1, (-1, self.m))  # type: ignore[no-untyped-call]
+            order = groups.abs().sort(dim=-1, descending=True, stable=True).indices[..., : self.n]
+            kept = torch.zeros(groups.shape, dtype=torch.bool).scatter_(-1, order, True)
+            used[:, layer.slice] = kept.flatten(-2).movedim(-1, 2).reshape(len(x), -1)
+        return used
+
+    def model(self, x: Tensor, layout: Layout) -> Tensor:
+        """The weights that are used, e ⊙ W."""
+        return torch.where(self.used(x, layout), x, 0)
+
+    def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
+        """∇f(e ⊙ W) + λ (1 - e) ⊙ W over all examples."""
+        used = self.used(x, moment.layout)
+        return task.full_grad(torch.where(used, x, 0)) + self.decay * torch.where(used, 0, x)
+
+    def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
+        """The strategy's steps with that direction; the mean gradient is the mean of the directions."""
+        x = asked.x.expand(len(asked.steps), -1)
+        y = x.clone() if asked.mask is None else x * asked.mask
+        velocity = torch.zeros_like(y) if asked.rule.momentum else None
+        total, losses = torch.zeros_like(y), torch.zeros(len(y))
+        for step in range(int(asked.steps.max())):
+            running = asked.steps > step
+            used = self.used(y, moment.layout)
+            found = gradient_at(torch.where(used, y, 0), asked, task, step)
+            asked = replace(asked, buffers=found.buffers)
+            direction = found.mean_grad + self.decay * torch.where(used, 0, y)
+            direction = torch.where(running[:, None], direction, 0)
+            losses = losses + torch.where(running, found.loss, 0)
+            total += direction
+            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.mask)
+        taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
+        return Trained(
+            asked.steps[:, None].to(y.dtype),
+            losses / taken[:, 0].to(losses.dtype),
+            asked.buffers,
+            lambda: y,
+            lambda: y - x,
+            lambda less: total / taken - (0 if less is None else less),
+        )

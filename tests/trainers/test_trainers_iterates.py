@@ -1,0 +1,159 @@
+"""FedAvg with a trainer goes where an independent NumPy transcription goes, round by round."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from trainer_cases import (
+    CLIENTS,
+    LR,
+    ROUNDS,
+    SHAPE,
+    SIZE,
+    START,
+    STEPS,
+    WEIGHTS,
+    gradient,
+    largest,
+    local,
+    trained,
+)
+
+from fedsparse import rng
+from fedsparse.trainers.gmp import GMP
+from fedsparse.trainers.rigl import RigL
+from fedsparse.trainers.set import SET
+from fedsparse.trainers.spdf import SPDF
+from fedsparse.trainers.srste import SRSTE
+
+KEPT = 12
+"""A quarter of 48 weights."""
+
+
+def first_mask(trainer: RigL | SET) -> np.ndarray:
+    """Which of the weights the first round trains: those of the start that are not zero."""
+    from fedsparse.cohort.trainer import Moment
+    from fedsparse.protocol import Layout
+
+    layout = Layout.of({"w": SHAPE, "b": (SIZE - WEIGHTS,)}, frozenset({"w"}))
+    return trainer.random(Moment(7, 0, ROUNDS, layout)).numpy()
+
+
+def follow(models: list[torch.Tensor], x: np.ndarray, masks) -> None:
+    """Averages of local training on ``masks(round, client, x)``, compared after every round."""
+    for number, model in enumerate(models):
+        x = np.mean([local(c, x, masks(number, c, x)) for c in range(CLIENTS)], axis=0)
+        np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
+
+
+def smallest(x: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
+    scores = np.where(mask[:WEIGHTS], np.abs(x[:WEIGHTS]), np.inf)
+    return np.argsort(scores, kind="stable")[:count]
+
+
+def test_set_is_the_transcription() -> None:
+    trainer = SET(density=0.25, zeta=0.3, every=2)
+    first = first_mask(trainer)
+    moves = []
+
+    def masks(number: int, client: int, x: np.ndarray) -> np.ndarray:
+        if number == 0:
+            return first
+        mask = largest(x, KEPT)
+        if number % 2 or number >= 6:  # three quarters of eight rounds
+            return mask
+        drawn = rng.stream(7, "trainer:grow", number).random(SIZE, dtype=np.float32)[:WEIGHTS]
+        empty = np.flatnonzero(~mask[:WEIGHTS])
+        grown = empty[np.argsort(-drawn[empty], kind="stable")[:3]]  # floor(0.3 * 12)
+        mask[smallest(x, mask, 3)] = False
+        mask[grown] = True
+        moves.append(number)
+        return mask
+
+    follow(trained(trainer).models, START * first, masks)
+    assert set(moves) == {2, 4}
+
+
+def test_rigl_is_the_transcription() -> None:
+    trainer = RigL(density=0.25, alpha=0.6, every=2)
+    first = first_mask(trainer)
+    differ = []
+
+    def masks(number: int, client: int, x: np.ndarray) -> np.ndarray:
+        if number == 0:
+            return first
+        mask = largest(x, KEPT)
+        if number % 2 or number >= 6:
+            return mask
+        count = int(KEPT * 0.6 / 2 * (1 + math.cos(math.pi * number / 6)))
+        dense = np.abs(gradient(client, x * mask))[:WEIGHTS]
+        mask[smallest(x, mask, count)] = False
+        dense[mask[:WEIGHTS]] = -1
+        mask[np.argsort(-dense, kind="stable")[:count]] = True
+        differ.append(mask)
+        return mask
+
+    follow(trained(trainer).models, START * first, masks)
+    assert any((a != b).any() for a, b in pairwise(differ)), "clients grow alike"
+
+
+def test_gradual_pruning_is_the_transcription() -> None:
+    trainer = GMP(density=0.25, begin=1, stop=0.75, every=2)
+
+    def masks(number: int, client: int, x: np.ndarray) -> np.ndarray:
+        # From round 1 to round 6 in a span of 5; pruned at 1, 3, 5 and at its end.
+        since = -1 if number < 1 else 5 if number >= 6 else (number - 1) // 2 * 2
+        if since < 0:
+            return np.ones(SIZE, dtype=bool)
+        density = 0.25 + 0.75 * (1 - since / 5) ** 3
+        return largest(x, math.floor(density * WEIGHTS + 0.5))
+
+    follow(trained(trainer).models, START, masks)
+
+
+def test_srste_is_the_transcription() -> None:
+    trainer = SRSTE(n=1, m=4, decay=0.05)
+    x = START
+    for model in trained(trainer).models:
+        ends = []
+        for client in range(CLIENTS):
+            y, velocity = x.copy(), np.zeros(SIZE)
+            for _ in range(STEPS):
+                used = np.ones(SIZE, dtype=bool)
+                groups = np.abs(y[:WEIGHTS]).reshape(-1, 4)
+                used[:WEIGHTS] = (groups == groups.max(1, keepdims=True)).ravel()
+                velocity = 0.9 * velocity + gradient(client, y * used) + 0.05 * ~used * y
+                y = y - LR * velocity
+            ends.append(y)
+        x = np.mean(ends, axis=0)
+        np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
+
+
+def test_spdf_is_a_random_mask_and_then_dense() -> None:
+    trainer = SPDF(density=0.25, sparse=0.5)
+    first = first_mask(trainer)  # type: ignore[arg-type]
+    everything = np.ones(SIZE, dtype=bool)
+    follow(trained(trainer).models, START * first, lambda t, c, x: first if t < 4 else everything)
+
+
+@pytest.mark.parametrize("trainer", [GMP(density=1.0), SPDF(sparse=0.0)], ids=["gmp", "spdf"])
+def test_a_trainer_that_prunes_nothing_changes_no_bit(trainer) -> None:
+    for with_it, without in zip(trained(trainer).models, trained(None).models, strict=True):
+        assert torch.equal(with_it, without)
+
+
+@pytest.mark.parametrize(
+    "trainer", [SET(density=0.25, every=1), RigL(density=0.25, every=1)], ids=["set", "rigl"]
+)
+def test_the_number_of_weights_stays(trainer) -> None:
+    """Also while they move; where clients moved to different ones it is the number in the evaluated model."""
+    from fedsparse.protocol import Layout
+
+    layout = Layout.of({"w": SHAPE, "b": (SIZE - WEIGHTS,)}, frozenset({"w"}))
+    models = trained(trainer).models
+    supports = [trainer.model(x[None], layout)[0, :WEIGHTS] != 0 for x in models]
+    assert [int(support.sum()) for support in supports] == [KEPT] * ROUNDS
+    assert any((a != b).any() for a, b in pairwise(supports))
+    assert torch.equal(supports[-1], supports[-2]), "it moves after its end"
