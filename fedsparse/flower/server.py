@@ -124,6 +124,7 @@ class DeviceSession:
             stack.callback(accepted.close)
             hello = ConfigRecord({"config": json.dumps(asdict(config))})
             self._post = Post(grid, workload.clients, hello, note, self._options["poll"])
+            meter = Meter.of(os.environ)  # before anything is said, as the post counts from there
             self._gather()
             if config.partition.name == "own" and isinstance(workload, SupervisedWorkload):
                 sizes = self._post.examples
@@ -131,7 +132,6 @@ class DeviceSession:
             teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
             real = self._options["clock"] == "real"
             self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
-            meter = Meter.of(os.environ)
             self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post, meter)
             self._closing = stack.pop_all()
 
