@@ -18,6 +18,7 @@ from fedsparse.errors import ResourceError
 from fedsparse.files import make_folder
 from fedsparse.flower.children import Child, door, surroundings
 from fedsparse.flower.keys import Keys, make_keys
+from fedsparse.flower.line import VARIABLE, Meter
 from fedsparse.process import alive, start_time
 
 __all__ = ["Deployment"]
@@ -48,7 +49,7 @@ class Deployment:
         pid = os.getpid()
         self._temporary = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{pid}-{start_time(pid)}-")
         self.folder = Path(self._temporary.name)
-        self.environment = surroundings(self.folder)
+        self.environment = surroundings(self.folder) | {VARIABLE: str(self.folder / "meter")}
         self._states, self._total = states, nodes
         self._keys: Keys | None = None
         self.nodes: dict[int, Child] = {}
@@ -60,6 +61,7 @@ class Deployment:
             self._nursery = Child(nursery, self.folder / "logs" / "tasks.log", self.environment)
             self._others.append(self._nursery)
             self.link = self._start_link()
+            self._door = self._start_relay()
             if self._keys is not None:
                 for number in range(nodes):
                     self.register(self._keys.node(number).with_suffix(".pub"))
@@ -81,7 +83,7 @@ class Deployment:
         words = [
             "flower-supernode",
             "--superlink",
-            self._address,
+            self._door,
             "--host",
             _HOST,
             "--port",
@@ -157,15 +159,20 @@ class Deployment:
         else:
             words += [*self._tls(self._keys), "--enable-supernode-auth"]
         link = Child(words, self.folder / "logs" / "link.log", self.environment)
-        end = time.monotonic() + _START
-        while not _listens(port):
-            if not link.alive or time.monotonic() > end:
-                text = link.tail()
-                link.stop()
-                raise ResourceError(f"the SuperLink does not come up on {self._address}: {text}")
-            time.sleep(0.1)
+        _await(link, port, "SuperLink")
         self._name_link()
         return link
+
+    def _start_relay(self) -> str:
+        """The address that nodes come to, behind which their bytes are counted."""
+        port, target = _free_port(), self._address.rpartition(":")[2]
+        meter = self.environment[VARIABLE]
+        Meter(Path(meter))  # it is there before anybody reads it
+        words = [sys.executable, "-m", "fedsparse.flower.line", str(port), target, meter]
+        relay = Child(words, self.folder / "logs" / "relay.log", self.environment)
+        self._others.append(relay)
+        _await(relay, port, "relay")
+        return f"{_HOST}:{port}"
 
     def _name_link(self) -> None:
         """Tells the command ``flwr`` where the SuperLink is."""
@@ -197,6 +204,21 @@ def _free_port() -> int:
         found.bind((_HOST, 0))
         port: int = found.getsockname()[1]
         return port
+
+
+def _await(child: Child, port: int, name: str) -> None:
+    """Waits until a program listens.
+
+    Raises:
+        ResourceError: it does not come up.
+    """
+    end = time.monotonic() + _START
+    while not _listens(port):
+        if not child.alive or time.monotonic() > end:
+            text = child.tail()
+            child.stop()
+            raise ResourceError(f"the {name} does not come up on {_HOST}:{port}: {text}")
+        time.sleep(0.1)
 
 
 def _listens(port: int) -> bool:

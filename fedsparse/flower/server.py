@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ResourceError
 from fedsparse.flower.elsewhere import Elsewhere
 from fedsparse.flower.fleet import Fleet
+from fedsparse.flower.line import Meter
 from fedsparse.flower.post import Post
 from fedsparse.flower.teller import Broadcast, Teller
 from fedsparse.records import Record
@@ -47,17 +49,26 @@ class DeviceServer(Server):
         fleet: the devices.
         accepted: of each client, the exchange of which its answer was accepted last.
         post: the way to the devices.
+        meter: of what passes on the line, where that is measured.
     """
 
-    def __init__(self, plan: Plan, workload: Workload, fleet: Fleet, accepted: SlotStore, post: Post) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        workload: Workload,
+        fleet: Fleet,
+        accepted: SlotStore,
+        post: Post,
+        meter: Meter | None,
+    ) -> None:
         super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
-        self._fleet, self._post = fleet, post
+        self._fleet, self._post, self._meter = fleet, post, meter
         self._before: dict[str, Tensor] = {}
 
     def round(self, number: int) -> Record:
-        """As in a simulation, with what was on the way in Flower's own form."""
+        """As in a simulation, with what was on the way in Flower's own form, and on the line where that is measured."""
         record = super().round(number)
-        counted = dict(self._post.counted)
+        counted = dict(self._post.counted) | (self._meter.passed() if self._meter else {})
         self._post.counted.clear()
         return replace(record, flower=counted)
 
@@ -113,6 +124,7 @@ class DeviceSession:
             stack.callback(accepted.close)
             hello = ConfigRecord({"config": json.dumps(asdict(config))})
             self._post = Post(grid, workload.clients, hello, note, self._options["poll"])
+            meter = Meter.of(os.environ)  # before anything is said, as the post counts from there
             self._gather()
             if config.partition.name == "own" and isinstance(workload, SupervisedWorkload):
                 sizes = self._post.examples
@@ -120,7 +132,7 @@ class DeviceSession:
             teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
             real = self._options["clock"] == "real"
             self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
-            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post)
+            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post, meter)
             self._closing = stack.pop_all()
 
     def begin(self, done: int) -> None:

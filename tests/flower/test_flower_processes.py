@@ -123,6 +123,15 @@ def test_the_run_folder_is_that_of_a_simulation(
     assert {path.name for path in (folder / "scafcom").iterdir()} == names
 
 
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_on_the_line_is_more_than_flower_serialises_and_that_is_more_than_messages(
+    way: str, parallel: dict[str, Ended], folder: Path
+) -> None:
+    for record in read_rounds(folder / "scafcom"):
+        payload, flower = record["traffic"][f"{way}_payload_bytes"], record["flower"]
+        assert flower[f"{way}_line_bytes"] > flower[f"{way}_flower_bytes"] > payload > 0
+
+
 def test_a_trial_that_is_killed_leaves_no_process(
     parallel: dict[str, Ended], doomed: subprocess.Popen[bytes], folder: Path
 ) -> None:
