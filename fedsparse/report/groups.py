@@ -68,7 +68,9 @@ def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def _texts(config: Mapping[str, Any]) -> dict[str, str]:
-    return {key: shown(value) for key, value in config.items() if decisive(key)}
+    # No block size is what engines have that have no such option, such as Flower's.
+    unset = {"engine.block"} if config.get("engine.block") is None else set()
+    return {key: shown(value) for key, value in config.items() if decisive(key) and key not in unset}
 
 
 def _by_seed(runs: Sequence[Run], repeated: list[Unread]) -> list[Run]:

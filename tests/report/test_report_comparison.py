@@ -60,6 +60,21 @@ def test_where_runs_took_place_sets_nothing_apart(tmp_path: Path):
     assert labels(runs) == ["all"]
 
 
+def test_an_engine_without_blocks_is_as_one_that_chooses_them(tmp_path: Path):
+    """Flower's engine has no option ``block``; the others write ``null`` where nobody gave a size."""
+    local = {"name": "local", "options": {"workers": 1, "block": None}}
+    flower = {"name": "flower", "options": {"clock": "virtual"}}
+    given = {"name": "local", "options": {"workers": 1, "block": 5}}
+    runs = [
+        read_run(made(tmp_path / str(seed), [0.5], seed=seed, engine=engine))
+        for seed, engine in enumerate((local, flower))
+    ]
+    assert labels(runs) == ["all"]
+    # A size that was given may change the bits, and sets apart.
+    runs.append(read_run(made(tmp_path / "2", [0.5], seed=2, engine=given)))
+    assert len(labels(runs)) == 2
+
+
 def test_a_seed_counts_once_and_a_finished_run_before_one_that_is_not(tmp_path: Path):
     first = read_run(made(tmp_path / "first", [0.5]))
     again = read_run(made(tmp_path / "again", [0.5], finished=False))
