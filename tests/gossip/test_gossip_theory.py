@@ -1,5 +1,6 @@
 """What theory says of gossip: exact means, powers of W, linear rates, exact limits, variance that vanishes."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_choco_on_the_torus_has_the_other_stated_rates(
 def test_choco_on_the_ring_has_the_stated_rates(uplink: Compressor, gamma: float, expected: float):
     """From round 500 to 1000, likewise; other starts and windows change the fifth digit, other draws the fourth."""
     assert rate(consensus(Ring(), uplink, gamma, 1000), 500, 1000) == pytest.approx(expected, abs=2e-4)
+
+
+def test_choco_comes_as_close_to_the_mean_with_a_fifth_of_the_messages_lost():
+    """What is lost comes later, so the rate is that without losses but for a delay of a few rounds."""
+    trial = replace(idle(Torus(), 200, cloud()), faults=Faults(link_loss=0.2))
+    x = trial.of(Choco(steps=0, gamma=0.2, uplink=TOP2))["x"]
+    np.testing.assert_allclose(x[-1].mean(0), cloud().mean(0), rtol=0, atol=1e-14)
+    assert disagreement(x)[-1] < 1e-15
+    assert rate(disagreement(x), 50, 200) == pytest.approx(0.81890, abs=1e-2)
 
 
 # ---- exact limits
