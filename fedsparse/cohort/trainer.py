@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedsparse import rng
@@ -15,7 +16,7 @@ from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.options import validate
 from fedsparse.protocol import Layout, Trained
 
-__all__ = ["Gradient", "Masked", "Moment", "Trainer", "gradient_at"]
+__all__ = ["Gradient", "Masked", "Moment", "Stepped", "Trainer"]
 
 Gradient = Callable[[Tensor], Tensor]
 """From a point ``[1, d]`` or ``[C, d]`` to the clients' minibatch gradients there, ``[C, d]``."""
@@ -96,7 +97,7 @@ class Masked(Trainer):
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training on the mask."""
-        mask = self.mask(asked.x, moment, lambda point: gradient_at(point, asked, task).mean_grad)
+        mask = self.mask(asked.x, moment, lambda point: _gradient_at(point, asked, task).mean_grad)
         if mask is None:
             return task._descend(asked)
         kept = mask.to(asked.x.dtype)
@@ -112,7 +113,61 @@ class Masked(Trainer):
         return task.full_grad(x) if mask is None else task.full_grad(x * mask) * mask
 
 
-def gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:
+@dataclass(frozen=True)
+class Stepped(Trainer):
+    """Base of those that change every single step: the strategy's local steps go another way than the gradient's."""
+
+    @abstractmethod
+    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+        """What a step has instead of the gradient at ``y``, ``[C, d]``.
+
+        Args:
+            y: where the clients are, ``[C, d]``.
+            layout: of the model.
+            gradient: that of the step's minibatch, to be asked for once.
+        """
+
+    def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
+        """Local training along those directions, of which the mean gradient is the mean."""
+        x = asked.x.expand(len(asked.steps), -1)
+        y = x.clone() if asked.mask is None else x * asked.mask
+        velocity = torch.zeros_like(y) if asked.rule.momentum else None
+        total, losses = torch.zeros_like(y), torch.zeros(len(y))
+        for step in range(int(asked.steps.max())):
+            running = asked.steps > step
+            batch = _Minibatch(asked, task, step)
+            direction = torch.where(running[:, None], self.direction(y, moment.layout, batch), 0)
+            asked = replace(asked, buffers=batch.found.buffers)
+            losses = losses + torch.where(running, batch.found.loss, 0)
+            total += direction
+            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.mask)
+        taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
+        return Trained(
+            asked.steps[:, None].to(y.dtype),
+            losses / taken[:, 0].to(losses.dtype),
+            asked.buffers,
+            lambda: y,
+            lambda: y - x,
+            lambda less: total / taken - (0 if less is None else less),
+        )
+
+    def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
+        """The direction over all examples."""
+        return self.direction(x, moment.layout, task.full_grad)
+
+
+class _Minibatch:
+    """The gradient of the minibatches of one step."""
+
+    def __init__(self, asked: Descent, task: ClientTask, step: int) -> None:
+        self._asked, self._task, self._step = asked, task, step
+
+    def __call__(self, point: Tensor) -> Tensor:
+        self.found = _gradient_at(point, self._asked, self._task, self._step)
+        return self.found.mean_grad
+
+
+def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:
     """One step that goes nowhere, from ``point``: gradients of the minibatches of a step of what was asked for."""
     running = (asked.steps > step).to(asked.steps.dtype)
     return task._descend(

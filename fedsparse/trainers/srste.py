@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fedsparse.cohort.task import ClientTask, Descent
-from fedsparse.cohort.trainer import Moment, Trainer, gradient_at
+from fedsparse.cohort.trainer import Gradient, Stepped
 from fedsparse.errors import ConfigError
 from fedsparse.masks import layers_of
 from fedsparse.options import option
-from fedsparse.protocol import Layout, Trained
+from fedsparse.protocol import Layout
 
 
 @dataclass(frozen=True)
-class SRSTE(Trainer):
+class SRSTE(Stepped):
     """N:M sparsity by a sparse-refined straight-through estimator (Zhou et al., ICLR 2021).
 
     With W the strategy's weights, e the mask of the N = ``n`` largest |W| of every M = ``m`` consecutive inputs of an
@@ -60,33 +59,7 @@ class SRSTE(Trainer):
         """The weights that are used, e ⊙ W."""
         return torch.where(self.used(x, layout), x, 0)
 
-    def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
-        """∇f(e ⊙ W) + λ (1 - e) ⊙ W over all examples."""
-        used = self.used(x, moment.layout)
-        return task.full_grad(torch.where(used, x, 0)) + self.decay * torch.where(used, 0, x)
-
-    def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
-        """The strategy's steps with that direction; the mean gradient is the mean of the directions."""
-        x = asked.x.expand(len(asked.steps), -1)
-        y = x.clone() if asked.mask is None else x * asked.mask
-        velocity = torch.zeros_like(y) if asked.rule.momentum else None
-        total, losses = torch.zeros_like(y), torch.zeros(len(y))
-        for step in range(int(asked.steps.max())):
-            running = asked.steps > step
-            used = self.used(y, moment.layout)
-            found = gradient_at(torch.where(used, y, 0), asked, task, step)
-            asked = replace(asked, buffers=found.buffers)
-            direction = found.mean_grad + self.decay * torch.where(used, 0, y)
-            direction = torch.where(running[:, None], direction, 0)
-            losses = losses + torch.where(running, found.loss, 0)
-            total += direction
-            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.mask)
-        taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
-        return Trained(
-            asked.steps[:, None].to(y.dtype),
-            losses / taken[:, 0].to(losses.dtype),
-            asked.buffers,
-            lambda: y,
-            lambda: y - x,
-            lambda less: total / taken - (0 if less is None else less),
-        )
+    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+        """∇f(e ⊙ W) + λ (1 - e) ⊙ W."""
+        used = self.used(y, layout)
+        return gradient(torch.where(used, y, 0)) + self.decay * torch.where(used, 0, y)

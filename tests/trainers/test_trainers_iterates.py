@@ -25,6 +25,7 @@ from fedsparse import rng
 from fedsparse.trainers.gmp import GMP
 from fedsparse.trainers.rigl import RigL
 from fedsparse.trainers.set import SET
+from fedsparse.trainers.sparcl import SparCL
 from fedsparse.trainers.spdf import SPDF
 from fedsparse.trainers.srste import SRSTE
 
@@ -131,6 +132,22 @@ def test_srste_is_the_transcription() -> None:
         np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
 
 
+def test_sparcl_is_the_transcription() -> None:
+    trainer = SparCL(density=0.25, alpha=0.5)
+    x = START
+    for model in trained(trainer).models:
+        ends = []
+        for client in range(CLIENTS):
+            y, velocity = x.copy(), np.zeros(SIZE)
+            for _ in range(STEPS):
+                g = gradient(client, y)
+                velocity = 0.9 * velocity + g * largest(np.abs(y) + 0.5 * np.abs(g), KEPT)
+                y = y - LR * velocity
+            ends.append(y)
+        x = np.mean(ends, axis=0)
+        np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
+
+
 def test_spdf_is_a_random_mask_and_then_dense() -> None:
     trainer = SPDF(density=0.25, sparse=0.5)
     first = first_mask(trainer)  # type: ignore[arg-type]
@@ -138,7 +155,9 @@ def test_spdf_is_a_random_mask_and_then_dense() -> None:
     follow(trained(trainer).models, START * first, lambda t, c, x: first if t < 4 else everything)
 
 
-@pytest.mark.parametrize("trainer", [GMP(density=1.0), SPDF(sparse=0.0)], ids=["gmp", "spdf"])
+@pytest.mark.parametrize(
+    "trainer", [GMP(density=1.0), SPDF(sparse=0.0), SparCL(density=1.0)], ids=["gmp", "spdf", "sparcl"]
+)
 def test_a_trainer_that_prunes_nothing_changes_no_bit(trainer) -> None:
     for with_it, without in zip(trained(trainer).models, trained(None).models, strict=True):
         assert torch.equal(with_it, without)

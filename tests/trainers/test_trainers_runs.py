@@ -26,6 +26,7 @@ OPTIONS = {
     "gmp": {"density": 0.3},
     "srste": {"ends": True},
     "spdf": {"density": 0.3},
+    "sparcl": {"density": 0.3, "ends": True},
 }
 STRATEGIES = {
     "fedavg": FedAvg(lr=0.1, epochs=1, momentum=0.5),
