@@ -9,7 +9,6 @@ again. ``method=`` and ``seed=`` choose some of them; ``rounds=`` shortens all.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from matplotlib.figure import Figure
 
 from experiments.show import save
-from experiments.sparse.stored import Stored
+from experiments.sparse.stored import Stored, asked
 from fedsparse import data, models, rng, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
@@ -35,8 +33,6 @@ from fedsparse.masks import forward_flops
 from fedsparse.registry import strategies
 from fedsparse.units import bytes_text
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "sparse"
 _SHOWN = {
     "personal_accuracy": "personal model",
     "personal_accuracy_worst": "its worst tenth",
@@ -129,16 +125,7 @@ def draw(known: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs what is missing and writes table and picture, ``personal.md`` and ``personal.png``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("--study", type=Path, default=HERE / "personal.yaml")
-    parser.add_argument("--runs", type=Path, default=Path("runs/personal.jsonl"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    given = parser.parse_args(argv)
-    only = dict(word.split("=", 1) for word in given.words)
-    study = yaml.safe_load(given.study.read_text())
-    data_dir = Path(only.pop("data_dir")) if "data_dir" in only else None
-    study["rounds"] = int(only.pop("rounds", study["rounds"]))
+    given, only, study, data_dir = asked("personal", argv, __doc__)
     stored = Stored(given.runs)
     for seed in study["seeds"]:
         examples = None

@@ -1,13 +1,36 @@
-"""Figures of single runs in a file, one line each, so that an interrupted study goes on where it was."""
+"""What is asked of a study, and the figures of its runs in a file, so that an interrupted one goes on where it was."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Stored"]
+import yaml
+
+__all__ = ["HERE", "RESULTS", "Stored", "asked"]
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results" / "sparse"
+
+
+def asked(
+    name: str, argv: Sequence[str], about: str | None
+) -> tuple[argparse.Namespace, dict[str, str], dict[str, Any], Path | None]:
+    """The flags of a study's command, the words that choose some of its runs, its parameters, and the data's folder."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--study", type=Path, default=HERE / f"{name}.yaml")
+    parser.add_argument("--runs", type=Path, default=Path(f"runs/{name}.jsonl"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args(argv)
+    only = dict(word.split("=", 1) for word in given.words)
+    study = yaml.safe_load(given.study.read_text())
+    data_dir = Path(only.pop("data_dir")) if "data_dir" in only else None
+    study["rounds"] = int(only.pop("rounds", study["rounds"]))
+    return given, only, study, data_dir
 
 
 class Stored:

@@ -10,7 +10,6 @@ them; ``rounds=`` shortens all.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,19 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
-from experiments.sparse.stored import Stored
+from experiments.sparse.stored import Stored, asked
 from fedsparse import data, models, rng, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.partition import partition
 from fedsparse.registry import strategies
 from fedsparse.units import bytes_text
-
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "sparse"
 
 
 def prepared(study: Mapping[str, Any], data_dir: Path | None, seed: int) -> tuple[Examples, nn.Module]:
@@ -131,16 +126,7 @@ def _line(density: float, method: str, own: Sequence[Mapping[str, Any]]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Runs what is missing and writes the table, ``tiny.md``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("--study", type=Path, default=HERE / "tiny.yaml")
-    parser.add_argument("--runs", type=Path, default=Path("runs/tiny.jsonl"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    given = parser.parse_args(argv)
-    only = dict(word.split("=", 1) for word in given.words)
-    study = yaml.safe_load(given.study.read_text())
-    data_dir = Path(only.pop("data_dir")) if "data_dir" in only else None
-    study["rounds"] = int(only.pop("rounds", study["rounds"]))
+    given, only, study, data_dir = asked("tiny", argv, __doc__)
     known = Stored(given.runs)
     made: tuple[int, Any] = (-1, None)
     for words in missing(study, known, only):

@@ -1,4 +1,4 @@
-"""Sparse trainers: what keeps the models of clients sparse while they train, whatever the strategy."""
+"""Sparse trainers: what keeps the models of clients, or their steps, sparse while they train, whatever the strategy."""
 
 from __future__ import annotations
 

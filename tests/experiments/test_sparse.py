@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from experiments.sparse import personal
-from experiments.sparse.tiny import HERE, RESULTS, main
+from experiments.sparse.stored import HERE, RESULTS
+from experiments.sparse.tiny import main
 
 STUDY = {
     "data": "digits",
