@@ -27,6 +27,8 @@ OPTIONS = {
     "srste": {"ends": True},
     "spdf": {"density": 0.3},
     "sparcl": {"density": 0.3, "ends": True},
+    "sara": {"share": 0.3},
+    "s2ft": {"share": 0.3},
 }
 STRATEGIES = {
     "fedavg": FedAvg(lr=0.1, epochs=1, momentum=0.5),
