@@ -274,10 +274,10 @@ def build(config: RunConfig) -> Parts:
     """
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
+    from fedsparse.engine.recipes import SparseRecipe, for_driver
     from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.engine.suits import check_optimum, check_topology
     from fedsparse.network import Deadline
-    from fedsparse.simulation import SparseRecipe, for_driver
 
     found = _load(config)
     config, settled = _settled(config, found.data)
@@ -365,7 +365,7 @@ def _workload(
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
-    from fedsparse.simulation import AnalyticRecipe, supervised
+    from fedsparse.engine.recipes import AnalyticRecipe, supervised
 
     if not isinstance(found.data, data.Dataset):
         return AnalyticRecipe(found.data), {}
