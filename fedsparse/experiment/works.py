@@ -157,7 +157,7 @@ class _Crew:
         self._stopped = False
 
     def go(self) -> None:
-        with Interrupts(lambda: [hand.process.kill() for hand in self._hands]) as interrupts:  # type: ignore[arg-type, return-value]
+        with Interrupts(self._kill) as interrupts:
             try:
                 for hand in self._hands:
                     hand.give(self._waiting.popleft())
@@ -173,6 +173,10 @@ class _Crew:
             raise Interrupted(f"stopped by {interrupts.asked.name}; the same command goes on")
         if self._failed is not None:
             raise self._failed
+
+    def _kill(self) -> None:
+        for hand in self._hands:
+            hand.process.kill()
 
     def _take(self, hand: _Hand) -> None:
         work, failed = hand.work, hand.answer()
