@@ -22,11 +22,13 @@ class _Tensor:
 
     def __init__(self, asked: Descent, field: Field) -> None:
         self._asked, self._field = asked, field
-        self.start = _part(asked.x, field).expand(len(asked.steps), *field.shape)
+        first, clients = _part(asked.x, field), len(asked.steps)
+        self.start = first.expand(clients, *field.shape)
         self._moves = None if asked.moves is None else _part(asked.moves, field)
         self._shifts = [(factor, _part(value, field)) for factor, value in asked.shifts]
         # While all clients are at the same point it is one row in memory, and layers make use of that.
-        self.point = self.start if asked.mask is None else self.start * _part(asked.mask, field)
+        kept = first if asked.mask is None else first * _part(asked.mask, field)
+        self.point = kept.expand(clients, *field.shape)
         self._velocity: Tensor | None = None
         self._sum: Tensor | None = None
         self.leaf = self.point
@@ -41,15 +43,17 @@ class _Tensor:
         rule, gradient = self._asked.rule, self.leaf.grad
         if gradient is None:  # the output does not depend on it
             gradient = torch.zeros(self.point.shape, dtype=self.point.dtype, device=self.point.device)
+        before, out = self.point, None
         if self._sum is None:
-            self._sum = gradient.clone()
-            self.point = self.point.clone(memory_format=torch.contiguous_format)
+            # The first gradient begins the sum, and the first point stays: neither is written to, so neither is copied.
+            self._sum, out = gradient, torch.empty_like(before, memory_format=torch.contiguous_format)
+            self.point = out
             if rule.momentum:
                 self._velocity = torch.zeros_like(gradient)
         else:
             # Summed up, not found from the change: that has lost the digits below those of the point.
             self._sum += gradient
-        rule.move(self.point, gradient, self._velocity, running, self.start, self._shifts, self._moves)
+        rule.move(before, gradient, self._velocity, running, self.start, self._shifts, self._moves, out)
 
     def write_x(self, into: Tensor) -> None:
         """The final point, to ``[C, *shape]``."""

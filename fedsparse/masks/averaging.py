@@ -11,6 +11,7 @@ from torch import Tensor
 from fedsparse.masks.cost import Cost
 from fedsparse.masks.layers import RATIOS, layer_counts, layers_of
 from fedsparse.masks.moves import moved
+from fedsparse.masks.numbers import factors
 from fedsparse.masks.travel import placed, taken
 from fedsparse.message import Mask
 from fedsparse.options import option
@@ -120,7 +121,7 @@ class FixedMask(Strategy):
             first=0 if self.epochs else first,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            mask=mask.to(x.dtype),
+            mask=factors(mask, x.dtype),
             buffers=buffers,
         )
 
