@@ -327,12 +327,15 @@ class Task(Protocol):
     def accuracy(self, x: Tensor) -> Tensor:
         """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
 
-    def own_accuracy(self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    def own_accuracy(
+        self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor], buffers: Tensor | None = None
+    ) -> Tensor:
         """Share of each client's own test examples that are classified right, ``[C]``; NaN where it has none.
 
         Args:
             model: ``[C, d]`` or ``[1, d]``; or a function that gives it for inputs ``[G, B, ...]``, their real rows
                 ``[G]`` and the clients' places in the block ``[G]``, as gates do.
+            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
         """
 
     def statistics(self, x: Tensor, step: int) -> Tensor:
@@ -395,6 +398,8 @@ class Strategy:
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
+        personal: whether only the clients' own models say what it is worth; a run in which they have no test examples
+            of their own says that.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -407,6 +412,7 @@ class Strategy:
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
     fresh: ClassVar[tuple[str, ...]] = ()
+    personal: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 

@@ -45,7 +45,11 @@ CASES: dict[str, tuple[Strategy, Trainer | None]] = {
 
 def ratio(case: str, rounds: int) -> tuple[float, float]:
     """Median seconds of a round, and its ratio to a dense one."""
-    held, model, until = examples(CLIENTS, (1, 28, 28)), models.build("cnn", (1, 28, 28), 10, 0), rounds + WARM_UP
+    held, model, until = (
+        examples(CLIENTS, (1, 28, 28)),
+        models.build("cnn", (1, 28, 28), 10, 0),
+        rounds + WARM_UP,
+    )
     strategy, trainer = CASES[case]
     with (
         session(strategy, held, model, until, batch=BATCH, trainer=trainer) as own,
