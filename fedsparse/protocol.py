@@ -78,6 +78,7 @@ class Field:
         prunable: whether single entries may be left out: weights of linear layers and convolutions.
         positions: how often an entry is multiplied for one example: output positions of a convolution, rows of a
             sequence; 0 where that is not known.
+        table: whether it is that of an embedding: a row for each symbol, of which an example looks up some.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Field:
     shape: tuple[int, ...]
     prunable: bool = False
     positions: int = 0
+    table: bool = False
 
     @property
     def size(self) -> int:
@@ -133,11 +135,15 @@ class Layout:
         return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
 
     @staticmethod
-    def of(shapes: Mapping[str, Sequence[int]], prunable: frozenset[str] = frozenset()) -> Layout:
+    def of(
+        shapes: Mapping[str, Sequence[int]],
+        prunable: frozenset[str] = frozenset(),
+        tables: frozenset[str] = frozenset(),
+    ) -> Layout:
         """Tensors one behind the other in the order of ``shapes``."""
         made, start = [], 0
         for name, shape in shapes.items():
-            made.append(Field(name, start, tuple(shape), name in prunable))
+            made.append(Field(name, start, tuple(shape), name in prunable, table=name in tables))
             start += made[-1].size
         return Layout(tuple(made))
 

@@ -12,7 +12,9 @@ from fedsparse.masks.cost import Cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
 from fedsparse.masks.last import Last
 from fedsparse.masks.layers import (
+    RATIO_NAMES,
     RATIOS,
+    check_ratio,
     counts_of,
     everywhere,
     in_blocks,
@@ -28,6 +30,7 @@ from fedsparse.masks.travel import at_marks, marked, mean_of_holders, placed, po
 
 __all__ = [
     "RATIOS",
+    "RATIO_NAMES",
     "Blocks",
     "Cost",
     "FixedMask",
@@ -39,6 +42,7 @@ __all__ = [
     "at_marks",
     "best",
     "blocks_of",
+    "check_ratio",
     "counts_of",
     "device_bytes",
     "everywhere",
