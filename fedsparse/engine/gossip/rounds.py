@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
 from fedsparse.engine.gossip.clock import Clock
 from fedsparse.engine.gossip.edges import Edges, Flags
-from fedsparse.engine.gossip.judging import average, judged
+from fedsparse.engine.gossip.judging import Model, average, judged, models_in
 from fedsparse.engine.gossip.mail import Post
 from fedsparse.engine.gossip.shelf import lay_out
 from fedsparse.engine.gossip.toll import Toll
@@ -62,7 +63,7 @@ class GossipRounds:
         self._who = type(plan.strategy).__name__
         self._clock = Clock(plan, workload.clients)
         self._toll = Toll(plan, workload.clients)
-        self._backlog = Backlog(name for name, kind in plan.strategy.delivery.items() if kind == "queued")
+        self._backlog = self._new_backlog()
         self._shapes: dict[str, MessageShape] = {}
         self._edges: tuple[int, Edges] | None = None
 
@@ -105,12 +106,18 @@ class GossipRounds:
         """The mean of the clients' BatchNorm statistics ``[b]``."""
         return self._average(self.plan.rounds - 1)[1]
 
+    def _new_backlog(self) -> Backlog:
+        return Backlog(queued(self._strategy))
+
     # ---- one phase
 
     def _phase(self, exchange: Exchange, tally: Tally) -> None:
         ids = exchange.ids
         answers = self._blocks.train(exchange, np.arange(len(ids)), {})
-        replies = [reply for _, reply in answers]
+        exchange = _answered(exchange, answers, tally)
+        if not answers:
+            return
+        ids, replies = exchange.ids, [reply for _, reply in answers]
         self._clock.work(ids, np.concatenate([reply.examples for reply in replies]), exchange.ctx.round)
         if not any(reply.shapes for reply in replies):
             everybody = np.ones(len(ids), dtype=bool)
@@ -129,10 +136,7 @@ class GossipRounds:
 
     def _open(self, exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> tuple[Messages, Flags]:
         """The messages that are in order, block by block, and whose they are, ``[C]`` bool."""
-        phase, limit = exchange.ctx.phase, self.plan.aggregator.max_norm
-        gates = Gates(
-            self._who, self.plan.run, exchange.ctx.round, exchange.number, self._shapes.get(phase), limit
-        )
+        phase, gates = exchange.ctx.phase, self._gates(exchange)
         parts, masks = [], []
         for call, reply in answers:
             message, passed = gates.open(reply, call.ids, np.ones(len(call.ids), dtype=bool))
@@ -144,6 +148,12 @@ class GossipRounds:
         tally.refused.update(gates.refused)
         check_some_finite(self._who, len(exchange.ids), gates.refused, exchange.ctx.round)
         return parts, np.concatenate(masks)
+
+    def _gates(self, exchange: Exchange) -> Gates:
+        """What the messages of a phase have to pass."""
+        shapes = self._shapes.get(exchange.ctx.phase)
+        key = (self.plan.run, exchange.ctx.round, exchange.number)
+        return Gates(self._who, *key, shapes, self.plan.aggregator.max_norm)
 
     def _commit(self, answers: Sequence[Answer], accepted: Flags) -> None:
         first = 0
@@ -242,20 +252,27 @@ class GossipRounds:
     # ---- evaluation
 
     def _average(self, number: int) -> tuple[Tensor, Tensor]:
+        return average(self._models(number), self.workload.start)
+
+    def _models(self, number: int) -> Iterable[Model]:
+        """The clients' models as of the end of a round, in ascending order."""
         ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        strategy = self._strategy.at(number, self.plan.rounds)
-        return average(strategy, self._states, ctx, self.workload.start)
+        return models_in(
+            self._strategy.at(number, self.plan.rounds), self._states, ctx, self.workload.start
+        )
 
     def _evaluate(self, number: int) -> dict[str, float]:
         clients = self.workload.clients
         count = min(self.plan.judged or clients, clients)
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
-        own = self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
+        own = self._survey(number, chosen)
         x, buffers = self._average(number)
         of_average = self._blocks.evaluate(self.workload, x, buffers)
-        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        strategy = self._strategy.at(number, self.plan.rounds)
-        return judged(own, of_average, strategy, self._states, ctx, x)
+        return judged(own, of_average, self._models(number), x)
+
+    def _survey(self, number: int, chosen: Ids) -> list[dict[str, float]]:
+        """Metrics of the own models of the ``chosen`` clients."""
+        return self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
         return context_of(self.plan, self.workload, number, phase, ids, self._clock.now_ns)
@@ -279,6 +296,20 @@ class GossipRounds:
         self._backlog.restore(under("backlog.", arrays))
         self._toll.ledger.restore(under("ledger.", arrays))
         self._states.write(arrays["clients"], under("client.", arrays))
+
+
+def queued(strategy: Gossip) -> list[str]:
+    """The names of messages that are not given up when they get lost."""
+    return [name for name, kind in strategy.delivery.items() if kind == "queued"]
+
+
+def _answered(exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> Exchange:
+    """The phase among those who answered: who did not is not there."""
+    ids = np.concatenate([exchange.ids[:0], *(answer.call.ids for answer in answers)])
+    if len(ids) == len(exchange.ids):
+        return exchange
+    tally.late.update(np.setdiff1d(exchange.ids, ids).tolist())
+    return replace(exchange, ctx=replace(exchange.ctx, ids=torch.from_numpy(ids)))
 
 
 def _flags(ids: Ids, clients: int) -> Flags:
