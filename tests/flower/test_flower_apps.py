@@ -150,7 +150,7 @@ def test_letters_come_back_as_they_were_sent() -> None:
         ("x", "c"),
         (telling, telling),
     )
-    answer = Answer(1, b"bytes", 0.5, 3, 60, {"@kept": 0.25})
+    answer = Answer(1, b"bytes", 0.5, 3, 60, scalars={"@kept": 0.25})
     assert Order.of(order.content()) == order
     assert Answer.of(answer.content()) == answer
     assert Presence.of(Presence(1, 60).content()) == Presence(1, 60)
