@@ -110,7 +110,7 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
         (["trial", "--tsl"], "there is --tls"),
         (["trial", "strategy=scafcmo"], "scafcom"),
         (["trial", "engine=ray"], "on devices it is engine=flower"),
-        (["trial", "strategy=dpsgd", "topology=ring"], "gossip on devices is not there yet"),
+        (["trial", "strategy=dpsgd", "topology=ring", "engine.clock=real"], "without a server"),
         (["new"], "my-app"),
         (["keys", "nodes=2"], "give a folder"),
     ],

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from flwr.app import Message
 
-from fedsparse.flower.letters import Order
 from fedsparse.gossip import Gossip
 from fedsparse.registry import strategies
-from tests.flower.loopback import Loopback
-from tests.flower.parity import CLIENTS, assert_same, deployed, simulated
+from tests.flower.parity import assert_same, deployed, simulated
 
 GOSSIP = [name for name in strategies.names() if issubclass(strategies.get(name), Gossip)]
 QUICK = {"choco", "dpsgd", "gradient_tracking", "push_sum", "beer", "single_merging", "allreduce", "dfedsam"}
