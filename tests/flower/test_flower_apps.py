@@ -109,6 +109,7 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
         (["fly"], "commands are trial, new, keys"),
         (["trial", "--tsl"], "there is --tls"),
         (["trial", "strategy=scafcmo"], "scafcom"),
+        (["trial", "strategy=scafcom"], "as in clients=4"),
         (["trial", "engine=ray"], "on devices it is engine=flower"),
         (["trial", "strategy=dpsgd", "topology=ring", "engine.clock=real"], "without a server"),
         (["new"], "my-app"),
