@@ -328,8 +328,8 @@ def one_by_one(of: Cohort, train: bool) -> Outcome:
             x.requires_grad_()
         own = {name: of.values[name][i].clone().requires_grad_() for name in found.of_values}
         held = {name: found.statistics[name][i] for name in found.statistics}
-        if isinstance(layer, KeyedDropout):
-            layer.generator = torch.Generator().manual_seed(of.keys[i])
+        for part in (m for m in layer.modules() if isinstance(m, KeyedDropout)):
+            part.generator = torch.Generator().manual_seed(of.keys[i])
         if not n:
             found.outputs.append([])
             found.of_inputs.append(torch.zeros(x.shape))
