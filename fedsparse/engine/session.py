@@ -37,7 +37,7 @@ from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 from fedsparse.registry import strategies
 
-__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "first_rows", "specs_of"]
+__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "first_row_of", "first_rows", "specs_of"]
 
 Engine: TypeAlias = Server | GossipRounds
 """What makes the rounds."""
@@ -250,18 +250,25 @@ def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], d
 
 def _begin_apart(plan: Plan, workload: Workload, states: SlotStore) -> None:
     """Writes the first rows of clients that do not all start from the same parameters."""
-    starts, ctx = plan.starts, _before(plan, workload)
-    if starts is None:
-        return
     for client in range(workload.clients):
-        x = starts(client)
-        check_same(
-            type(plan.strategy).__name__, f"start of client {client},", {"x": x}, {"x": workload.start.x}
-        )
-        first = dict(plan.strategy.init("client", replace(workload.start, x=x), ctx))
-        if len(workload.start.buffers) and plan.strategy.buffers in {"local", "average"}:
-            first[BUFFERS] = workload.start.buffers[None]
-        states.write(np.array([client]), {name: as_array(row) for name, row in first.items()})
+        rows = {name: row[None] for name, row in first_row_of(plan, workload, client).items()}
+        states.write(np.array([client]), rows)
+
+
+def first_row_of(plan: Plan, workload: Workload, client: int) -> dict[str, np.ndarray]:
+    """The first row of each state of one client, which may start from parameters of its own.
+
+    Raises:
+        ProtocolError: these are not like those of the workload.
+    """
+    if plan.starts is None:
+        return first_rows(plan, workload)[0]
+    x, who = plan.starts(client), type(plan.strategy).__name__
+    check_same(who, f"start of client {client},", {"x": x}, {"x": workload.start.x})
+    first = dict(plan.strategy.init("client", replace(workload.start, x=x), _before(plan, workload)))
+    if len(workload.start.buffers) and plan.strategy.buffers in {"local", "average"}:
+        first[BUFFERS] = workload.start.buffers[None]
+    return _checked(who, "client", first)
 
 
 def _before(plan: Plan, workload: Workload) -> Context:

@@ -68,12 +68,14 @@ def _work(message: Message, context: Context) -> Message:
 
     from fedsparse.flower.device import Device
     from fedsparse.flower.elsewhere import Elsewhere
+    from fedsparse.flower.peer import Peer
 
     client, workload = _client(context), parts.recipe(parts.arrays)
     folder = _base(context) / f"{order.run:016x}-{client}"
-    device = Device(client, order.run, parts.plan, Elsewhere(workload, order.total), folder)
+    kind = Device if parts.plan.matrices is None else Peer
+    device = kind(client, order.run, parts.plan, Elsewhere(workload, order.total), folder)
     with torch.no_grad():
-        return Message(device.obey(order).content(), reply_to=message)
+        return Message(device.obey(order), reply_to=message)
 
 
 def _client(context: Context) -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flwr.app import RecordDict
 from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS, BlockJob, BlockRunner, Workload
 from fedsparse.engine.calls import Slots, TrainCall, TrainReply, as_array
 from fedsparse.engine.plan import Plan
-from fedsparse.engine.session import first_rows, specs_of
+from fedsparse.engine.session import first_row_of, first_rows, specs_of
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.flower.hearing import Memory, latest, listen, restored
 from fedsparse.flower.letters import NEVER, Answer, Order, Stamp, Telling
@@ -54,25 +55,20 @@ class Device:
             buffers=plan.strategy.buffers,
         )
         self._runner = BlockRunner(job, workload, near=False)
-        self._first = {name: value[None] for name, value in states.items()}
+        self._first = {name: value[None] for name, value in first_row_of(plan, workload, client).items()}
         self._own = bool(helds)
         self._common = plan.strategy.hears() and plan.strategy.held == "shared"
         self._states, self._heard = Versions(folder, "state"), Versions(folder, "heard")
 
-    def obey(self, order: Order) -> Answer:
-        """Does the work of one exchange, and remembers it in case that it will be accepted.
+    def obey(self, order: Order) -> RecordDict:
+        """Does the work of one exchange, and remembers it in case that it will be accepted; what it answers.
 
         Raises:
             DecodeError: the order is for another client or run, or what it says is damaged.
             CheckpointError: this device has not the state that the order builds on.
             FedSparseError: as the strategy's part of the work has it.
         """
-        if (order.run, order.client) != (self._run, self._client):
-            raise DecodeError(
-                f"order: for client {order.client} of run {order.run}; this is {self._client} of {self._run}"
-            )
-        if order.accepted >= order.stamp:
-            raise DecodeError(f"accepted: {order.accepted}, which is not before {order.stamp}")
+        self._check(order)
         # The server may have gone back to a checkpoint: what came after it never was.
         self._states.forget_from(order.stamp)
         self._heard.forget_from(order.stamp)
@@ -83,6 +79,17 @@ class Device:
         if reply.held_rows is not None:
             memory = replace(memory, held={n: torch.from_numpy(v) for n, v in reply.held_rows.items()})
         self._remember(order, memory, reply)
+        return self._answer(reply).content()
+
+    def _check(self, order: Order) -> None:
+        if (order.run, order.client) != (self._run, self._client):
+            raise DecodeError(
+                f"order: for client {order.client} of run {order.run}; this is {self._client} of {self._run}"
+            )
+        if order.accepted >= order.stamp:
+            raise DecodeError(f"accepted: {order.accepted}, which is not before {order.stamp}")
+
+    def _answer(self, reply: TrainReply) -> Answer:
         return Answer(
             client=self._client,
             message=(reply.encoded or [b""])[0],
@@ -90,6 +97,7 @@ class Device:
             gradient_calls=int(reply.gradient_calls[0]),
             examples=int(reply.examples[0]),
             scalars={name: float(values[0]) for name, values in reply.scalars.items()},
+            dense_bytes=int(reply.dense_bytes[0]),
         )
 
     def state(self, accepted: Stamp) -> dict[str, np.ndarray]:
@@ -166,7 +174,7 @@ class Device:
         call = TrainCall(
             round=order.stamp.round,
             phase=order.phase,
-            number=order.stamp.number,
+            number=self._number(order.stamp),
             now=order.now,
             ids=np.array([self._client], dtype=np.int64),
             at=np.zeros(1, dtype=np.int64),
@@ -175,6 +183,10 @@ class Device:
         )
         reply: TrainReply = self._runner(self._shared(order, memory), call)
         return reply
+
+    def _number(self, stamp: Stamp) -> int:
+        """Of the exchange within its round."""
+        return stamp.number
 
     def _strategy(self, stamp: Stamp) -> Strategy:
         return self._plan.strategy.at(stamp.round, self._plan.rounds)

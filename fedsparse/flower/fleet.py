@@ -1,34 +1,28 @@
-"""The clients of a run as devices: a phase goes out as orders, and comes back as answers that may be anything."""
+"""Devices with a server: a phase goes out as orders with what it says, and comes back as answers."""
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor
 
-from fedsparse.engine.block import Workload
-from fedsparse.engine.blocks import Answer as BlockAnswer
-from fedsparse.engine.calls import TrainCall
+from fedsparse.engine.blocks import Answer
 from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
-from fedsparse.errors import ProtocolError, WorkerError
+from fedsparse.errors import ProtocolError
+from fedsparse.flower.devices import Devices
 from fedsparse.flower.letters import NEVER, Order, Stamp
-from fedsparse.flower.opened import Kind, opened_of, reply_of
-from fedsparse.flower.post import Post, Returned, Terms
+from fedsparse.flower.line import Meter
+from fedsparse.flower.post import Post
 from fedsparse.flower.teller import Broadcast, Teller
 
 __all__ = ["Fleet"]
 
-_LAST = 999
-"""A number that no exchange of a round reaches."""
 
-
-class Fleet:
+class Fleet(Devices):
     """The devices, in the place of :class:`~fedsparse.engine.blocks.Blocks`.
 
     Args:
@@ -37,20 +31,23 @@ class Fleet:
         teller: what they are told.
         accepted: of each client, the exchange of which its answer was accepted last.
         patience: seconds that an answer may take.
+        meter: of what passes on the line, where that is measured.
         real: time is what passes here, and not what the network model says.
     """
 
     def __init__(
-        self, plan: Plan, post: Post, teller: Teller, accepted: SlotStore, patience: float, real: bool
+        self,
+        plan: Plan,
+        post: Post,
+        teller: Teller,
+        accepted: SlotStore,
+        patience: float,
+        meter: Meter | None,
+        real: bool,
     ) -> None:
+        super().__init__(plan, post, accepted, patience, meter, real)
         self.teller = teller
-        self._plan, self._post, self._accepted = plan, post, accepted
-        self._patience, self._real = patience, real
         self._broadcast: Broadcast | None = None
-        self._saved: dict[int, Stamp] = {}
-        self._safe = NEVER
-        self._life = secrets.randbits(63)
-        self._kinds: dict[str, Kind] = {}
 
     # ---- what a server asks of its blocks
 
@@ -59,7 +56,7 @@ class Fleet:
         self._broadcast = broadcast
         self.teller.say(broadcast)
 
-    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[BlockAnswer]:
+    def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """Asks the audience's members at the positions ``at``; those who answer in time, ascending.
 
         Raises:
@@ -82,51 +79,20 @@ class Fleet:
         place = dict(zip(ids, at.tolist(), strict=True))
         return self._answers(exchange, answered, place)
 
-    def commit(self, answer: BlockAnswer, accepted: np.ndarray) -> None:
+    def commit(self, answer: Answer, accepted: np.ndarray) -> None:
         """The next order tells the device."""
         if accepted.all():
-            call = answer.call
-            stamp = {"round": call.round, "number": call.number}
-            rows = {name: np.array([value], dtype=np.int64) for name, value in stamp.items()}
-            self._accepted.write(call.ids, rows)
-
-    def close_round(self) -> None:
-        """Nothing is left of a round but what devices keep."""
-
-    def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
-        """Metrics of the model ``x [d]`` with statistics ``buffers [b]``, computed by the server."""
-        predict = self._plan.strategy.predict
-        return workload.metrics(
-            [workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)]
-        )
+            self._accept(answer.call.ids, Stamp(answer.call.round, answer.call.number))
 
     def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Devices are not tested by themselves."""
         del number, clients, x, buffers
         raise ProtocolError("devices are not tested by themselves; leave personal out")
 
-    def share(self, work: Sequence[Callable[[], None]]) -> None:
-        """The server's own work, which nobody shares."""
-        for part in work:
-            part()
-
-    # ---- checkpoints
-
-    def saved(self, number: int) -> None:
-        """A checkpoint was made after round ``number``: devices can go back to it, and need to no further."""
-        self._safe = Stamp(number, _LAST)
-        self._saved = {int(client): self._stamp(int(client)) for client in self._accepted.known()}
-
-    # ---- orders
-
-    def _stamp(self, client: int) -> Stamp:
-        rows = self._accepted.rows(np.array([client], dtype=np.int64))
-        return Stamp(int(rows["round"][0]), int(rows["number"][0]))
-
     def _order(self, broadcast: Broadcast, client: int) -> Order:
         ctx = broadcast.exchange.ctx
         return Order(
-            run=self.teller.run,
+            run=self.run,
             client=client,
             stamp=broadcast.stamp,
             phase=ctx.phase,
@@ -139,45 +105,3 @@ class Fleet:
             audible=broadcast.audible,
             told=self.teller.told(broadcast, client),
         )
-
-    def _terms(self, exchange: Exchange, count: int) -> Terms:
-        if exchange.complete or not self._real:
-            return Terms(count, self._patience)
-        deadline = self._plan.deadline.deadline
-        return Terms(min(count, exchange.wanted), self._patience if deadline is None else deadline)
-
-    def _check(self, exchange: Exchange, ids: Sequence[int], returned: Mapping[int, Returned]) -> None:
-        failed = {c: r.reason for c, r in returned.items() if r.content is None}
-        if failed and len(failed) == len(ids):
-            client, reason = min(failed.items())
-            raise WorkerError(
-                f"all {len(ids)} devices failed in round {exchange.ctx.round}; client {client}: {reason}"
-            )
-        silent = sorted((set(ids) - returned.keys()) | failed.keys())
-        if exchange.complete and silent:
-            raise WorkerError(
-                f"phase '{exchange.ctx.phase}' of round {exchange.ctx.round} needs every client, and client "
-                f"{silent[0]} did not answer within engine.patience={self._patience:g} s; "
-                "bring it back and resume the run"
-            )
-
-    # ---- answers
-
-    def _answers(
-        self, exchange: Exchange, answered: Mapping[int, Returned], place: Mapping[int, int]
-    ) -> list[BlockAnswer]:
-        opened = {client: opened_of(client, returned.content) for client, returned in answered.items()}
-        phase = exchange.ctx.phase
-        if phase not in self._kinds:
-            kinds = Counter(found.kind for found in opened.values() if found.message)
-            if not kinds:
-                return []
-            # Of the first answers most are what our own code sends; the others are refused.
-            self._kinds[phase] = kinds.most_common(1)[0][0]
-        made = []
-        for client, returned in answered.items():
-            ids, at = np.array([client], dtype=np.int64), np.array([place[client]], dtype=np.int64)
-            call = TrainCall(exchange.ctx.round, phase, exchange.number, exchange.ctx.now, ids, at)
-            taken = np.array([returned.taken_ns], dtype=np.int64) if self._real else None
-            made.append(BlockAnswer(call, reply_of(opened[client], self._kinds[phase], taken)))
-        return made

@@ -7,8 +7,10 @@ message      record                 what is in it
 its reply    ``device``             which client this is, and how many examples it has
 ``train``    ``order``              which exchange this is, and which of its answers were accepted
 ``train``    ``told-0`` ...         what the server says: an encoded message each, mostly just one
+``train``    ``parcel``             in gossip: what neighbours sent, see :mod:`fedsparse.flower.parcels`
 its reply    ``answer``             the client's encoded message
 its reply    ``report``             what is written down about its work; nothing depends on it
+its reply    ``receipt``            in gossip, to a parcel: whether it was mixed
 ===========  =====================  ===============================================================
 
 The encoded messages are those of :mod:`fedsparse.wire`, byte for byte what a simulation counts.
@@ -24,8 +26,9 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from fedsparse.errors import DecodeError
 from fedsparse.flower.fields import config_of, metrics_of, take, take_list
+from fedsparse.flower.parcels import Parcel
 
-__all__ = ["NEVER", "Answer", "Kind", "Order", "Presence", "Stamp", "Telling"]
+__all__ = ["NEVER", "Answer", "Kind", "Order", "Presence", "Stamp", "Telling", "stamp_of"]
 
 
 class Stamp(NamedTuple):
@@ -37,6 +40,10 @@ class Stamp(NamedTuple):
 
 NEVER = Stamp(-1, 0)
 """Before the first exchange."""
+
+Work = Literal["train", "mix", "show"]
+"""``train``: an exchange, or in gossip its first half; ``mix``: the other half, with what neighbours sent; ``show``: give
+away the model, to be evaluated."""
 
 Kind = Literal["said", "whole", "rest"]
 """``said``: a broadcast, or of an earlier one what a device needs of it to follow; ``whole``: what clients hold, for
@@ -88,7 +95,7 @@ class Telling:
             raise DecodeError(f"kind: {kind!r}; there are {', '.join(get_args(Kind))}")
         return Telling(
             kind,  # type: ignore[arg-type]
-            _stamp(record, "stamp"),
+            stamp_of(record, "stamp"),
             take(record, "phase", str),
             take(record, "now", float),
             tuple(take_list(record, "compressed", str)),
@@ -113,6 +120,8 @@ class Order:
         total: examples of all clients together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
+        work: what it is to do.
+        parcel: what its neighbours sent, to be mixed.
     """
 
     run: int
@@ -127,6 +136,8 @@ class Order:
     total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
+    work: Work = "train"
+    parcel: Parcel | None = None
 
     def content(self) -> RecordDict:
         """As it travels."""
@@ -143,10 +154,13 @@ class Order:
                 "life": self.life,
                 "total": self.total,
                 "audible": [*self.audible],
+                "told": len(self.told),
+                "work": self.work,
             }
         )
         told = {f"told-{k}": telling.record() for k, telling in enumerate(self.told)}
-        return RecordDict({"order": order, **told})
+        parcel = {} if self.parcel is None else {"parcel": self.parcel.record()}
+        return RecordDict({"order": order, **told, **parcel})
 
     @staticmethod
     def of(content: RecordDict) -> Order:
@@ -156,19 +170,24 @@ class Order:
             DecodeError: a record or a field is missing or of the wrong type.
         """
         order = config_of(content, "order")
+        work = take(order, "work", str)
+        if work not in get_args(Work):
+            raise DecodeError(f"work: {work!r}; there are {', '.join(get_args(Work))}")
         return Order(
             take(order, "run", int),
             take(order, "client", int),
-            _stamp(order, "stamp"),
+            stamp_of(order, "stamp"),
             take(order, "phase", str),
             take(order, "now", float),
-            _stamp(order, "accepted"),
-            _stamp(order, "saved"),
-            _stamp(order, "safe"),
+            stamp_of(order, "accepted"),
+            stamp_of(order, "saved"),
+            stamp_of(order, "safe"),
             take(order, "life", int),
             take(order, "total", int),
             tuple(take_list(order, "audible", str)),
-            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(len(content) - 1)),
+            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(take(order, "told", int))),
+            work,  # type: ignore[arg-type]
+            Parcel.of(config_of(content, "parcel")) if work == "mix" else None,
         )
 
 
@@ -183,6 +202,7 @@ class Answer:
         gradient_calls: minibatch gradients that it computed.
         examples: examples that went into them.
         scalars: numbers to record, by names that start with ``@``.
+        dense_bytes: of the same values without compression, for whoever does not decode the message.
     """
 
     client: int
@@ -191,10 +211,16 @@ class Answer:
     gradient_calls: int
     examples: int
     scalars: Mapping[str, float] = field(default_factory=dict)
+    dense_bytes: int = 0
 
     def content(self) -> RecordDict:
         """As it travels."""
-        report = {"loss": self.loss, "gradient-calls": self.gradient_calls, "examples": self.examples}
+        report = {
+            "loss": self.loss,
+            "gradient-calls": self.gradient_calls,
+            "examples": self.examples,
+            "dense-bytes": self.dense_bytes,
+        }
         return RecordDict(
             {
                 "answer": ConfigRecord({"client": self.client, "message": self.message}),
@@ -210,7 +236,7 @@ class Answer:
             DecodeError: a record or a field is missing, of the wrong type, or negative.
         """
         answer, report = config_of(content, "answer"), metrics_of(content, "report")
-        counts = {name: take(report, name, int) for name in ("gradient-calls", "examples")}
+        counts = {name: take(report, name, int) for name in ("gradient-calls", "examples", "dense-bytes")}
         for name, count in counts.items():
             if not 0 <= count < 1 << 40:
                 raise DecodeError(f"{name}: {count}; at least 0 is expected, and no absurd number")
@@ -222,6 +248,7 @@ class Answer:
             counts["gradient-calls"],
             counts["examples"],
             scalars,
+            counts["dense-bytes"],
         )
 
 
@@ -250,7 +277,12 @@ class Presence:
         return found
 
 
-def _stamp(record: ConfigRecord, name: str) -> Stamp:
+def stamp_of(record: ConfigRecord, name: str) -> Stamp:
+    """The exchange in a field.
+
+    Raises:
+        DecodeError: the field is missing, or no exchange can be that.
+    """
     values = take_list(record, name, int)
     if len(values) != 2 or values[0] < -1 or values[1] < 0:
         raise DecodeError(f"{name}: {values[:4]}; a round and the number of an exchange are expected")

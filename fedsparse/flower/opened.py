@@ -18,19 +18,20 @@ from flwr.app import RecordDict
 from fedsparse.engine.block import dense_nbytes
 from fedsparse.engine.calls import TrainReply
 from fedsparse.engine.checks import shape_of
+from fedsparse.engine.gates import Open
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError
 from fedsparse.flower.letters import Answer
 from fedsparse.message import Payload
-from fedsparse.wire import Limits, decode_message, message_nbytes
+from fedsparse.wire import Limits, Sealed, decode_message, message_nbytes, pass_on
 
 __all__ = ["Kind", "Opened", "opened_of", "reply_of"]
 
 _LONGEST = 1 << 31
 """The longest vector that an answer may stand for, while nobody knows what answers of a phase are like."""
 
-Kind: TypeAlias = tuple[frozenset[tuple[str, tuple[str, int, torch.dtype]]], frozenset[str]]
-"""What an answer is made of: its payloads, and the numbers that it records."""
+Kind: TypeAlias = tuple[frozenset[tuple[str, tuple[str, int, torch.dtype]]], frozenset[str], int]
+"""What an answer is made of: its payloads, the numbers that it records, and its bytes without compression."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +40,44 @@ class Opened:
 
     Attributes:
         answer: what was sent; None where it cannot be read.
-        message: its payloads; none where they cannot be decoded.
+        message: its payloads; none where there are none, or they cannot be opened.
+        readable: whether they can.
     """
 
     answer: Answer | None
     message: Mapping[str, Payload] = field(default_factory=dict)
+    readable: bool = False
 
     @property
     def kind(self) -> Kind:
         """What it is made of."""
-        return frozenset(shape_of(self.message).items()), frozenset(
-            self.answer.scalars if self.answer else ()
-        )
+        closed = any(isinstance(payload, Sealed) for payload in self.message.values())
+        scalars = self.answer.scalars if self.answer else ()
+        dense = self.answer.dense_bytes if self.answer and closed else dense_nbytes(self.message)
+        return frozenset(shape_of(self.message).items()), frozenset(scalars), dense
 
 
-def opened_of(client: int, content: RecordDict | None) -> Opened:
-    """An answer to an order for ``client``; whether it is of this run and exchange is for the gates to say."""
+def opened_of(client: int, content: RecordDict | None, read: Open = decode_message) -> Opened:
+    """An answer to an order for ``client``; whether it is of this run and exchange is for the gates to say.
+
+    Args:
+        client: who was asked.
+        content: what came back.
+        read: opens its message. One that is only passed on stays closed, and may be empty: in gossip there are
+            exchanges in which nobody says anything.
+    """
     try:
         answer = Answer.of(content if content is not None else RecordDict())
     except DecodeError:
         return Opened(None)
     if answer.client != client:
         return Opened(None)
+    if not answer.message and read is pass_on:
+        return Opened(answer, readable=True)
     try:
         limits = Limits(max_size=_LONGEST, max_bytes=len(answer.message))
-        return Opened(answer, decode_message(answer.message, limits)[1])
+        message = read(answer.message, limits)[1]
+        return Opened(answer, message, readable=bool(message))
     except DecodeError:
         return Opened(answer)
 
@@ -77,9 +91,9 @@ def reply_of(opened: Opened, kind: Kind, taken_ns: Ids | None) -> TrainReply:
         taken_ns: how long it took, where that is measured.
     """
     answer, message = opened.answer, opened.message
-    if answer is not None and opened.kind == kind:
-        payload, header = (int(part[0]) for part in message_nbytes(message))
-        return _reply(kind, answer, payload, header, dense_nbytes(message), taken_ns)
+    if answer is not None and opened.readable and opened.kind == kind:
+        payload, header = (int(part[0]) for part in message_nbytes(message)) if message else (0, 0)
+        return _reply(kind, answer, payload, header, kind[2], taken_ns)
     # Of the right payloads with a report that is wrong, the gates would see nothing but the right payloads.
     data = b"" if answer is None or opened.kind[0] == kind[0] else answer.message
     nothing = Answer(-1, data, math.nan, 0, 0, dict.fromkeys(kind[1], math.nan))

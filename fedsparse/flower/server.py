@@ -1,4 +1,4 @@
-"""A server whose clients are devices, and the session that it lives in."""
+"""A server whose clients are devices, and the session that it or gossip among devices lives in."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ResourceError
 from fedsparse.flower.elsewhere import Elsewhere
 from fedsparse.flower.fleet import Fleet
+from fedsparse.flower.gossip import DeviceGossip
 from fedsparse.flower.line import Meter
 from fedsparse.flower.post import Post
+from fedsparse.flower.relay import Relay
 from fedsparse.flower.teller import Broadcast, Teller
 from fedsparse.records import Record
 
@@ -48,29 +50,16 @@ class DeviceServer(Server):
         workload: for sizes and for evaluation.
         fleet: the devices.
         accepted: of each client, the exchange of which its answer was accepted last.
-        post: the way to the devices.
-        meter: of what passes on the line, where that is measured.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        workload: Workload,
-        fleet: Fleet,
-        accepted: SlotStore,
-        post: Post,
-        meter: Meter | None,
-    ) -> None:
+    def __init__(self, plan: Plan, workload: Workload, fleet: Fleet, accepted: SlotStore) -> None:
         super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
-        self._fleet, self._post, self._meter = fleet, post, meter
+        self._fleet = fleet
         self._before: dict[str, Tensor] = {}
 
     def round(self, number: int) -> Record:
         """As in a simulation, with what was on the way in Flower's own form, and on the line where that is measured."""
-        record = super().round(number)
-        counted = dict(self._post.counted) | (self._meter.passed() if self._meter else {})
-        self._post.counted.clear()
-        return replace(record, flower=counted)
+        return replace(super().round(number), flower=self._fleet.passed())
 
     def _say(self, exchange: Exchange) -> Said:
         self._before = self._downlink.whole(self.held)
@@ -94,7 +83,7 @@ class DeviceServer(Server):
         super().restore(arrays)
         self.plan = replace(self.plan, run=int(arrays["run"][0]))
         teller = self._fleet.teller
-        teller.run = self.plan.run
+        teller.run = self._fleet.run = self.plan.run
         teller.news.restore({n.removeprefix("news."): v for n, v in arrays.items() if n.startswith("news.")})
 
 
@@ -128,17 +117,27 @@ class DeviceSession:
             self._gather()
             if config.partition.name == "own" and isinstance(workload, SupervisedWorkload):
                 sizes = self._post.examples
-                workload = self.workload = Elsewhere(workload, sum(sizes.values()), sizes)
-            teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
-            real = self._options["clock"] == "real"
-            self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
-            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post, meter)
+                self.workload = Elsewhere(workload, sum(sizes.values()), sizes)
+            self._devices, self.engine = self._made(accepted, meter)
             self._closing = stack.pop_all()
+
+    def _made(
+        self, accepted: SlotStore, meter: Meter | None
+    ) -> tuple[Fleet | Relay, DeviceServer | DeviceGossip]:
+        """The devices, and what makes the rounds."""
+        plan, workload, patience = self._plan, self.workload, self._options["patience"]
+        if plan.matrices is not None:
+            relay = Relay(plan, self._post, accepted, patience, meter, workload)
+            return relay, DeviceGossip(plan, workload, relay, accepted)
+        teller = Teller(plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
+        real = self._options["clock"] == "real"
+        fleet = Fleet(plan, self._post, teller, accepted, patience, meter, real)
+        return fleet, DeviceServer(plan, workload, fleet, accepted)
 
     def begin(self, done: int) -> None:
         """Devices need to go back no further than to the end of the ``done`` rounds."""
         if done:
-            self._fleet.saved(done - 1)
+            self._devices.saved(done - 1)
 
     def _gather(self) -> None:
         """Waits for the devices.
@@ -158,7 +157,7 @@ class DeviceSession:
 
     def saved(self, number: int) -> None:
         """A checkpoint was made after round ``number``."""
-        self._fleet.saved(number)
+        self._devices.saved(number)
 
     def close(self) -> None:
         """Gives the memory back; twice does no harm."""

@@ -129,10 +129,10 @@ class GossipRounds:
         parts, speaks = self._open(exchange, answers, tally)
         self._commit(answers, speaks)
         tally.count(self._who, replies, speaks)
-        tally.accepted.update(ids[speaks].tolist())
         if parts:
-            self._deliver(exchange, ids[speaks], parts, Cost.of(replies))
-            tally.stepped = True
+            mixed = self._deliver(exchange, ids[speaks], parts, Cost.of(replies), tally)
+            tally.accepted.update(mixed.tolist())
+            tally.stepped |= len(mixed) > 0
 
     def _open(self, exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> tuple[Messages, Flags]:
         """The messages that are in order, block by block, and whose they are, ``[C]`` bool."""
@@ -162,7 +162,9 @@ class GossipRounds:
             self._blocks.commit(answer, accepted[first:last])
             first = last
 
-    def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
+    def _deliver(
+        self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost, tally: Tally
+    ) -> Ids:
         """Messages go to the neighbours, who make their new states of them.
 
         Args:
@@ -170,18 +172,45 @@ class GossipRounds:
             speakers: whose messages are in order, ascending ``[S]``.
             parts: their messages.
             cost: of the messages of all who are there.
+            tally: of the round.
+
+        Returns:
+            who has a new state, ascending.
         """
         if exchange.audience == "all":
             self._meet(exchange, speakers, parts, cost)
-            return
+            return speakers
         ctx, edges = exchange.ctx, self._links(exchange.ctx.round)
-        there, speaks = (_flags(ids, edges.clients) for ids in (exchange.ids, speakers))
+        there = _flags(exchange.ids, edges.clients)
         sent = there[edges.senders] & there[edges.receivers]
         lost = self._lost(ctx, edges, sent)
-        heard = sent & ~lost & speaks[edges.senders] & speaks[edges.receivers]
         owed = self._backlog.owed(edges, parts[0])
         nbytes = self._toll.links(exchange, cost, edges, sent, lost, owed)
         self._clock.exchange(exchange.ids, edges.select(sent), ~lost[sent], nbytes[sent], ctx.round)
+        return self._hear(exchange, edges, sent & ~lost, speakers, parts, tally)
+
+    def _hear(
+        self,
+        exchange: Exchange,
+        edges: Edges,
+        arrived: Flags,
+        speakers: Ids,
+        parts: Messages,
+        tally: Tally,
+    ) -> Ids:
+        """The clients mix what has arrived; arguments as of :meth:`_deliver`.
+
+        Args:
+            exchange: the phase.
+            edges: all links.
+            arrived: which of them carried a message, ``[E]``.
+            speakers: whose messages are in order, ascending ``[S]``.
+            parts: their messages.
+            tally: of the round.
+        """
+        del tally  # here nobody fails
+        speaks = _flags(speakers, edges.clients)
+        heard = arrived & speaks[edges.senders] & speaks[edges.receivers]
         late, letters = self._backlog.arrive(edges, heard, parts[0])
         missing = ~heard & speaks[edges.senders]
         for name, payloads in self._owing(parts, missing).items():
@@ -189,6 +218,7 @@ class GossipRounds:
             self._backlog.owe(name, edges, missing, np.where(speaks[edges.senders], rows, -1), payloads)
         post = Post(edges, heard, speakers, self._kinds(parts[0]), late)
         self._mix(exchange, post, parts, [letters] if letters else [], {})
+        return speakers
 
     def _meet(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
         """Everybody hears everybody, by an all-reduce; arguments as of :meth:`_deliver`."""
