@@ -37,7 +37,16 @@ from fedsparse.message import Payload
 from fedsparse.protocol import Context, State
 from fedsparse.registry import strategies
 
-__all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "first_row_of", "first_rows", "specs_of"]
+__all__ = [
+    "Engine",
+    "Place",
+    "Session",
+    "check_compressors",
+    "default_block",
+    "first_row_of",
+    "first_rows",
+    "specs_of",
+]
 
 Engine: TypeAlias = Server | GossipRounds
 """What makes the rounds."""

@@ -18,8 +18,8 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import DecodeError
-from fedsparse.flower.devices import Devices
 from fedsparse.flower import letters
+from fedsparse.flower.devices import Devices
 from fedsparse.flower.letters import NEVER, Order, Stamp
 from fedsparse.flower.line import Meter
 from fedsparse.flower.parcels import Parcel, Receipt
@@ -140,7 +140,9 @@ class Relay(Devices):
         like = {"x": start.x, BUFFERS: start.buffers}
         found = {name: payload.dense()[0] for name, payload in message.items()}
         found.setdefault(BUFFERS, torch.zeros_like(start.buffers))
-        if {n: (v.shape, v.dtype) for n, v in found.items()} != {n: (v.shape, v.dtype) for n, v in like.items()}:
+        if {n: (v.shape, v.dtype) for n, v in found.items()} != {
+            n: (v.shape, v.dtype) for n, v in like.items()
+        }:
             return None
         return found["x"], found[BUFFERS]
 

@@ -67,6 +67,7 @@ class Sealed(Payload):
     @classmethod
     def decode(cls, reader: Reader, dtype: torch.dtype, kind: str) -> Self:
         """There is no such class on the wire."""
+        del reader, dtype, kind
         raise ProtocolError("a sealed payload is not a class of the wire format")
 
     def select(self, rows: Tensor | slice) -> Self:

@@ -1,23 +1,21 @@
 """Gossip on devices: messages go through the server unread, and a run has the bits of its simulation."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message
 
-from fedsparse.flower.letters import Answer, Order
-from fedsparse.flower.parcels import Receipt
+from fedsparse.errors import DecodeError
+from fedsparse.flower.parcels import Parcel, Receipt, Ridden
 from fedsparse.gossip import Gossip
-from fedsparse.message import Dense
 from fedsparse.registry import strategies
 from fedsparse.runfolder import read_rounds
-from fedsparse.wire import Envelope, encode_message
+from fedsparse.wire import envelope
+from fedsparse.wire.reader import Reader
 from tests.flower.loopback import Loopback
-from tests.flower.parity import CLIENTS, Ended, assert_same, deployed, simulated
+from tests.flower.parity import assert_same, deployed, simulated
 
 NEEDS = {
     "push_sum": ["topology=exponential", "mixing=push_sum"],
@@ -65,3 +63,63 @@ def test_lost_messages_and_absent_clients_make_no_difference(words: list[str], t
 def test_circumstances_make_no_difference(more: list[str], tmp_path: Path) -> None:
     words = ["strategy=dpsgd", "topology=ring", *more]
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
+
+
+def test_both_hops_are_counted_beside_the_ledger(tmp_path: Path) -> None:
+    """On a ring each message goes to the server once, as by radio, and from there along two links."""
+    deployed(tmp_path, *CHOCO)
+    for record in read_rounds(tmp_path / "deployed"):
+        traffic, flower = record["traffic"], record["flower"]
+        for part in ("payload_bytes", "header_bytes", "messages"):
+            assert flower[f"up_relay_{part}"] == traffic[f"radio_{part}"]
+            assert flower[f"down_relay_{part}"] == traffic[f"up_{part}"] == 2 * traffic[f"radio_{part}"]
+        assert flower["up_flower_bytes"] > flower["up_relay_payload_bytes"] > 0
+        assert flower["down_flower_bytes"] > flower["down_relay_payload_bytes"]
+
+
+def test_what_is_lost_on_a_link_is_not_passed_on(tmp_path: Path) -> None:
+    deployed(tmp_path, "strategy=dpsgd", "topology=ring", "faults.link_loss=0.4", "rounds=4")
+    records = read_rounds(tmp_path / "deployed")
+    assert sum(record["traffic"]["up_lost"] for record in records) > 0
+    for record in records:
+        arrived = record["traffic"]["up_messages"] - record["traffic"]["up_lost"]
+        assert record["flower"]["down_relay_messages"] == arrived
+
+
+def test_the_server_opens_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a decoder that fails in the server's part of this process, a run is what it was."""
+    inside: list[bool] = []
+    pull = Loopback.pull_messages
+
+    def at_devices(self: Loopback, keys: Iterable[str]) -> Iterable[Message]:
+        inside.append(True)
+        try:
+            return list(pull(self, keys))
+        finally:
+            inside.pop()
+
+    real = envelope.decode_rows
+
+    def watched(readers: Sequence[Reader]) -> list[Any]:
+        assert inside, "the server decodes a payload"
+        return real(readers)
+
+    monkeypatch.setattr(Loopback, "pull_messages", at_devices)
+    monkeypatch.setattr(envelope, "decode_rows", watched)
+    deployed(tmp_path, *CHOCO, "eval_every=100", "rounds=2")
+
+
+def test_parcels_and_receipts_come_back_as_they_were_sent() -> None:
+    ride = Ridden("q", 3, 0.25, b"late")
+    parcel = Parcel(
+        (0, 2), (b"a", b"b"), (0.5, 0.25), {"kept": 0.1}, {"kept": (0.5, 0.25)}, 0.75, (ride,), (ride,)
+    )
+    assert Parcel.of(parcel.record()) == parcel
+    receipt = Receipt(1, {2: "not finite"}, 3)
+    assert Receipt.of(receipt.content()) == receipt
+
+
+def test_a_parcel_whose_lists_do_not_fit_is_refused() -> None:
+    parcel = Parcel((0, 2), (b"a",), (0.5, 0.25), {}, {}, 1.0)
+    with pytest.raises(DecodeError, match="parcel"):
+        Parcel.of(parcel.record())

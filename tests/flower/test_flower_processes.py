@@ -24,9 +24,12 @@ RUNS = {
     "scafcom": ["strategy=scafcom", "uplink.fraction=0.1"],
     "econtrol": ["strategy=econtrol", "uplink.fraction=0.1"],
     "fedavg": ["strategy=fedavg", "downlink=topk", "downlink.fraction=0.1"],
+    "choco": ["strategy=choco", "topology=ring", "uplink.fraction=0.1", "eval_every=3"],
+    "dpsgd": ["strategy=dpsgd", "topology=ring", "eval_every=3"],
+    "gradient_tracking": ["strategy=gradient_tracking", "topology=ring", "eval_every=3"],
 }
-KILLED = "econtrol"
-"""The run whose server is killed."""
+KILLED = ("econtrol", "choco")
+"""The runs whose server is killed."""
 
 PATIENCE = 150.0
 
@@ -93,16 +96,18 @@ def deployment(folder: Path) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def parallel(deployment: Deployment, folder: Path, doomed: subprocess.Popen[bytes]) -> dict[str, Ended]:
-    """Three runs at once on the same nodes; the server of one is killed -9 and started again."""
+    """All runs at once on the same nodes; the servers of two are killed -9 and started again."""
 
     def begin(name: str, *more: str) -> Child:
         own = ["checkpoint_every=1", f"runs={folder}", f"name={name}"]
         return run_of(deployment, [*small((*RUNS[name], *own)), *more])
 
     children = {name: begin(name) for name in RUNS}
-    wait_until(lambda: rounds_of(folder / KILLED) >= 1, "the first round", children[KILLED])
-    os.kill(int((folder / KILLED / "lock").read_text()), signal.SIGKILL)
-    children[KILLED] = run_of(deployment, [f"resume={folder / KILLED}", "engine=flower"])
+    for name in KILLED:
+        wait_until(lambda name=name: rounds_of(folder / name) >= 1, "the first round", children[name])
+        assert not finished(folder / name)
+        os.kill(int((folder / name / "lock").read_text()), signal.SIGKILL)
+        children[name] = run_of(deployment, [f"resume={folder / name}", "engine=flower"])
     for name, child in children.items():
         wait_until(lambda name=name: finished(folder / name), f"the end of {name}", child)
     return {name: ended(folder / name, folder) for name in RUNS}
@@ -115,12 +120,13 @@ def test_processes_end_with_the_bits_and_bytes_of_the_simulation(
     assert_same(simulated(tmp_path, *RUNS[name], "checkpoint_every=1"), parallel[name])
 
 
+@pytest.mark.parametrize("name", ["scafcom", "choco"])
 def test_the_run_folder_is_that_of_a_simulation(
-    parallel: dict[str, Ended], folder: Path, tmp_path: Path
+    name: str, parallel: dict[str, Ended], folder: Path, tmp_path: Path
 ) -> None:
-    simulated(tmp_path, *RUNS["scafcom"])
+    simulated(tmp_path, *RUNS[name])
     names = {path.name for path in (tmp_path / "simulated").iterdir()}
-    assert {path.name for path in (folder / "scafcom").iterdir()} == names
+    assert {path.name for path in (folder / name).iterdir()} == names
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -130,6 +136,27 @@ def test_on_the_line_is_more_than_flower_serialises_and_that_is_more_than_messag
     for record in read_rounds(folder / "scafcom"):
         payload, flower = record["traffic"][f"{way}_payload_bytes"], record["flower"]
         assert flower[f"{way}_line_bytes"] > flower[f"{way}_flower_bytes"] > payload > 0
+
+
+def test_one_report_has_gossip_on_devices_beside_its_simulation(
+    parallel: dict[str, Ended], folder: Path, tmp_path: Path
+) -> None:
+    simulated(tmp_path, *RUNS["choco"], "checkpoint_every=1")
+    runs = [tmp_path / "simulated", folder / "choco"]
+    command = [sys.executable, "-m", "fedsparse.report", *map(str, runs), f"out={tmp_path / 'report'}"]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=PATIENCE, capture_output=True)
+    (row,) = read_table(tmp_path / "report")
+    assert row["runs"] == "2"
+
+
+def test_both_hops_of_gossip_are_in_the_records(parallel: dict[str, Ended], folder: Path) -> None:
+    for record in read_rounds(folder / "dpsgd"):
+        traffic, flower = record["traffic"], record["flower"]
+        assert flower["up_relay_payload_bytes"] == traffic["radio_payload_bytes"] > 0
+        assert flower["down_relay_payload_bytes"] == traffic["up_payload_bytes"]
+        for way in ("up", "down"):
+            assert flower[f"{way}_line_bytes"] > flower[f"{way}_flower_bytes"]
+            assert flower[f"{way}_flower_bytes"] > flower[f"{way}_relay_payload_bytes"]
 
 
 def test_a_trial_that_is_killed_leaves_no_process(
@@ -164,3 +191,26 @@ def test_a_node_killed_in_mid_round_comes_back_with_its_state(
     assert fates[-1] == (4, 0)
     mean = sum(rows["c"].astype(np.float64) for rows in end.clients.values()) / CLIENTS
     np.testing.assert_allclose(end.checkpoint["server.c"], mean, atol=1e-8)
+
+
+def test_a_gossiping_node_killed_in_mid_round_is_away_until_it_comes_back(
+    parallel: dict[str, Ended], deployment: Deployment, folder: Path
+) -> None:
+    """Push-sum's weights have the sum that they began with, whoever was away."""
+    gossip = ["strategy=push_sum", "topology=exponential", "mixing=push_sum", "eval_every=6"]
+    own = ["rounds=6", "engine.patience=12", "checkpoint_every=1", f"runs={folder}", "name=gossip-fallen"]
+    child = run_of(deployment, small((*gossip, *own)))
+    wait_until(lambda: rounds_of(folder / "gossip-fallen") >= 1, "the first round", child)
+    deployment.nodes[1].kill()
+    wait_until(lambda: (3, 1) in fates_of(folder / "gossip-fallen"), "a round without it", child)
+    deployment.start_node(1)
+    wait_until(lambda: finished(folder / "gossip-fallen"), "the end", child)
+    fates = fates_of(folder / "gossip-fallen")
+    assert fates[0] == fates[-1] == (4, 0)
+    end = ended(folder / "gossip-fallen", folder)
+    weights = sum(float(rows["w"].sum()) for rows in end.clients.values())
+    assert weights == pytest.approx(CLIENTS, abs=1e-6)
+
+
+def fates_of(folder: Path) -> list[tuple[int, int]]:
+    return [(record["accepted"], record["late"]) for record in read_rounds(folder)]

@@ -162,9 +162,7 @@ class GossipRounds:
             self._blocks.commit(answer, accepted[first:last])
             first = last
 
-    def _deliver(
-        self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost, tally: Tally
-    ) -> Ids:
+    def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost, tally: Tally) -> Ids:
         """Messages go to the neighbours, who make their new states of them.
 
         Args:
@@ -287,9 +285,7 @@ class GossipRounds:
     def _models(self, number: int) -> Iterable[Model]:
         """The clients' models as of the end of a round, in ascending order."""
         ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        return models_in(
-            self._strategy.at(number, self.plan.rounds), self._states, ctx, self.workload.start
-        )
+        return models_in(self._strategy.at(number, self.plan.rounds), self._states, ctx, self.workload.start)
 
     def _evaluate(self, number: int) -> dict[str, float]:
         clients = self.workload.clients
