@@ -42,8 +42,8 @@ NEVER = Stamp(-1, 0)
 """Before the first exchange."""
 
 Work = Literal["train", "mix", "show"]
-"""``train``: an exchange, or in gossip its first half; ``mix``: the other half, with what neighbours sent; ``show``: give
-away the model, to be evaluated."""
+"""``train``: an exchange, or in gossip its first half; ``mix``: the other half, with what neighbours sent; ``show``:
+give away the model, to be evaluated."""
 
 Kind = Literal["said", "whole", "rest"]
 """``said``: a broadcast, or of an earlier one what a device needs of it to follow; ``whole``: what clients hold, for

@@ -97,9 +97,18 @@ def assert_same(one: Ended, other: Ended) -> None:
         differing = {key: (value, theirs[key]) for key, value in mine.items() if value != theirs[key]}
         assert differing == {}, f"round {mine['round']}: {differing}"
     for name, value in one.checkpoint.items():
-        if name.startswith((
-            "server.", "held.", "downlink.", "ledger.", "buffers", "now_ns", "clock", "backlog.",
-        )):
+        if name.startswith(
+            (
+                "server.",
+                "held.",
+                "downlink.",
+                "ledger.",
+                "buffers",
+                "now_ns",
+                "clock",
+                "backlog.",
+            )
+        ):
             np.testing.assert_array_equal(value, other.checkpoint[name], err_msg=name)
     assert one.clients.keys() == other.clients.keys()
     for client, rows in one.clients.items():

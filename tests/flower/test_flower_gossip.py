@@ -11,6 +11,7 @@ from fedsparse.errors import DecodeError
 from fedsparse.flower.parcels import Parcel, Receipt, Ridden
 from fedsparse.gossip import Gossip
 from fedsparse.registry import strategies
+from fedsparse.report import main as report
 from fedsparse.runfolder import read_rounds
 from fedsparse.wire import envelope
 from fedsparse.wire.reader import Reader
@@ -75,6 +76,17 @@ def test_both_hops_are_counted_beside_the_ledger(tmp_path: Path) -> None:
             assert flower[f"down_relay_{part}"] == traffic[f"up_{part}"] == 2 * traffic[f"radio_{part}"]
         assert flower["up_flower_bytes"] > flower["up_relay_payload_bytes"] > 0
         assert flower["down_flower_bytes"] > flower["down_relay_payload_bytes"]
+
+
+def test_one_table_has_gossip_on_devices_beside_a_simulation(tmp_path: Path) -> None:
+    simulated(tmp_path, "strategy=dpsgd", "topology=ring")
+    deployed(tmp_path, *CHOCO)
+    names = {path.name for path in (tmp_path / "simulated").iterdir()}
+    assert {path.name for path in (tmp_path / "deployed").iterdir()} == names
+    runs = [str(tmp_path / name) for name in ("simulated", "deployed")]
+    assert report([*runs, "--out", str(tmp_path / "report"), "--formats", "md"]) == 0
+    said = (tmp_path / "report" / "report.md").read_text()
+    assert all(f"| {name} |" in said for name in ("dpsgd", "choco"))
 
 
 def test_what_is_lost_on_a_link_is_not_passed_on(tmp_path: Path) -> None:

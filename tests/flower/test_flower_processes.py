@@ -138,17 +138,6 @@ def test_on_the_line_is_more_than_flower_serialises_and_that_is_more_than_messag
         assert flower[f"{way}_line_bytes"] > flower[f"{way}_flower_bytes"] > payload > 0
 
 
-def test_one_report_has_gossip_on_devices_beside_its_simulation(
-    parallel: dict[str, Ended], folder: Path, tmp_path: Path
-) -> None:
-    simulated(tmp_path, *RUNS["choco"], "checkpoint_every=1")
-    runs = [tmp_path / "simulated", folder / "choco"]
-    command = [sys.executable, "-m", "fedsparse.report", *map(str, runs), f"out={tmp_path / 'report'}"]
-    subprocess.run(command, check=True, cwd=ROOT, timeout=PATIENCE, capture_output=True)
-    (row,) = read_table(tmp_path / "report")
-    assert row["runs"] == "2"
-
-
 def test_both_hops_of_gossip_are_in_the_records(parallel: dict[str, Ended], folder: Path) -> None:
     for record in read_rounds(folder / "dpsgd"):
         traffic, flower = record["traffic"], record["flower"]
