@@ -26,7 +26,7 @@ __all__ = ["app", "run_on", "server_app"]
 
 
 def server_app() -> ServerApp:
-    """A ServerApp for any strategy with a server."""
+    """A ServerApp for any strategy; without a server it passes messages on."""
     made = ServerApp()
     made.main()(_main)
     return made
