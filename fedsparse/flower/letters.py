@@ -7,10 +7,11 @@ message      record                 what is in it
 its reply    ``device``             which client this is, and how many examples it has
 ``train``    ``order``              which exchange this is, and which of its answers were accepted
 ``train``    ``told-0`` ...         what the server says: an encoded message each, mostly just one
-``train``    ``parcel``             in gossip: what neighbours sent, see :mod:`fedsparse.flower.parcels`
+``train``    ``mail``               without a server: what neighbours said in the exchange before
 its reply    ``answer``             the client's encoded message
 its reply    ``report``             what is written down about its work; nothing depends on it
-its reply    ``receipt``            in gossip, to a parcel: whether it was mixed
+``evaluate`` ``order``, ``mail``    without a server: the device is to show its model
+its reply    ``answer``             the model, encoded like a message
 ===========  =====================  ===============================================================
 
 The encoded messages are those of :mod:`fedsparse.wire`, byte for byte what a simulation counts.
@@ -20,15 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from fedsparse.errors import DecodeError
 from fedsparse.flower.fields import config_of, metrics_of, take, take_list
-from fedsparse.flower.parcels import Parcel
+from fedsparse.flower.mail import Mailing
 
-__all__ = ["NEVER", "Answer", "Kind", "Order", "Presence", "Stamp", "Telling", "stamp_of"]
+__all__ = ["NEVER", "Answer", "Kind", "Order", "Presence", "Stamp", "Telling"]
 
 
 class Stamp(NamedTuple):
@@ -40,10 +41,6 @@ class Stamp(NamedTuple):
 
 NEVER = Stamp(-1, 0)
 """Before the first exchange."""
-
-Work = Literal["train", "mix", "show"]
-"""``train``: an exchange, or in gossip its first half; ``mix``: the other half, with what neighbours sent; ``show``:
-give away the model, to be evaluated."""
 
 Kind = Literal["said", "whole", "rest"]
 """``said``: a broadcast, or of an earlier one what a device needs of it to follow; ``whole``: what clients hold, for
@@ -95,7 +92,7 @@ class Telling:
             raise DecodeError(f"kind: {kind!r}; there are {', '.join(get_args(Kind))}")
         return Telling(
             kind,  # type: ignore[arg-type]
-            stamp_of(record, "stamp"),
+            _stamp(record, "stamp"),
             take(record, "phase", str),
             take(record, "now", float),
             tuple(take_list(record, "compressed", str)),
@@ -120,8 +117,7 @@ class Order:
         total: examples of all clients together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
-        work: what it is to do.
-        parcel: what its neighbours sent, to be mixed.
+        mail: what it has not heard yet of its neighbours; none with a server.
     """
 
     run: int
@@ -136,8 +132,7 @@ class Order:
     total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
-    work: Work = "train"
-    parcel: Parcel | None = None
+    mail: Mailing | None = None
 
     def content(self) -> RecordDict:
         """As it travels."""
@@ -154,13 +149,11 @@ class Order:
                 "life": self.life,
                 "total": self.total,
                 "audible": [*self.audible],
-                "told": len(self.told),
-                "work": self.work,
             }
         )
         told = {f"told-{k}": telling.record() for k, telling in enumerate(self.told)}
-        parcel = {} if self.parcel is None else {"parcel": self.parcel.record()}
-        return RecordDict({"order": order, **told, **parcel})
+        mail = {} if self.mail is None else {"mail": self.mail.record()}
+        return RecordDict({"order": order, **told, **mail})
 
     @staticmethod
     def of(content: RecordDict) -> Order:
@@ -170,24 +163,20 @@ class Order:
             DecodeError: a record or a field is missing or of the wrong type.
         """
         order = config_of(content, "order")
-        work = take(order, "work", str)
-        if work not in get_args(Work):
-            raise DecodeError(f"work: {work!r}; there are {', '.join(get_args(Work))}")
         return Order(
             take(order, "run", int),
             take(order, "client", int),
-            stamp_of(order, "stamp"),
+            _stamp(order, "stamp"),
             take(order, "phase", str),
             take(order, "now", float),
-            stamp_of(order, "accepted"),
-            stamp_of(order, "saved"),
-            stamp_of(order, "safe"),
+            _stamp(order, "accepted"),
+            _stamp(order, "saved"),
+            _stamp(order, "safe"),
             take(order, "life", int),
             take(order, "total", int),
             tuple(take_list(order, "audible", str)),
-            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(take(order, "told", int))),
-            work,  # type: ignore[arg-type]
-            Parcel.of(config_of(content, "parcel")) if work == "mix" else None,
+            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(_count(content, "told-"))),
+            Mailing.of(config_of(content, "mail")) if "mail" in content else None,
         )
 
 
@@ -201,8 +190,10 @@ class Answer:
         loss: mean loss of its training, NaN where there was none.
         gradient_calls: minibatch gradients that it computed.
         examples: examples that went into them.
+        dense_bytes: what the message would take uncompressed.
+        finite: whether all its numbers are; only of a message that the server passes on does anybody ask.
         scalars: numbers to record, by names that start with ``@``.
-        dense_bytes: of the same values without compression, for whoever does not decode the message.
+        refused: why it could not use the message of a neighbour, by neighbour.
     """
 
     client: int
@@ -210,8 +201,10 @@ class Answer:
     loss: float
     gradient_calls: int
     examples: int
-    scalars: Mapping[str, float] = field(default_factory=dict)
     dense_bytes: int = 0
+    finite: bool = True
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     def content(self) -> RecordDict:
         """As it travels."""
@@ -220,12 +213,13 @@ class Answer:
             "gradient-calls": self.gradient_calls,
             "examples": self.examples,
             "dense-bytes": self.dense_bytes,
+            "finite": int(self.finite),
         }
+        answer: dict[str, Any] = {"client": self.client, "message": self.message}
+        if self.refused:
+            answer |= {"refused": [*self.refused], "reasons": [*self.refused.values()]}
         return RecordDict(
-            {
-                "answer": ConfigRecord({"client": self.client, "message": self.message}),
-                "report": MetricRecord({**report, **self.scalars}),
-            }
+            {"answer": ConfigRecord(answer), "report": MetricRecord({**report, **self.scalars})}
         )
 
     @staticmethod
@@ -236,7 +230,9 @@ class Answer:
             DecodeError: a record or a field is missing, of the wrong type, or negative.
         """
         answer, report = config_of(content, "answer"), metrics_of(content, "report")
-        counts = {name: take(report, name, int) for name in ("gradient-calls", "examples", "dense-bytes")}
+        counts = {
+            name: take(report, name, int) for name in ("gradient-calls", "examples", "dense-bytes", "finite")
+        }
         for name, count in counts.items():
             if not 0 <= count < 1 << 40:
                 raise DecodeError(f"{name}: {count}; at least 0 is expected, and no absurd number")
@@ -247,8 +243,10 @@ class Answer:
             take(report, "loss", float),
             counts["gradient-calls"],
             counts["examples"],
-            scalars,
             counts["dense-bytes"],
+            counts["finite"] > 0,
+            scalars,
+            _refused(answer) if "refused" in answer else {},
         )
 
 
@@ -277,12 +275,18 @@ class Presence:
         return found
 
 
-def stamp_of(record: ConfigRecord, name: str) -> Stamp:
-    """The exchange in a field.
+def _refused(answer: ConfigRecord) -> dict[int, str]:
+    clients, reasons = take_list(answer, "refused", int), take_list(answer, "reasons", str)
+    if len(clients) != len(reasons):
+        raise DecodeError(f"refused: {len(clients)} messages for {len(reasons)} reasons")
+    return dict(zip(clients, reasons, strict=True))
 
-    Raises:
-        DecodeError: the field is missing, or no exchange can be that.
-    """
+
+def _count(content: RecordDict, prefix: str) -> int:
+    return sum(str(name).startswith(prefix) for name in content)
+
+
+def _stamp(record: ConfigRecord, name: str) -> Stamp:
     values = take_list(record, name, int)
     if len(values) != 2 or values[0] < -1 or values[1] < 0:
         raise DecodeError(f"{name}: {values[:4]}; a round and the number of an exchange are expected")

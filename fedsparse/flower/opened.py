@@ -23,15 +23,15 @@ from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError
 from fedsparse.flower.letters import Answer
 from fedsparse.message import Payload
-from fedsparse.wire import Limits, Sealed, decode_message, message_nbytes, pass_on
+from fedsparse.wire import Limits, Sealed, decode_message, message_nbytes
 
 __all__ = ["Kind", "Opened", "opened_of", "reply_of"]
 
 _LONGEST = 1 << 31
 """The longest vector that an answer may stand for, while nobody knows what answers of a phase are like."""
 
-Kind: TypeAlias = tuple[frozenset[tuple[str, tuple[str, int, torch.dtype]]], frozenset[str], int]
-"""What an answer is made of: its payloads, the numbers that it records, and its bytes without compression."""
+Kind: TypeAlias = tuple[frozenset[tuple[str, tuple[str, int, torch.dtype]]], frozenset[str]]
+"""What an answer is made of: its payloads, and the numbers that it records."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,32 @@ class Opened:
 
     Attributes:
         answer: what was sent; None where it cannot be read.
-        message: its payloads; none where there are none, or they cannot be opened.
-        readable: whether they can.
+        message: its payloads; none where they cannot be decoded.
     """
 
     answer: Answer | None
     message: Mapping[str, Payload] = field(default_factory=dict)
-    readable: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was said on purpose."""
+        return self.answer is not None and not self.answer.message
 
     @property
     def kind(self) -> Kind:
         """What it is made of."""
-        closed = any(isinstance(payload, Sealed) for payload in self.message.values())
-        scalars = self.answer.scalars if self.answer else ()
-        dense = self.answer.dense_bytes if self.answer and closed else dense_nbytes(self.message)
-        return frozenset(shape_of(self.message).items()), frozenset(scalars), dense
+        return frozenset(shape_of(self.message).items()), frozenset(
+            self.answer.scalars if self.answer else ()
+        )
 
 
 def opened_of(client: int, content: RecordDict | None, read: Open = decode_message) -> Opened:
     """An answer to an order for ``client``; whether it is of this run and exchange is for the gates to say.
 
     Args:
-        client: who was asked.
-        content: what came back.
-        read: opens its message. One that is only passed on stays closed, and may be empty: in gossip there are
-            exchanges in which nobody says anything.
+        client: whom the order was for.
+        content: what came.
+        read: opens the message, or only what is around its payloads.
     """
     try:
         answer = Answer.of(content if content is not None else RecordDict())
@@ -72,12 +73,9 @@ def opened_of(client: int, content: RecordDict | None, read: Open = decode_messa
         return Opened(None)
     if answer.client != client:
         return Opened(None)
-    if not answer.message and read is pass_on:
-        return Opened(answer, readable=True)
     try:
         limits = Limits(max_size=_LONGEST, max_bytes=len(answer.message))
-        message = read(answer.message, limits)[1]
-        return Opened(answer, message, readable=bool(message))
+        return Opened(answer, read(answer.message, limits)[1])
     except DecodeError:
         return Opened(answer)
 
@@ -91,18 +89,27 @@ def reply_of(opened: Opened, kind: Kind, taken_ns: Ids | None) -> TrainReply:
         taken_ns: how long it took, where that is measured.
     """
     answer, message = opened.answer, opened.message
-    if answer is not None and opened.readable and opened.kind == kind:
+    if answer is not None and opened.kind == kind:
         payload, header = (int(part[0]) for part in message_nbytes(message)) if message else (0, 0)
-        return _reply(kind, answer, payload, header, kind[2], taken_ns)
+        sealed = any(isinstance(p, Sealed) for p in message.values())
+        dense = answer.dense_bytes if sealed else dense_nbytes(message)
+        finite = np.array([answer.finite]) if sealed else None
+        return _reply(kind, answer, (payload, header, dense), taken_ns, finite)
     # Of the right payloads with a report that is wrong, the gates would see nothing but the right payloads.
     data = b"" if answer is None or opened.kind[0] == kind[0] else answer.message
-    nothing = Answer(-1, data, math.nan, 0, 0, dict.fromkeys(kind[1], math.nan))
-    return _reply(kind, nothing, 0, len(data), 0, taken_ns)
+    nothing = Answer(-1, data, math.nan, 0, 0, scalars=dict.fromkeys(kind[1], math.nan))
+    return _reply(kind, nothing, (0, len(data), 0), taken_ns, None)
 
 
 def _reply(
-    kind: Kind, answer: Answer, payload: int, header: int, dense: int, taken_ns: Ids | None
+    kind: Kind,
+    answer: Answer,
+    nbytes: tuple[int, int, int],
+    taken_ns: Ids | None,
+    finite: np.ndarray | None,
 ) -> TrainReply:
+    payload, header, dense = nbytes
+
     def one(value: int) -> Ids:
         return np.array([value], dtype=np.int64)
 
@@ -110,7 +117,7 @@ def _reply(
         shapes=dict(kind[0]),
         packed={},
         encoded=[answer.message],
-        finite=None,
+        finite=finite,
         payload_bytes=one(payload),
         header_bytes=one(header),
         dense_bytes=one(dense),

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedsparse.config import RunConfig
-    from fedsparse.gossip import Gossip
 
 __all__ = ["OPTIONS", "check_devices", "overrides_of"]
 
@@ -50,47 +48,14 @@ def check_devices(config: RunConfig) -> None:
     """Refuses what devices cannot do.
 
     Raises:
-        ConfigError: tests of the clients one by one; gossip in which all hear all, or that is to be timed.
+        ConfigError: tests of the clients one by one, or real time without a server.
     """
-    from fedsparse.config import build
-    from fedsparse.gossip import Gossip
-
     if config.personal:
         raise ConfigError(
             f"personal={config.personal}: devices are not tested one by one; leave personal out"
         )
-    strategy = build(config, "strategy")
-    if isinstance(strategy, Gossip):
-        _check_gossip(config, strategy)
-
-
-def _check_gossip(config: RunConfig, strategy: Gossip) -> None:
-    name, clock = config.strategy.name, config.engine.options.get("clock", "virtual")
-    if clock != "virtual":
+    if config.topology.name != "star" and config.engine.options.get("clock") == "real":
         raise ConfigError(
-            f"engine.clock={clock}: in gossip ({name}) nobody waits for more than its own neighbours, and through one "
-            "server that is not measured; use engine.clock=virtual, whoever does not answer within engine.patience is "
-            "away"
+            f"engine.clock=real: without a server (strategy={config.strategy.name}) nobody waits for all others, and "
+            "time is what the network model says; leave engine.clock out"
         )
-    met = _meeting(config, strategy)
-    if met is not None:
-        raise ConfigError(
-            f"strategy={name}: in round {met + 1} everybody is to hear everybody, by an all-reduce, and devices reach "
-            "their neighbours only; choose a strategy that has none, such as dpsgd, or single_merging with "
-            "strategy.merge=never"
-        )
-
-
-def _meeting(config: RunConfig, strategy: Gossip) -> int | None:
-    """The first round in which all hear all; None where there is none."""
-    import torch
-
-    from fedsparse.protocol import Context, Layout
-
-    ids = torch.arange(config.clients)
-    for number in range(config.rounds):
-        own = strategy.at(number, config.rounds)
-        ctx = Context(config.seed, number, "", ids, config.clients, 0, Layout(()), config.rounds)
-        if any(own.audience(replace(ctx, phase=phase)) == "all" for phase in own.phases(ctx)):
-            return number
-    return None

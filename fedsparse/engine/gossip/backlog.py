@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,12 +43,6 @@ class Backlog:
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
-
-    def copy(self) -> Backlog:
-        """One that goes its own way from here."""
-        other = Backlog(self._waiting, self._opened)
-        other._waiting = {name: replace(waiting) for name, waiting in self._waiting.items()}
-        return other
 
     def owed(self, edges: Edges, names: Collection[str]) -> Ids:
         """Bytes that ride along on each link in an exchange of messages of these names, ``[E]``."""

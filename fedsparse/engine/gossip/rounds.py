@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,20 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.aggregate import Inbox, Mean
 from fedsparse.archive import under
-from fedsparse.engine.block import MEAN, Workload
-from fedsparse.engine.blocks import Answer, Blocks
-from fedsparse.engine.calls import MessageShape, MixCall, as_array
+from fedsparse.engine.block import Workload
+from fedsparse.engine.blocks import Answer, Work
+from fedsparse.engine.calls import MessageShape
 from fedsparse.engine.checks import check_some_finite
 from fedsparse.engine.exchange import Exchange, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
 from fedsparse.engine.gossip.clock import Clock
 from fedsparse.engine.gossip.edges import Edges, Flags
-from fedsparse.engine.gossip.judging import Model, average, judged, models_in
+from fedsparse.engine.gossip.judging import Model, average, judged
 from fedsparse.engine.gossip.mail import Post
-from fedsparse.engine.gossip.shelf import lay_out
 from fedsparse.engine.gossip.toll import Toll
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
@@ -38,28 +37,28 @@ from fedsparse.message import Payload, concatenate
 from fedsparse.protocol import Context, State
 from fedsparse.records import Record
 
-__all__ = ["GossipRounds"]
+__all__ = ["GossipRounds", "Messages", "queued"]
 
 Messages = Sequence[Mapping[str, Payload]]
 
 
-class GossipRounds:
-    """The run between two rounds, and how a round is made.
+class GossipRounds(ABC):
+    """The run between two rounds, and how a round is made, wherever the clients are.
 
     Args:
         plan: what is run; has ``matrices``, and a :class:`~fedsparse.gossip.Gossip` strategy.
         workload: what the clients optimise (the driver's own copy).
-        blocks: runs blocks of clients on workers.
+        work: the clients.
         states: slots of the clients' states.
     """
 
-    def __init__(self, plan: Plan, workload: Workload, blocks: Blocks, states: SlotStore) -> None:
+    def __init__(self, plan: Plan, workload: Workload, work: Work, states: SlotStore) -> None:
         if plan.matrices is None or not isinstance(plan.strategy, Gossip):
             raise ProtocolError("gossip needs a topology and a strategy for it")
         self.plan, self.workload = plan, workload
         self._matrices: Matrices = plan.matrices
         self._strategy: Gossip = plan.strategy
-        self._states, self._blocks = states, blocks
+        self._states, self._work = states, work
         self._who = type(plan.strategy).__name__
         self._clock = Clock(plan, workload.clients)
         self._toll = Toll(plan, workload.clients)
@@ -85,7 +84,7 @@ class GossipRounds:
                     "neighbours, or 'all'"
                 )
             self._phase(Exchange(strategy, ctx, k, audience, len(there)), tally)
-        self._blocks.close_round()
+        self._work.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
             metrics = self._evaluate(number)
@@ -113,7 +112,7 @@ class GossipRounds:
 
     def _phase(self, exchange: Exchange, tally: Tally) -> None:
         ids = exchange.ids
-        answers = self._blocks.train(exchange, np.arange(len(ids)), {})
+        answers = self._work.train(exchange, np.arange(len(ids)), {})
         exchange = _answered(exchange, answers, tally)
         if not answers:
             return
@@ -129,10 +128,10 @@ class GossipRounds:
         parts, speaks = self._open(exchange, answers, tally)
         self._commit(answers, speaks)
         tally.count(self._who, replies, speaks)
+        tally.accepted.update(ids[speaks].tolist())
         if parts:
-            mixed = self._deliver(exchange, ids[speaks], parts, Cost.of(replies), tally)
-            tally.accepted.update(mixed.tolist())
-            tally.stepped |= len(mixed) > 0
+            self._deliver(exchange, ids[speaks], parts, Cost.of(replies))
+            tally.stepped = True
 
     def _open(self, exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> tuple[Messages, Flags]:
         """The messages that are in order, block by block, and whose they are, ``[C]`` bool."""
@@ -159,10 +158,10 @@ class GossipRounds:
         first = 0
         for answer in answers:
             last = first + len(answer.call.ids)
-            self._blocks.commit(answer, accepted[first:last])
+            self._work.commit(answer, accepted[first:last])
             first = last
 
-    def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost, tally: Tally) -> Ids:
+    def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
         """Messages go to the neighbours, who make their new states of them.
 
         Args:
@@ -170,45 +169,18 @@ class GossipRounds:
             speakers: whose messages are in order, ascending ``[S]``.
             parts: their messages.
             cost: of the messages of all who are there.
-            tally: of the round.
-
-        Returns:
-            who has a new state, ascending.
         """
         if exchange.audience == "all":
             self._meet(exchange, speakers, parts, cost)
-            return speakers
+            return
         ctx, edges = exchange.ctx, self._links(exchange.ctx.round)
-        there = _flags(exchange.ids, edges.clients)
+        there, speaks = (_flags(ids, edges.clients) for ids in (exchange.ids, speakers))
         sent = there[edges.senders] & there[edges.receivers]
         lost = self._lost(ctx, edges, sent)
+        heard = sent & ~lost & speaks[edges.senders] & speaks[edges.receivers]
         owed = self._backlog.owed(edges, parts[0])
         nbytes = self._toll.links(exchange, cost, edges, sent, lost, owed)
         self._clock.exchange(exchange.ids, edges.select(sent), ~lost[sent], nbytes[sent], ctx.round)
-        return self._hear(exchange, edges, sent & ~lost, speakers, parts, tally)
-
-    def _hear(
-        self,
-        exchange: Exchange,
-        edges: Edges,
-        arrived: Flags,
-        speakers: Ids,
-        parts: Messages,
-        tally: Tally,
-    ) -> Ids:
-        """The clients mix what has arrived; arguments as of :meth:`_deliver`.
-
-        Args:
-            exchange: the phase.
-            edges: all links.
-            arrived: which of them carried a message, ``[E]``.
-            speakers: whose messages are in order, ascending ``[S]``.
-            parts: their messages.
-            tally: of the round.
-        """
-        del tally  # here nobody fails
-        speaks = _flags(speakers, edges.clients)
-        heard = arrived & speaks[edges.senders] & speaks[edges.receivers]
         late, letters = self._backlog.arrive(edges, heard, parts[0])
         missing = ~heard & speaks[edges.senders]
         for name, payloads in self._owing(parts, missing).items():
@@ -216,7 +188,6 @@ class GossipRounds:
             self._backlog.owe(name, edges, missing, np.where(speaks[edges.senders], rows, -1), payloads)
         post = Post(edges, heard, speakers, self._kinds(parts[0]), late)
         self._mix(exchange, post, parts, [letters] if letters else [], {})
-        return speakers
 
     def _meet(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
         """Everybody hears everybody, by an all-reduce; arguments as of :meth:`_deliver`."""
@@ -235,6 +206,7 @@ class GossipRounds:
             lost[at] = faults.lost_links(ctx.seed, ctx.round, ctx.phase, senders, receivers, edges.clients)
         return lost
 
+    @abstractmethod
     def _mix(
         self,
         exchange: Exchange,
@@ -243,16 +215,15 @@ class GossipRounds:
         late: Messages,
         means: Mapping[str, Tensor],
     ) -> None:
-        ctx = exchange.ctx
-        letters, shared = lay_out(parts, "letter")
-        overdue, more = lay_out(late, "late")
-        shared |= more | {MEAN + name: as_array(value) for name, value in means.items()}
-        calls = [
-            MixCall(ctx.round, ctx.phase, exchange.number, ctx.now, mail, letters, overdue)
-            for mail in post.cut(self._blocks.cut(post.speakers))
-        ]
-        for mixed in self._blocks.mix(shared, calls):
-            self._blocks.commit(mixed, np.ones(len(mixed.call.ids), dtype=bool))
+        """Clients make their new states of what they have heard.
+
+        Args:
+            exchange: the phase.
+            post: who heard what.
+            parts: the messages.
+            late: those of earlier phases that arrive now; nothing, or one batch.
+            means: by name, the mean of all messages ``[1, d]``, where all have heard all.
+        """
 
     def _owing(self, parts: Messages, missing: Flags) -> dict[str, Payload]:
         """All messages of the names that are sent again, where one is missing."""
@@ -261,11 +232,9 @@ class GossipRounds:
         names = [name for name in parts[0] if self._strategy.delivery.get(name) == "queued"]
         return {name: concatenate([part[name] for part in parts]) for name in names}
 
+    @abstractmethod
     def _means(self, speakers: Ids, parts: Messages) -> dict[str, Tensor]:
-        ids = torch.from_numpy(speakers)
-        ones = torch.ones(len(ids), dtype=torch.float64)
-        inbox = Inbox(ids, ones.long(), ones, parts, Mean(), share=self._blocks.share)
-        return {name: inbox.mean(name, by="one")[None] for name in parts[0]}
+        """By name, the mean of all messages ``[1, d]``; nothing where clients find it themselves."""
 
     def _kinds(self, message: Mapping[str, Payload]) -> list[Delivery]:
         return sorted({self._strategy.delivery.get(name, "latest") for name in message})
@@ -282,10 +251,9 @@ class GossipRounds:
     def _average(self, number: int) -> tuple[Tensor, Tensor]:
         return average(self._models(number), self.workload.start)
 
+    @abstractmethod
     def _models(self, number: int) -> Iterable[Model]:
         """The clients' models as of the end of a round, in ascending order."""
-        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        return models_in(self._strategy.at(number, self.plan.rounds), self._states, ctx, self.workload.start)
 
     def _evaluate(self, number: int) -> dict[str, float]:
         clients = self.workload.clients
@@ -293,12 +261,12 @@ class GossipRounds:
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
         own = self._survey(number, chosen)
         x, buffers = self._average(number)
-        of_average = self._blocks.evaluate(self.workload, x, buffers)
+        of_average = self._work.evaluate(self.workload, x, buffers)
         return judged(own, of_average, self._models(number), x)
 
+    @abstractmethod
     def _survey(self, number: int, chosen: Ids) -> list[dict[str, float]]:
         """Metrics of the own models of the ``chosen`` clients."""
-        return self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
         return context_of(self.plan, self.workload, number, phase, ids, self._clock.now_ns)
