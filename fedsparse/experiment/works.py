@@ -95,11 +95,20 @@ def carried_out(works: Sequence[Work], jobs: int, note: Callable[[str], None]) -
     if len(works) > len(missing):
         note(f"{len(works) - len(missing)} of {len(works)} runs are there")
     if jobs == 1 or len(missing) < 2:
-        for number, work in enumerate(missing, start=1):
-            work.do()
-            note(_line(number, len(missing), work))
+        _one_by_one(missing, note)
     else:
         _Crew(missing, jobs, note).go()
+
+
+def _one_by_one(works: Sequence[Work], note: Callable[[str], None]) -> None:
+    for number, work in enumerate(works, start=1):
+        try:
+            work.do()
+        except Interrupted as error:
+            raise Interrupted(
+                f"{work.label}: {str(error).partition(';')[0]}; the same command goes on"
+            ) from None
+        note(_line(number, len(works), work))
 
 
 def _line(number: int, of: int, work: Work) -> str:
@@ -203,13 +212,13 @@ def _serve(line: Connection) -> None:
 
     os.setsid()  # Ctrl-C is for the first process, which tells us
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
-            work = line.recv()
-        except (EOFError, OSError):
-            return
-        line.send(_outcome(work))
+    with Interrupts(lambda: None):  # hands on to a run what it is told before that has begun
+        while True:
+            try:
+                work = line.recv()
+            except (EOFError, OSError):
+                return
+            line.send(_outcome(work))
 
 
 def _outcome(work: Work) -> FedSparseError | None:
