@@ -26,7 +26,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks", "Mixed", "Work", "personal_metrics", "spread_of"]
+__all__ = ["Answer", "Blocks", "Mixed", "ServerWork", "Work", "personal_metrics", "spread_of"]
 
 _Writing = TypeVar("_Writing", TrainCall, MixCall)
 
@@ -60,11 +60,15 @@ class Work(Protocol):
     def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
 
-    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
-        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
-
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Do parts of the server's own work, side by side where that can be."""
+
+
+class ServerWork(Work, Protocol):
+    """What a server asks besides, whose clients may be tested by themselves."""
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
 
 
 class Blocks:
