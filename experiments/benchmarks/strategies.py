@@ -5,9 +5,13 @@
 The model is that of W1 (MLP 784-200-200-10, 50 clients a round with 60 examples each, minibatches of 20), one process
 with one thread. All clients train in every round, so that after the warm-up every state exists: the first touch of
 memory costs more than the arithmetic on virtual machines. A strategy and FedAvg take turns, round by round; shown is
-the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both.
+the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both. Time is
+that of the processor: what else the machine does is left out, but for the caches and the memory that it takes.
 Strategies are run with their defaults; those with local steps take three. Rounds of rare synchronisations are among
 the others, which does not move a median.
+
+The last two columns say what cannot be saved: the vectors of d values that a client has as its state, and what FedAvg's
+round would take if it copied them, too. Selecting, rounding and drawing random numbers come on top.
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
+
+import torch
+from torch import Tensor
 
 from experiments.benchmarks.profile_round import examples, mlp
 from fedsparse import rng
@@ -32,7 +39,7 @@ from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Full
-from fedsparse.engine.session import Place, Session, default_block
+from fedsparse.engine.session import Place, Session, default_block, first_rows
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
@@ -53,14 +60,18 @@ class Cost:
     Attributes:
         name: its name.
         gradients: of a client in a round.
-        round_s: median seconds of a round.
+        round_s: median of the processor's seconds for a round.
         ratio: median of the ratios to FedAvg's rounds.
+        vectors: of d values, in a client's state.
+        least: what FedAvg's rounds would take if they copied the clients' states, as a ratio likewise.
     """
 
     name: str
     gradients: int
     round_s: float
     ratio: float
+    vectors: float
+    least: float
 
 
 def cost(name: str, rounds: int) -> Cost:
@@ -76,11 +87,16 @@ def cost(name: str, rounds: int) -> Cost:
         other = stack.enter_context(_session(fedavg, rounds + WARM_UP))
         for number in range(WARM_UP):
             other.engine.round(number)
-        both = [
-            (_seconds(own, number), _seconds(other, number)) for number in range(WARM_UP, WARM_UP + rounds)
+        source, into = torch.zeros(2, CLIENTS, own.workload.start.x.numel())
+        taken = [
+            (_seconds(own, number), _seconds(other, number), _copied(source, into))
+            for number in range(WARM_UP, WARM_UP + rounds)
         ]
-    ratio = statistics.median(mine / theirs for mine, theirs in both)
-    return Cost(name, gradients, statistics.median(mine for mine, _ in both), ratio)
+        states, _ = first_rows(own.engine.plan, own.workload)
+    vectors = sum(row.size for row in states.values()) / source.shape[1]
+    ratio = statistics.median(mine / theirs for mine, theirs, _ in taken)
+    least = statistics.median(1 + vectors * copy / theirs for _, theirs, copy in taken)
+    return Cost(name, gradients, statistics.median(mine for mine, *_ in taken), ratio, vectors, least)
 
 
 def _small(name: str) -> Strategy:
@@ -121,9 +137,16 @@ def _session(strategy: Strategy, rounds: int) -> Iterator[Session]:
 
 
 def _seconds(session: Session, number: int) -> float:
-    began = perf_counter()
+    began = thread_time()
     session.engine.round(number)
-    return perf_counter() - began
+    return thread_time() - began
+
+
+def _copied(source: Tensor, into: Tensor) -> float:
+    """Seconds of a copy: of one vector of each client."""
+    began = thread_time()
+    into.copy_(source)
+    return thread_time() - began
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _table(names: Sequence[str], rounds: int) -> int:
-    print("strategy          gradients  ms a round  x FedAvg", flush=True)
+    print("strategy          gradients  ms a round  x FedAvg   vectors     least", flush=True)
     for name in names or strategies.names():
         try:
             found = cost(name, rounds)
@@ -146,7 +169,8 @@ def _table(names: Sequence[str], rounds: int) -> int:
                 raise
             print(f"{name:<18}left out: {error}", flush=True)
             continue
-        print(f"{name:<18}{found.gradients:9}{found.round_s * 1e3:12.1f}{found.ratio:10.2f}", flush=True)
+        measured = f"{found.round_s * 1e3:12.1f}{found.ratio:10.2f}{found.vectors:10.1f}{found.least:10.2f}"
+        print(f"{name:<18}{found.gradients:9}{measured}", flush=True)
     print(f"load {os.getloadavg()[0]:.2f}")
     return 0
 
