@@ -5,13 +5,12 @@
 The model is that of W1 (MLP 784-200-200-10, 50 clients a round with 60 examples each, minibatches of 20), one process
 with one thread. All clients train in every round, so that after the warm-up every state exists: the first touch of
 memory costs more than the arithmetic on virtual machines. A strategy and FedAvg take turns, round by round; shown is
-the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both. Time is
-that of the processor: what else the machine does is left out, but for the caches and the memory that it takes.
+the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both.
 Strategies are run with their defaults; those with local steps take three. Rounds of rare synchronisations are among
 the others, which does not move a median.
 
-The last two columns say what cannot be saved: the vectors of d values that a client has as its state, and what FedAvg's
-round would take if it copied them, too. Selecting, rounding and drawing random numbers come on top.
+The last two columns say what cannot be saved: the vectors of d values in a client's state, and what FedAvg's round
+would take if it copied them, too. Selecting, rounding and drawing random numbers come on top.
 """
 
 from __future__ import annotations
@@ -20,31 +19,19 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from time import thread_time
 
 import torch
-from torch import Tensor
 
 from experiments.benchmarks.profile_round import examples, mlp
-from fedsparse import rng
-from fedsparse.aggregate import Mean
+from experiments.benchmarks.turns import against, session
 from fedsparse.command import concluded
-from fedsparse.compress import Identity
-from fedsparse.engine.faults import Faults
-from fedsparse.engine.local import LocalPool
-from fedsparse.engine.plan import Plan
-from fedsparse.engine.sampling import Full
-from fedsparse.engine.session import Place, Session, default_block, first_rows
+from fedsparse.engine.session import first_rows
 from fedsparse.errors import ConfigError
-from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.registry import strategies
-from fedsparse.simulation import for_driver, supervised
 from fedsparse.strategies.fedavg import FedAvg
 
 __all__ = ["Cost", "cost", "main"]
@@ -63,7 +50,7 @@ class Cost:
         round_s: median of the processor's seconds for a round.
         ratio: median of the ratios to FedAvg's rounds.
         vectors: of d values, in a client's state.
-        least: what FedAvg's rounds would take if they copied the clients' states, as a ratio likewise.
+        least: the ratio of FedAvg's round, and a copy of all clients' states, to FedAvg's round.
     """
 
     name: str
@@ -80,23 +67,29 @@ def cost(name: str, rounds: int) -> Cost:
     Raises:
         ConfigError: it cannot be run on this model.
     """
-    with ExitStack() as stack:
-        own = stack.enter_context(_session(_small(name), rounds + WARM_UP))
+    held, model, until = examples(CLIENTS, (784,)), mlp(784, 200), rounds + WARM_UP
+    with session(_small(name), held, model, until, batch=BATCH) as own:
         gradients = [own.engine.round(number).gradient_calls for number in range(WARM_UP)][-1] // CLIENTS
         fedavg = FedAvg(lr=LR, steps=gradients)
-        other = stack.enter_context(_session(fedavg, rounds + WARM_UP))
-        for number in range(WARM_UP):
-            other.engine.round(number)
-        source, into = torch.zeros(2, CLIENTS, own.workload.start.x.numel())
-        taken = [
-            (_seconds(own, number), _seconds(other, number), _copied(source, into))
-            for number in range(WARM_UP, WARM_UP + rounds)
-        ]
+        with session(fedavg, held, model, until, batch=BATCH) as other:
+            for number in range(WARM_UP):
+                other.engine.round(number)
+            round_s, ratio = against(own, other, range(WARM_UP, until))
+        size = own.workload.start.x.numel()
         states, _ = first_rows(own.engine.plan, own.workload)
-    vectors = sum(row.size for row in states.values()) / source.shape[1]
-    ratio = statistics.median(mine / theirs for mine, theirs, _ in taken)
-    least = statistics.median(1 + vectors * copy / theirs for _, theirs, copy in taken)
-    return Cost(name, gradients, statistics.median(mine for mine, *_ in taken), ratio, vectors, least)
+    vectors = sum(row.size for row in states.values()) / size
+    return Cost(name, gradients, round_s, ratio, vectors, 1 + vectors * _copy_s(size) * ratio / round_s)
+
+
+def _copy_s(size: int) -> float:
+    """Median of the processor's seconds for copying a vector of each client."""
+    source, into = torch.zeros(2, CLIENTS, size)
+    taken = []
+    for _ in range(9):
+        began = thread_time()
+        into.copy_(source)
+        taken.append(thread_time() - began)
+    return statistics.median(taken)
 
 
 def _small(name: str) -> Strategy:
@@ -105,48 +98,6 @@ def _small(name: str) -> Strategy:
     given = {"lr": LR, "steps": STEPS}
     made: Strategy = cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
     return made
-
-
-@contextmanager
-def _session(strategy: Strategy, rounds: int) -> Iterator[Session]:
-    recipe, arrays = supervised(examples(CLIENTS, (784,)), mlp(784, 200), BATCH)
-    workload = for_driver(recipe)(arrays)
-    plan = Plan(
-        strategy=strategy,
-        seed=0,
-        rounds=rounds,
-        cohort=CLIENTS,
-        block=default_block(CLIENTS, workload.client_bytes),
-        sampler=Full(),
-        aggregator=Mean(),
-        downlink=Identity(),
-        network=Network(profile="none"),
-        deadline=Deadline(),
-        faults=Faults(),
-        encode=False,
-        evaluate=lambda _: False,
-        run=rng.seed64(0, "run"),
-    )
-    pool = LocalPool(1)
-    try:
-        place = Place(None, Path(tempfile.gettempdir()))
-        with Session(plan, recipe, arrays, pool, place, lambda _: None, workload) as session:
-            yield session
-    finally:
-        pool.close()
-
-
-def _seconds(session: Session, number: int) -> float:
-    began = thread_time()
-    session.engine.round(number)
-    return thread_time() - began
-
-
-def _copied(source: Tensor, into: Tensor) -> float:
-    """Seconds of a copy: of one vector of each client."""
-    began = thread_time()
-    into.copy_(source)
-    return thread_time() - began
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -46,7 +46,7 @@ class Mixed(NamedTuple):
 
 
 class Work(Protocol):
-    """What a server asks of its clients, wherever they are."""
+    """What a run asks of its clients, wherever they are."""
 
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """One phase; see :meth:`Blocks.train`. Whoever does not answer is left out."""
