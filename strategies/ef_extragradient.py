@@ -39,7 +39,6 @@ class EFExtragradient(Extragradient):
             return super().init(role, start, ctx)
         return {name: torch.zeros_like(start.x)[None] for name in ("look", "step")}
 
-    def send(self, client: State, slope: Tensor, ctx: Context) -> tuple[State, Payload]:
-        memory = client[ctx.phase]
-        sent, memory = self.uplink.with_memory(slope, memory, ctx, "uplink", factor=self.lr, out=slope)
+    def send(self, client: State, step: Tensor, ctx: Context) -> tuple[State, Payload]:
+        sent, memory = self.uplink.with_memory(step, client[ctx.phase], ctx, "uplink", out=step)
         return {**client, ctx.phase: memory}, sent

@@ -62,12 +62,12 @@ class Extragradient(Strategy):
         return {"x": Dense(server["x" if ctx.phase == "look" else "xh"][None])}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        state, sent = self.send(client, task.grad(heard["x"]), ctx)
+        state, sent = self.send(client, task.grad(heard["x"]).mul_(self.lr), ctx)
         return state, {"dx": sent}
 
-    def send(self, client: State, slope: Tensor, ctx: Context) -> tuple[State, Payload]:
-        """The new state and the message of clients with the gradients ``slope [C, d]``, which is used up."""
-        return client, self.uplink.compress(slope.mul_(self.lr), ctx, "uplink")
+    def send(self, client: State, step: Tensor, ctx: Context) -> tuple[State, Payload]:
+        """The new state and the message of clients whose part of the step is ``step [C, d]``."""
+        return client, self.uplink.compress(step, ctx, "uplink")
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         moved = server["x"] - inbox.mean("dx", by="one")
