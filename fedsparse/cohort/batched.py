@@ -89,7 +89,7 @@ class Batched:
     """
 
     def __init__(self, module: nn.Module, examples: Tensor, device: torch.device = _CPU) -> None:
-        module, examples = copy.deepcopy(module), examples.to(device)
+        module, examples = _copied(module, device), examples.to(device)
         steady(module)
         self.layout, self.buffer_layout = layouts(module)
         self._fixed = {
@@ -261,6 +261,12 @@ class Batched:
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
         return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
+
+
+def _copied(module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy; frozen parameters, which nobody writes to, are the same tensors where the device is."""
+    frozen = [p for p in module.parameters() if not p.requires_grad and device == p.device]
+    return copy.deepcopy(module, {id(p): p for p in frozen})
 
 
 def _wave(like: Tensor) -> Tensor:
