@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedsparse.gossip import Gossip, Neighbours, Stochastic
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task, Vectors
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,20 @@ class SingleMerging(Gossip):
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         return {"x": inbox.mix("x")}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        merging, link = Vectors(up=1, everyone=True), Vectors(up=1)
+        if self.merge == "always":
+            return (merging,)
+        usual = (link,) if self.gossip else ()
+        if self.merge == "never":
+            return usual
+        if self.merge == "last":
+            return (*usual, replace(merging, round=-1))
+        return (
+            replace(merging, probability=self.window),
+            *(replace(e, probability=1 - self.window) for e in usual),
+        )
 
     def _merges(self, ctx: Context) -> bool:
         """Whether this round is one of those that merge; there are round(window T) of them, at least one."""
