@@ -116,7 +116,7 @@ class _Scale:
             down_bytes=sum(length(e.down, e.down_compressed, self.down) for e in exchanges),
             radio_messages=sum(1 if e.everyone else self.radio for e in exchanges),
             radio=sum(k * whole(e) for k, e in zip(radio, exchanges, strict=True)),
-            radio_bytes=sum(k * n for k, n in zip(radio, lengths, strict=True)),
+            radio_bytes=sum(k * n for k, n in zip(radio, lengths, strict=True) if k),
         )
 
 

@@ -48,6 +48,7 @@ def test_every_strategy_of_gossip_declares_what_it_sends(name: str) -> None:
         VarianceCorrected(uplink=RandK(0.2)),
         *(SingleMerging(merge=merge) for merge in MERGES),
         SingleMerging(gossip=False, merge="last"),
+        SingleMerging(merge="late", calibration=2),
         SingleMerging(gossip=False, merge="evenly", window=0.3),
     ],
     ids=lambda strategy: type(strategy).__name__,
