@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedsparse import config as configuration
-from fedsparse import experiment
+from fedsparse import recorded
 from fedsparse.errors import Diverged
 from fedsparse.records import Record
 from fedsparse.runfolder import read_rounds, read_summary
@@ -99,7 +99,7 @@ def course(
     if not begun or read_summary(path) is None:
         asked = configuration.parse([f"resume={path}", *here]) if begun else config
         try:
-            experiment.run(asked, workers=workers, tuning=tuning)
+            recorded.run(asked, workers=workers, tuning=tuning)
         except Diverged:
             diverged = True
     return [Record.of(values) for values in read_rounds(path)], diverged

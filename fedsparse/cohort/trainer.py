@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.masks import Last, factors
 from fedsparse.options import validate
 from fedsparse.protocol import Layout, Trained
 
@@ -31,12 +32,16 @@ class Moment:
         round: from 0.
         rounds: of the run.
         layout: of the model.
+        start: the parameters ``[d]`` that the dense model begins with; every worker has them from the model itself.
+        last: the mask that the worker made last.
     """
 
     seed: int
     round: int
     rounds: int
     layout: Layout
+    start: Tensor
+    last: Last[Tensor] = field(default_factory=Last, compare=False)
 
     def shared(self, purpose: str) -> Any:
         """One NumPy generator that all clients have alike this round."""
@@ -47,16 +52,16 @@ class Moment:
 class Trainer(ABC):
     """Base of all sparse trainers: how clients train and what is evaluated, for any strategy.
 
-    A subclass is a frozen dataclass of options. What it does is a function of what the strategy gives, of the round and
-    of the run's seed, so it has nothing to remember and nothing to send.
+    A subclass is a frozen dataclass of options. What it does is a function of what the strategy gives, of the round, of
+    the weights that the run begins with and of its seed, so it has nothing to remember and nothing to send.
     """
 
     def __post_init__(self) -> None:
         validate(self, "trainer.")
 
-    def start(self, x: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
-        """The initial parameters ``[d]`` from those of the dense model."""
-        return x
+    def start(self, moment: Moment) -> Tensor:
+        """The initial parameters ``[d]``."""
+        return moment.start
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:  # noqa: ARG002
         """The models ``[C, d]`` that are evaluated for the parameters ``x [C, d]`` of the strategy."""
@@ -79,11 +84,14 @@ class Trainer(ABC):
 
 @dataclass(frozen=True)
 class Masked(Trainer):
-    """Base of those with a mask that stays while a client trains.
+    """Base of those with a mask that stays while a client trains; weights outside have no gradient.
 
-    Weights outside are zero at the start of local training, so they are part of the change, and stay so; they have no
-    gradient.
+    Attributes:
+        frozen: whether weights outside keep the values that they have. Otherwise they are zero from the start of local
+            training on, which is part of the change.
     """
+
+    frozen: ClassVar[bool] = False
 
     @abstractmethod
     def mask(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
@@ -97,11 +105,10 @@ class Masked(Trainer):
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training on the mask."""
-        mask = self.mask(asked.x, moment, lambda point: _gradient_at(point, asked, task).mean_grad)
-        if mask is None:
+        kept = self._kept(asked.x, moment, lambda point: _gradient_at(point, asked, task).mean_grad)
+        if kept is None:
             return task._descend(asked)
-        kept = mask.to(asked.x.dtype)
-        trained = task._descend(replace(asked, mask=kept if asked.mask is None else kept * asked.mask))
+        trained = task._descend(asked.moving(kept) if self.frozen else asked.masked(kept))
         return replace(
             trained,
             make_mean_grad=lambda less: trained.mean_grad * kept - (0 if less is None else less),
@@ -109,8 +116,27 @@ class Masked(Trainer):
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The gradient over all examples, on the mask."""
-        mask = self.mask(x, moment, task.full_grad)
-        return task.full_grad(x) if mask is None else task.full_grad(x * mask) * mask
+        kept = self._kept(x, moment, task.full_grad)
+        if kept is None:
+            return task.full_grad(x)
+        return task.full_grad(x if self.frozen else x * kept) * kept
+
+    def _kept(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
+        """The mask as 0 and 1. Where all clients of a round have the same, a worker makes it once."""
+        key, asked = (self, moment.seed, moment.round), []
+
+        def noted(point: Tensor) -> Tensor:
+            asked.append(True)
+            return gradient(point)
+
+        known = moment.last.get(x, key) if len(x) == 1 else None
+        if known is not None:
+            return known
+        mask = self.mask(x, moment, noted)
+        if mask is None:
+            return None
+        kept = factors(mask, x.dtype)
+        return kept if asked or len(x) > 1 else moment.last.put(x, kept, key)
 
 
 @dataclass(frozen=True)
@@ -140,7 +166,7 @@ class Stepped(Trainer):
             asked = replace(asked, buffers=batch.found.buffers)
             losses = losses + torch.where(running, batch.found.loss, 0)
             total += direction
-            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.mask)
+            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.moves)
         taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
         return Trained(
             asked.steps[:, None].to(y.dtype),

@@ -14,7 +14,7 @@ from fedsparse.trainers._layers import Layered
 
 @dataclass(frozen=True)
 class SPDF(Layered):
-    """Sparse pre-training and dense fine-tuning (Thangarasu et al., UAI 2023).
+    """Sparse pre-training and dense fine-tuning (Thangarasa et al., UAI 2023).
 
     For the first ``sparse`` of all rounds the model is on a fixed random mask with the densities of ``ratio``; then the
     weights that were not there start from zero, and training is the strategy's, unchanged.
@@ -27,10 +27,13 @@ class SPDF(Layered):
     )
     sparse: float = option(0.5, "share of the rounds that are sparse", at_least=0, at_most=1)
 
-    def start(self, x: Tensor, moment: Moment) -> Tensor:
+    def start(self, moment: Moment) -> Tensor:
         """The initial parameters on the random mask."""
-        return x if self.mask(x, moment, lambda p: p) is None else torch.where(self.random(moment), x, 0)
+        return torch.where(self.random(moment), moment.start, 0) if self._pruned(moment) else moment.start
 
     def mask(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
         """The random mask, then none."""
-        return self.random(moment)[None] if moment.round < int(self.sparse * moment.rounds) else None
+        return self.random(moment)[None] if self._pruned(moment) else None
+
+    def _pruned(self, moment: Moment) -> bool:
+        return moment.round < int(self.sparse * moment.rounds)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from fedsparse import models
 from fedsparse.cohort.analytic import AnalyticWorkload
+from fedsparse.cohort.batched import layouts
 from fedsparse.cohort.trainer import Moment, Trainer
 from fedsparse.engine.sparse import SparseWorkload
-from fedsparse.masks import layer_counts
+from fedsparse.masks import layer_counts, layers_of
 from fedsparse.protocol import Field, Layout
 from fedsparse.trainers.gmp import GMP
 from fedsparse.trainers.rigl import RigL
@@ -19,7 +21,11 @@ LAYERS = [
     Field("fc2", 0, (62, 2048)),
 ]
 TOTAL = sum(layer.size for layer in LAYERS)
-NONE = Layout(())
+
+
+def moment(number: int) -> Moment:
+    """Of a hundred rounds, without a model."""
+    return Moment(0, number, 100, Layout(()), torch.zeros(0))
 
 
 @pytest.mark.parametrize(
@@ -46,16 +52,34 @@ def test_er_leaves_the_sides_of_kernels_out_and_uniform_all() -> None:
     assert uniform == [round(0.1 * layer.size) for layer in LAYERS]
 
 
+@pytest.mark.parametrize(
+    ("name", "dense", "wide"),
+    [
+        ("mlp", {"hidden": (20, 30, 24)}, {"hidden": (40, 60, 48)}),
+        ("cnn", {"width": 4, "hidden": 16}, {"width": 8, "hidden": 32}),
+        ("resnet", {"width": 4}, {"width": 8}),
+    ],
+)
+def test_twice_as_wide_at_a_quarter_a_model_has_as_many_weights_in_each_layer(name, dense, wide) -> None:
+    """Sparse wide of Sparse-IFT: k = (1 / (1 - s))^(1/2) is 2 at s = 0.75, and k n_in k n_out (1 - s) = n_in n_out."""
+    layers = [
+        layers_of(layouts(models.build(name, (1, 8, 8), 10, seed=0, **options))[0])
+        for options in (dense, wide)
+    ]
+    assert len(layers[1]) > 1
+    assert layer_counts(layers[1], 0.25, "uniform") == [layer.size for layer in layers[0]]
+
+
 def test_the_schedule_of_gradual_pruning_is_cubic() -> None:
     """Sparsity 0.9 - 0.9 (1 - t/100)^3."""
     trainer = GMP(density=0.1, stop=1.0)
-    sparsities = [1 - trainer.density_at(Moment(0, t, 100, NONE)) for t in (0, 10, 25, 50, 75, 100, 120)]
+    sparsities = [1 - trainer.density_at(moment(t)) for t in (0, 10, 25, 50, 75, 100, 120)]
     assert sparsities == pytest.approx([0, 0.2439, 0.5203125, 0.7875, 0.8859375, 0.9, 0.9], abs=1e-12)
 
 
 def test_the_share_that_moves_falls_along_half_a_cosine() -> None:
     """0.15 (1 + cos(pi t / 75)): 0.3, 0.15 half-way, 0."""
-    shares = [RigL().share(Moment(0, t, 100, NONE)) for t in (0, 25, 50, 75)]
+    shares = [RigL().share(moment(t)) for t in (0, 25, 50, 75)]
     assert shares == pytest.approx([0.3, 0.225, 0.075, 0.0], abs=1e-12)
 
 
