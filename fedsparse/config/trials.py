@@ -6,6 +6,7 @@ small data set does not suit a partition, or its shape a model, says nothing abo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ def try_partition(divide: Callable[..., Any], options: dict[str, Any]) -> None:
 def try_model(build: Callable[..., Any], options: dict[str, Any]) -> None:
     """Builds the model for grey images of 28x28 pixels and ten classes, without memory for its weights.
 
+    One that asks for the seed has weights of its own, perhaps in files, and is not tried.
+
     Args:
         build: the function of a model.
         options: its options.
@@ -45,6 +48,8 @@ def try_model(build: Callable[..., Any], options: dict[str, Any]) -> None:
     """
     import torch
 
+    if "seed" in inspect.signature(build).parameters:
+        return
     with torch.device("meta"):
         _only_config_errors(lambda: build((1, 28, 28), 10, **options))
 
