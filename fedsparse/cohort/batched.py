@@ -47,13 +47,18 @@ _WEIGHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def layouts(module: nn.Module) -> tuple[Layout, Layout]:
     """The layouts of a module's trainable parameters and of its floating-point buffers (BatchNorm statistics)."""
     parameters = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
-    prunable = frozenset(
+    buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
+    layout = Layout.of(parameters, _weights_of(module, _WEIGHED), _weights_of(module, (nn.Embedding,)))
+    return layout, Layout.of(buffers)
+
+
+def _weights_of(module: nn.Module, types: tuple[type[nn.Module], ...]) -> frozenset[str]:
+    """Names of the weights of layers of these types."""
+    return frozenset(
         f"{prefix}.weight" if prefix else "weight"
         for prefix, layer in module.named_modules()
-        if isinstance(layer, _WEIGHED)
+        if isinstance(layer, types)
     )
-    buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
-    return Layout.of(parameters, prunable), Layout.of(buffers)
 
 
 def parameters_of(module: nn.Module) -> Tensor:

@@ -37,8 +37,6 @@ def try_partition(divide: Callable[..., Any], options: dict[str, Any]) -> None:
 def try_model(build: Callable[..., Any], options: dict[str, Any]) -> None:
     """Builds the model for grey images of 28x28 pixels and ten classes, without memory for its weights.
 
-    One that asks for the seed has weights of its own, perhaps in files, and is not tried.
-
     Args:
         build: the function of a model.
         options: its options.
@@ -49,7 +47,7 @@ def try_model(build: Callable[..., Any], options: dict[str, Any]) -> None:
     import torch
 
     if "seed" in inspect.signature(build).parameters:
-        return
+        return  # it starts from another model's weights, which a trial would have to load
     with torch.device("meta"):
         _only_config_errors(lambda: build((1, 28, 28), 10, **options))
 
