@@ -395,6 +395,7 @@ class Strategy:
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
+        prunes: whether the server sets entries of the model to zero by itself, whatever the gradients.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -407,6 +408,7 @@ class Strategy:
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
     fresh: ClassVar[tuple[str, ...]] = ()
+    prunes: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 
@@ -438,7 +440,7 @@ class Strategy:
         self._lacks("client_update")
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        """The server's new state."""
+        """The server's new state; a name with @ before it, as ``"@residual"``, is a number that the round records."""
         self._lacks("aggregate")
 
     def _lacks(self, method: str) -> NoReturn:
