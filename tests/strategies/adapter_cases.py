@@ -75,8 +75,9 @@ EVERYBODY = [np.arange(CLIENTS)] * 8
 
 def run(strategy: Strategy, cohorts: Sequence[Any] = COHORTS, **options: Any) -> Result:
     """``strategy`` with these cohorts; all clients of a round in one block unless said otherwise."""
+    problem = options.pop("problem", PROBLEM)
     given = {"block": CLIENTS, "keep_models": True, "cohort": len(cohorts[0])}
-    return simulate(strategy, PROBLEM, rounds=len(cohorts), sampler=Given(cohorts), **(given | options))
+    return simulate(strategy, problem, rounds=len(cohorts), sampler=Given(cohorts), **(given | options))
 
 
 def assert_iterates(result: Result, expected: Array) -> None:

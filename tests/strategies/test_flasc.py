@@ -13,13 +13,14 @@ from adapter_cases import (
     LAYOUT,
     PROBLEM,
     START,
+    Products,
     assert_iterates,
     run,
 )
 from strategy_cases import assert_same_bits
 
 from fedsparse.errors import ConfigError
-from fedsparse.protocol import Context, Start
+from fedsparse.protocol import Context, Layout, Start
 from fedsparse.strategies._adapters import residual
 from fedsparse.strategies.cellm import Cellm
 from fedsparse.strategies.fedavg import FedAvg
@@ -130,7 +131,7 @@ def test_b_is_trained_though_the_first_download_has_none_of_it():
 
 
 def test_the_servers_vector_stays_dense_and_the_evaluated_one_has_the_last_mask():
-    result = run(Flasc(down=0.25, **LOCAL), EVERYBODY)
+    result = run(Flasc(down=0.25, up=1.0, **LOCAL), EVERYBODY)
     assert int((result.server["x"] != 0).sum()) == D
     assert int((result.models[-1] != 0).sum()) == int(0.25 * D)
     dense = run(Flasc(down=0.25, eval_masked=False, **LOCAL), EVERYBODY)
@@ -144,12 +145,9 @@ def test_the_change_is_taken_from_the_masked_start():
 
 
 def test_clients_do_not_weigh_by_their_examples():
-    PROBLEM.sizes = torch.arange(1, CLIENTS + 1)
-    try:
-        weighted = run(Flasc(**LOCAL))
-    finally:
-        del PROBLEM.sizes
-    assert_iterates(weighted, np.stack([m.numpy() for m in run(Flasc(**LOCAL)).models]))
+    unequal = Products()
+    unequal.sizes = torch.arange(1, CLIENTS + 1)
+    assert_iterates(run(Flasc(**LOCAL), problem=unequal), np.stack([m.numpy() for m in run(Flasc(**LOCAL)).models]))
 
 
 @pytest.mark.parametrize("options", [{"block": 1}, {"block": 2}, {"workers": 2, "block": 2}], ids=str)
@@ -181,9 +179,7 @@ def test_a_density_out_of_range_is_refused():
 # ---- what averaging A and B apart misses
 
 
-def stacked(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, "object"]:
-    from fedsparse.protocol import Layout
-
+def stacked(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, Layout]:
     layout = Layout.of({"l.lora_A": pairs[0][0].shape, "l.lora_B": pairs[0][1].shape})
     return torch.tensor(np.stack([np.concatenate([a.ravel(), b.ravel()]) for a, b in pairs])), layout
 
@@ -216,8 +212,6 @@ def test_the_residual_is_zero_where_only_b_differs_and_where_there_is_no_adapter
     a = draw.standard_normal((2, 5))
     x, layout = stacked([(a, draw.standard_normal((3, 2))) for _ in range(4)])
     assert residual(x, layout) < 1e-15
-    from fedsparse.protocol import Layout
-
     assert residual(torch.ones(3, 4), Layout.of({"w": (2, 2)})) == 0
 
 
