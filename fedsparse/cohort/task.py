@@ -136,12 +136,20 @@ class ClientTask(ABC):
         """Share of the client's examples that are classified right, ``[C]``."""
 
     @abstractmethod
-    def own_accuracy(self, model: Any) -> Tensor:
+    def own_accuracy(self, model: Any, buffers: Tensor | None = None) -> Tensor:
         """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
 
     @abstractmethod
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone."""
+
+    def calibrate(self, x: Tensor, steps: int) -> None:
+        """Puts the means of :meth:`statistics` over ``steps`` minibatches in the place of the statistics."""
+        if self.buffers.shape[1]:
+            found = self.statistics(x, 0)
+            for step in range(1, steps):
+                found = found + self.statistics(x, step)
+            self.buffers = found / steps
 
     @abstractmethod
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:

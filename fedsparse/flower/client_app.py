@@ -40,7 +40,7 @@ def client_app() -> ClientApp:
     made = ClientApp()
     made.query()(_meet)
     made.train()(_work)
-    made.evaluate()(_show)
+    made.evaluate()(_evaluate)
     return made
 
 
@@ -63,12 +63,12 @@ def _work(message: Message, context: Context) -> Message:
     return _obeyed(message, context, "obey")
 
 
-def _show(message: Message, context: Context) -> Message:
-    """The model, where there is no server that has one."""
-    return _obeyed(message, context, "show")
+def _evaluate(message: Message, context: Context) -> Message:
+    """A test of the device, or the model where there is no server that has one."""
+    return _obeyed(message, context, "evaluate")
 
 
-def _obeyed(message: Message, context: Context, how: Literal["obey", "show"]) -> Message:
+def _obeyed(message: Message, context: Context, how: Literal["obey", "evaluate"]) -> Message:
     order = Order.of(message.content)
     path = _told(context)
     if not path.exists():

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS, BlockJob, BlockRunner, Workload
-from fedsparse.engine.calls import Rows, Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.calls import JudgeCall, Rows, Slots, TrainCall, TrainReply, as_array
 from fedsparse.engine.checks import finite_rows
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.session import first_rows, specs_of
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.flower.hearing import Memory, latest, listen, restored
+from fedsparse.flower.judging import SHOWN, asked, scalars_of
 from fedsparse.flower.letters import NEVER, Answer, Order, Stamp, Telling
 from fedsparse.flower.listening import Listener, Mixed
 from fedsparse.flower.versions import Versions
@@ -26,10 +27,7 @@ from fedsparse.protocol import Context, State, Strategy
 from fedsparse.rng import NOBODY
 from fedsparse.wire import SERVER, Envelope, Limits, check_envelope, decode_message, encode_message
 
-__all__ = ["SHOWN", "Device"]
-
-SHOWN = 255
-"""The phase in the envelope of a model that a device shows."""
+__all__ = ["Device"]
 
 _LONGEST = 1 << 33
 """Bytes of a broadcast, and coordinates of a vector, that a device takes in at most."""
@@ -100,7 +98,22 @@ class Device:
             refused=refused,
         )
 
-    def show(self, order: Order) -> Answer:
+    def evaluate(self, order: Order) -> Answer:
+        """Its own test, or in gossip its model; arguments and errors as of :meth:`obey`."""
+        return self._show(order) if self._gossips else self._judge(order)
+
+    def _judge(self, order: Order) -> Answer:
+        """How good its model is on test examples of its own; nothing stays of it."""
+        self._check(order)
+        if len(order.told) != 1:
+            raise DecodeError(f"told: {len(order.told)} models; a device is tested with one")
+        shared = asked(order.told[0], self._run, Limits(max_size=_LONGEST, max_bytes=_LONGEST))
+        here, new = np.array([self._client], dtype=np.int64), np.array([order.accepted == NEVER])
+        call = JudgeCall(order.stamp.round, here, new, Slots(rows=self._rows(order.accepted)))
+        measured: Rows = self._runner(shared, call)
+        return Answer(self._client, b"", math.nan, 0, 0, scalars=scalars_of(measured))
+
+    def _show(self, order: Order) -> Answer:
         """Its model, after it has mixed what it had not heard yet.
 
         Raises:

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from fedsparse.engine.block import Workload
 from fedsparse.engine.blocks import Answer as BlockAnswer
+from fedsparse.engine.blocks import personal_metrics
 from fedsparse.engine.calls import TrainCall
-from fedsparse.engine.exchange import Exchange
+from fedsparse.engine.exchange import Exchange, context_of
 from fedsparse.engine.gates import Open
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ProtocolError, WorkerError
+from fedsparse.flower.judging import question, verdicts
 from fedsparse.flower.letters import NEVER, Order, Stamp, Telling
 from fedsparse.flower.mail import Mailing
 from fedsparse.flower.opened import Kind, opened_of, reply_of
@@ -81,11 +83,6 @@ class Fleet:
         return workload.metrics(
             [workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)]
         )
-
-    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
-        """Devices are not tested by themselves."""
-        del number, clients, x, buffers
-        raise ProtocolError("devices are not tested by themselves; leave personal out")
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """The server's own work, which nobody shares."""
@@ -176,13 +173,21 @@ class ServerFleet(Fleet):
 
     Args:
         teller: what they are told.
+        workload: for sizes.
     """
 
     def __init__(
-        self, plan: Plan, post: Post, teller: Teller, accepted: SlotStore, patience: float, real: bool
+        self,
+        plan: Plan,
+        post: Post,
+        teller: Teller,
+        workload: Workload,
+        accepted: SlotStore,
+        patience: float,
+        real: bool,
     ) -> None:
         super().__init__(plan, post, accepted, patience, real)
-        self.teller = teller
+        self.teller, self._workload = teller, workload
         self._broadcast: Broadcast | None = None
 
     def say(self, broadcast: Broadcast) -> None:
@@ -212,6 +217,36 @@ class ServerFleet(Fleet):
                 self.teller.forget(client)
         place = dict(zip(ids, at.tolist(), strict=True))
         return self._answers(exchange, answered, place)
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the devices one by one, each tested by itself; of those that answer in time.
+
+        Args:
+            number: the round.
+            clients: how many there are.
+            x: the model ``[d]``.
+            buffers: its statistics ``[b]``.
+
+        Raises:
+            WorkerError: all of them failed.
+        """
+        ids = np.arange(clients, dtype=np.int64)
+        ctx = context_of(self._plan, self._workload, number, "judge", ids)
+        exchange = Exchange(self._plan.strategy, ctx, 0, "cohort", clients)
+        told, stamp = (question(self.run, number, x, buffers),), Stamp(number, LAST - 1)
+        orders = {
+            client: self._order(exchange, stamp, client, told=told).content() for client in ids.tolist()
+        }
+        returned = self._post.ask(orders, Terms(clients, self._patience), "evaluate")
+        super()._check(exchange, ids.tolist(), returned)
+        found = verdicts(returned)
+        self._post.counted["refused_verdicts"] += sum(
+            r.content is not None and client not in found for client, r in returned.items()
+        )
+        there = np.array(sorted(found), dtype=np.int64)
+        names = next(iter(found.values()), {})
+        values = {name: np.array([found[client][name] for client in there.tolist()]) for name in names}
+        return personal_metrics(values, ~self._accepted.seen(there))
 
     def _told(self, broadcast: Broadcast, client: int) -> Order:
         told = self.teller.told(broadcast, client)

@@ -10,6 +10,8 @@ its reply    ``device``             which client this is, and how many examples 
 ``train``    ``mail``               without a server: what neighbours said in the exchange before
 its reply    ``answer``             the client's encoded message
 its reply    ``report``             what is written down about its work; nothing depends on it
+``evaluate`` ``order``, ``told-0``  the model that the device is to be tested with
+its reply    ``report``             what was measured
 ``evaluate`` ``order``, ``mail``    without a server: the device is to show its model
 its reply    ``answer``             the model, encoded like a message
 ===========  =====================  ===============================================================

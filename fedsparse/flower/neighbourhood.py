@@ -25,8 +25,8 @@ from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import DecodeError, WorkerError
-from fedsparse.flower.device import SHOWN
 from fedsparse.flower.fleet import LAST, Fleet
+from fedsparse.flower.judging import SHOWN
 from fedsparse.flower.letters import Answer, Order, Stamp
 from fedsparse.flower.mail import Mailing, Owed
 from fedsparse.flower.post import Post, Returned, Terms

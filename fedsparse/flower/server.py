@@ -141,7 +141,7 @@ class DeviceSession:
             return neighbours, DeviceGossip(plan, workload, neighbours, accepted, overhead)
         teller = Teller(plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
         real = self._options["clock"] == "real"
-        fleet = ServerFleet(plan, self._post, teller, accepted, patience, real)
+        fleet = ServerFleet(plan, self._post, teller, workload, accepted, patience, real)
         return fleet, DeviceServer(plan, workload, fleet, accepted, overhead)
 
     def begin(self, done: int) -> None:

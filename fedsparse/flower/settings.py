@@ -48,12 +48,8 @@ def check_devices(config: RunConfig) -> None:
     """Refuses what devices cannot do.
 
     Raises:
-        ConfigError: tests of the clients one by one, or real time without a server.
+        ConfigError: real time without a server.
     """
-    if config.personal:
-        raise ConfigError(
-            f"personal={config.personal}: devices are not tested one by one; leave personal out"
-        )
     if config.topology.name != "star" and config.engine.options.get("clock") == "real":
         raise ConfigError(
             f"engine.clock=real: without a server (strategy={config.strategy.name}) nobody waits for all others, and "

@@ -38,6 +38,7 @@ LAYERS = [
     {"check", "recorded", "topology"},
     {"tuning", "flower"},
     {"sweep", "report"},
+    {"experiment"},
     {"run", "tune"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
