@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from fedsparse.masks import Cost, best, moved, placed, taken
-from fedsparse.message import Mask
+from fedsparse.masks import Cost, at_marks, best, moved, unpacked
+from fedsparse.message import Mask, Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task
 from fedsparse.strategies._adapters import Adapters
@@ -56,23 +57,24 @@ class SparseAdapter(Adapters):
         return {**state, "@residual": zero, **self.optimizer_state(start.x)}
 
     def broadcast(self, server: State, ctx: Context) -> Message:
-        return {"x": taken(server["x"][None], server["mask"]), "pruned": Mask(server["pruned"][None])}
+        mask, pruned = server["mask"][None], server["pruned"][None]
+        return {"x": Ragged.of(server["x"][None], mask), "pruned": Mask(pruned)}
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
         pruned = said["pruned"] > 0
         mask = moved(held["mask"], torch.zeros_like(pruned), pruned)
-        return {"x": placed(said["x"], mask[0]), "mask": mask}
+        return {"x": unpacked(said["x"], mask), "mask": mask}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         mask = heard["mask"]
         local = self.train(heard["x"], task, mask)
         cost = Cost.of(task, mask, local.steps, self.momentum)
-        return {}, {"dx": taken(local.change, mask[0]), **cost.message()}
+        return {}, {"dx": Ragged.of(local.change, mask.expand_as(local.change)), **cost.message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         mask = server["mask"]
-        new = self.stepped(server, placed(inbox.mean("dx", by="one")[None], mask)[0])
-        sent = placed(inbox.stack("dx"), mask)
+        sent = at_marks(cast("Ragged", inbox.payload("dx")), mask.expand(len(inbox.senders), -1)).dense()
+        new = self.stepped(server, sent.mean(0))
         left = self.kept(torch.where(mask, new["x"], 0), mask, ctx.round + 1)
         return {
             **new,

@@ -1,4 +1,4 @@
-"""Baselines of sparse adapters are the transcription's: a frozen mask, a shrinking one, ranks that differ, a frozen A."""
+"""Baselines of sparse adapters are the transcription's: frozen and shrinking masks, ranks that differ, a frozen A."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from adapter_cases import (
     ADAPTERS,
     CLIENTS,
     COHORTS,
-    D,
     EVERYBODY,
     LAYOUT,
     PROBLEM,
     START,
+    D,
     assert_iterates,
     run,
 )
@@ -54,9 +54,7 @@ def test_a_mask_of_the_start_never_trains_b():
     mask = top(START, D // 2)
     assert set(np.flatnonzero(mask)) <= set(A_AND_HEAD)
     result = run(SparseAdapter(density=0.5, after=0, **LOCAL, **SERVER))
-    assert_iterates(
-        result, masked(REFERENCE, START, COHORTS, AdamW(lr=0.05), lambda _r, _x, m: m, mask).x
-    )
+    assert_iterates(result, masked(REFERENCE, START, COHORTS, AdamW(lr=0.05), lambda _r, _x, m: m, mask).x)
     assert all((model[B] == 0).all() for model in result.models)
 
 
@@ -92,10 +90,10 @@ def test_a_rank_above_the_models_is_all_of_it():
 
 
 def test_a_rank_costs_its_share_of_the_adapters():
-    """28 entries of adapters, half of them at rank 1, and 6 of the head; 8 bytes each behind a head of three."""
+    """28 entries of adapters, half of them at rank 1, and 6 of the head; 8 bytes each behind a head of four."""
     for rank, count in ((1, 14 + 6), (2, 28 + 6)):
         traffic = run(HetLora(ranks=(rank,), **LOCAL), EVERYBODY).history[-1].traffic
-        assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (3 + 8 * count)
+        assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (4 + 8 * count)
 
 
 def test_a_stays_and_the_rest_is_the_transcriptions():
@@ -123,7 +121,7 @@ def test_with_a_that_stays_the_mean_of_products_is_the_product_of_means():
 
 
 def test_a_that_stays_is_not_sent():
-    """34 entries but for the 16 of A; 8 bytes each behind a head of three."""
+    """34 entries but for the 16 of A; 8 bytes each behind a head of four."""
     traffic = run(EVERY["ffa_lora"], EVERYBODY).history[0].traffic
     assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (3 + 8 * (D - 16))
     assert len(ADAPTERS) == 28
