@@ -103,7 +103,7 @@ def _help(topics: Sequence[str]) -> int:
 
 
 def _experiment(config: RunConfig, workers: Workers | None = None) -> Summary:
-    from fedsparse.experiment import run
+    from fedsparse.recorded import run
 
     return run(config, workers=workers)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,17 @@ from torch import Tensor, nn
 
 from fedsparse import rng
 from fedsparse.aggregate import Aggregator, Mean
-from fedsparse.cohort.analytic import AnalyticWorkload
 from fedsparse.cohort.examples import Examples
-from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
-from fedsparse.data.holdings import Partition
 from fedsparse.data.problem import Problem
-from fedsparse.engine.block import Workload
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
+from fedsparse.engine.recipes import AnalyticRecipe, Recipe, SparseRecipe, for_driver, supervised
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
-from fedsparse.engine.sparse import SparseWorkload
 from fedsparse.engine.suits import check_trainer, settle
 from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices, Mixing, Topology
@@ -38,96 +34,7 @@ from fedsparse.records import Record
 from fedsparse.registry import strategies
 from fedsparse.summary import Summary, summarise
 
-__all__ = [
-    "AnalyticRecipe",
-    "Result",
-    "SparseRecipe",
-    "SupervisedRecipe",
-    "for_driver",
-    "simulate",
-    "supervised",
-]
-
-_DATA = ("x", "y", "x_test", "y_test", "x_validation", "y_validation")
-_HELD = "held."
-"""What the names of a partition's arrays begin with."""
-
-_TESTED = "tested."
-"""Likewise of the examples that clients are tested on by themselves."""
-
-
-Recipe = Callable[[Mapping[str, np.ndarray]], Workload]
-"""Makes a workload from the arrays that all workers share."""
-
-
-@dataclass(frozen=True)
-class AnalyticRecipe:
-    """Makes the workload of a problem on a worker."""
-
-    problem: Problem
-
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
-        """The workload; the problem travels with the recipe."""
-        del arrays
-        return AnalyticWorkload(self.problem)
-
-
-@dataclass(frozen=True)
-class SupervisedRecipe:
-    """Makes the workload of a data set on a worker, from arrays that all workers share."""
-
-    module: nn.Module
-    batch: int
-    held: Callable[..., Partition]
-    own_test: Callable[..., Partition] | None = None
-    scale: float = 1.0
-    shift: float = 0.0
-    device: str = "cpu"
-
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
-        """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
-        data = {name: arrays[name] for name in _DATA if name in arrays}
-        tested = None if self.own_test is None else self.own_test(**_under(_TESTED, arrays))
-        held = self.held(**_under(_HELD, arrays))
-        examples = Examples(**data, held=held, scale=self.scale, shift=self.shift, own_test=tested)
-        return SupervisedWorkload(examples, self.module, self.batch, self.device)
-
-
-def supervised(
-    examples: Examples, model: nn.Module, batch: int, device: str = "cpu"
-) -> tuple[SupervisedRecipe, dict[str, np.ndarray]]:
-    """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share."""
-    held, own = examples.held.parts()
-    arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
-    arrays |= {_HELD + name: value for name, value in own.items()}
-    tested, tests = (None, {}) if examples.own_test is None else examples.own_test.parts()
-    arrays |= {_TESTED + name: value for name, value in tests.items()}
-    return SupervisedRecipe(model, batch, held, tested, examples.scale, examples.shift, device), arrays
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-@dataclass(frozen=True)
-class SparseRecipe:
-    """Makes the workload of clients that train by a sparse trainer."""
-
-    dense: Recipe
-    trainer: Trainer
-    seed: int
-    rounds: int
-
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
-        """The workload; ``arrays`` are those of the dense one."""
-        return SparseWorkload(self.dense(arrays), self.trainer, self.seed, self.rounds)
-
-
-def for_driver(recipe: Recipe) -> Recipe:
-    """The recipe of the driver's own copy of a workload: it trains nobody, and needs no accelerator."""
-    if isinstance(recipe, SparseRecipe):
-        return replace(recipe, dense=for_driver(recipe.dense))
-    return replace(recipe, device="cpu") if isinstance(recipe, SupervisedRecipe) else recipe
+__all__ = ["Result", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -229,14 +136,7 @@ def simulate(
     Raises:
         ConfigError: arguments that make no sense together.
     """
-    if (problem is None) == (examples is None) or (examples is None) != (model is None):
-        raise ConfigError("simulate: give a problem, or examples and a model")
-    arrays: dict[str, np.ndarray] = {}
-    recipe: Recipe
-    if problem is not None:
-        recipe = AnalyticRecipe(problem)
-    elif examples is not None and model is not None:
-        recipe, arrays = supervised(examples, model, batch, device)
+    recipe, arrays = _recipe(problem, examples, model, batch, device)
     if trainer is not None:
         check_trainer(strategy, trainer, starts is not None)
         recipe = SparseRecipe(recipe, trainer, seed, rounds)
@@ -244,13 +144,7 @@ def simulate(
     for line in workload.notes:
         note(line)
     count = workload.clients if cohort is None else cohort
-    if not 1 <= count <= workload.clients:
-        raise ConfigError(
-            f"cohort={count}: must be at least 1 and at most the number of clients, {workload.clients}"
-        )
-    for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("block", block)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name}={value}: must be at least 1")
+    _check(count, workload.clients, rounds=rounds, evaluate_every=evaluate_every, block=block)
     every = evaluate_every
     settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink)
     for line in settled.notes:
@@ -295,3 +189,22 @@ def simulate(
             history=history,
             models=models,
         )
+
+
+def _recipe(
+    problem: Problem | None, examples: Examples | None, model: nn.Module | None, batch: int, device: str
+) -> tuple[Recipe, dict[str, np.ndarray]]:
+    """What clients optimise, and the arrays that all workers share."""
+    if problem is not None and examples is None and model is None:
+        return AnalyticRecipe(problem), {}
+    if problem is None and examples is not None and model is not None:
+        return supervised(examples, model, batch, device)
+    raise ConfigError("simulate: give a problem, or examples and a model")
+
+
+def _check(cohort: int, clients: int, **counts: int | None) -> None:
+    if not 1 <= cohort <= clients:
+        raise ConfigError(f"cohort={cohort}: must be at least 1 and at most the number of clients, {clients}")
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: must be at least 1")

@@ -99,7 +99,7 @@ def _help(topics: Sequence[str]) -> int:
 def _new_folder(tuning: Tuning, given: dict[str, str], words: Sequence[str]) -> TuningFolder:
     from dataclasses import replace
 
-    from fedsparse.experiment import versions
+    from fedsparse.recorded import versions
     from fedsparse.runfolder import default_path
     from fedsparse.tuning.folder import TuningFolder
 
@@ -120,7 +120,7 @@ def _say_how(tuning: Tuning) -> None:
 
 def _resumed(folder: str, extra: Sequence[str]) -> int:
     from fedsparse.config import elsewhere
-    from fedsparse.experiment import versions
+    from fedsparse.recorded import versions
     from fedsparse.tuning.asked import asked
     from fedsparse.tuning.folder import TuningFolder
 

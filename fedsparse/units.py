@@ -1,12 +1,29 @@
-"""Numbers for people: ``12.3 MB``, ``2 min 5 s``. Decimal prefixes, three digits."""
+"""Numbers for people: ``12.3 MB``, ``2 min 5 s``, and back. Decimal prefixes, three digits."""
 
 from __future__ import annotations
 
 import math
+import re
 
-__all__ = ["bytes_text", "number_text", "seconds_text"]
+__all__ = ["UNITS", "amount", "bytes_text", "number_text", "seconds_text"]
+
+UNITS = {
+    "": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+    "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "k": 1e3, "M": 1e6,
+}  # fmt: skip
+"""What an :func:`amount` may be of."""
 
 _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def amount(text: str) -> float | None:
+    """``500kB``, ``2 min``, ``100`` as a number above 0; ``None`` where it is none."""
+    found = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([A-Za-z]*)", text)
+    try:
+        value = float(found[1]) * UNITS[found[2]] if found else math.nan
+    except (ValueError, KeyError):
+        return None
+    return value if math.isfinite(value) and value > 0 else None
 
 
 def bytes_text(count: float) -> str:

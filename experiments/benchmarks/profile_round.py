@@ -1,18 +1,17 @@
 """Where a round's wall time goes: milliseconds a round and part, and the thread that spends them.
 
-    python experiments/benchmarks/profile_round.py [workload] [workers] [rounds] [engine]
+    python -m experiments.benchmarks.profile_round [workload] [--workers 2] [--rounds 30] [--engine local]
 
 Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w3 (D-PSGD on a ring of 64, one step of 32
 examples, w1's model), w3b (the same on a random 8-regular graph of 4,096, 9,706 parameters), w4 (SCAFCOM, top-k 1 %, on
 w1's model), tiny (w1 with 16 inputs and 8 hidden units: the cost of a round without its arithmetic).
-Engines: local, ray.
-
 Each part is a function of fedsparse with a clock around it, less the parts that it calls: the rows of a thread add up
 to the time it was busy. Medians over rounds, after some that warm up. With Ray only the driver is seen.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import statistics
 import sys
@@ -210,23 +209,31 @@ def pool(engine: str, workers: int) -> Pool:
 
 def main() -> None:
     """Prints the table."""
-    given = dict(enumerate(sys.argv[1:]))
-    name, workers, rounds = given.get(0, "w1"), int(given.get(1, "2")), int(given.get(2, "30"))
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("profile_round", description=__doc__, formatter_class=form)
+    parser.add_argument("workload", nargs="?", default="w1", choices=["w1", "w2", "w3", "w3b", "w4", "tiny"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--engine", default="local", choices=["local", "ray"])
+    given = parser.parse_args()
     clock = Clock()
     watch(clock)
     torch.set_num_threads(1)
-    running = pool(given.get(3, "local"), workers)
+    running = pool(given.engine, given.workers)
     try:
         simulate(
-            **{"batch": 20, **workload(name)},
-            rounds=rounds + WARM_UP + 1,
+            **{"batch": 20, **workload(given.workload)},
+            rounds=given.rounds + WARM_UP + 1,
             pool=running,
             evaluate_every=1 << 30,
         )
     finally:
         running.close()
     laps = slice(WARM_UP, -1)  # the last round is evaluated
-    print(f"{name}, {workers} workers, {rounds} rounds: {_ms(clock.total[laps])} ms a round", _load())
+    print(
+        f"{given.workload}, {given.workers} workers, {given.rounds} rounds: {_ms(clock.total[laps])} ms a round",
+        _load(),
+    )
     for thread in ("driver", "workers"):
         rows = {part: _ms(spent[laps]) for (who, part), spent in clock.spent.items() if who == thread}
         print(f"  {thread}, busy {sum(rows.values()):.2f} ms")

@@ -1,6 +1,6 @@
 """From the start of the command to its first finished round, beside the least that Ray and torch take.
 
-    python experiments/benchmarks/startup.py [repetitions]
+    python -m experiments.benchmarks.startup [--repeat 5]
 
 Programs run in turn, so that a change of the machine's speed meets all of them; medians and the pairwise differences
 are what counts. "Ray, bare" starts Ray with as many actors, imports torch in each, and asks them once.
@@ -8,6 +8,7 @@ are what counts. "Ray, bare" starts Ray with as many actors, imports torch in ea
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -63,7 +64,10 @@ def seconds_to_first_round(arguments: list[str]) -> float:
 
 def main() -> None:
     """Prints the table."""
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("startup", description=__doc__, formatter_class=form)
+    parser.add_argument("--repeat", type=int, default=5, help="times that each program runs")
+    repetitions = parser.parse_args().repeat
     taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for _ in range(repetitions):
         for name, arguments in PROGRAMS.items():

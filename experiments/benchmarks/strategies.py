@@ -31,13 +31,13 @@ from fedsparse.compress import Identity
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
+from fedsparse.engine.recipes import for_driver, supervised
 from fedsparse.engine.sampling import Full
 from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.registry import strategies
-from fedsparse.simulation import for_driver, supervised
 from fedsparse.strategies.fedavg import FedAvg
 
 __all__ = ["Cost", "cost", "main"]

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from experiments.show import save
 from experiments.sparse.stored import Stored, asked
 from fedsparse import data, models, rng, simulate
 from fedsparse.cohort.examples import Examples
@@ -121,6 +121,13 @@ def draw(known: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path) -> None:
     grid[0].set(ylabel="accuracy on a client's own test examples")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center")
     save(figure, stem)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes ``stem.png`` and ``stem.svg``; the same picture gives the same files."""
+    with mpl.rc_context({"svg.hashsalt": stem.name}):
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".png"), dpi=110, metadata={"Software": None})
 
 
 def main(argv: Sequence[str]) -> int:

@@ -54,7 +54,7 @@ class AnalyticTask(ClientTask):
             gradient, loss = self._some(y, asked.first + step, running)
             losses += loss
             gradients += gradient
-            asked.rule.move(y, gradient, velocity, running, x, asked.shifts, asked.mask)
+            asked.rule.move(y, gradient, velocity, running, x, asked.shifts, asked.moves)
         return Trained(
             asked.steps[:, None].to(y.dtype),
             losses / taken,

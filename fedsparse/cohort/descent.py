@@ -23,11 +23,10 @@ class _Tensor:
     def __init__(self, asked: Descent, field: Field) -> None:
         self._asked, self._field = asked, field
         self.start = _part(asked.x, field).expand(len(asked.steps), *field.shape)
-        mask = asked.mask
-        self._mask = None if mask is None else _part(mask, field)
+        self._moves = None if asked.moves is None else _part(asked.moves, field)
         self._shifts = [(factor, _part(value, field)) for factor, value in asked.shifts]
         # While all clients are at the same point it is one row in memory, and layers make use of that.
-        self.point = self.start if self._mask is None else self.start * self._mask
+        self.point = self.start if asked.mask is None else self.start * _part(asked.mask, field)
         self._velocity: Tensor | None = None
         self._sum: Tensor | None = None
         self.leaf = self.point
@@ -50,7 +49,7 @@ class _Tensor:
         else:
             # Summed up, not found from the change: that has lost the digits below those of the point.
             self._sum += gradient
-        rule.move(self.point, gradient, self._velocity, running, self.start, self._shifts, self._mask)
+        rule.move(self.point, gradient, self._velocity, running, self.start, self._shifts, self._moves)
 
     def write_x(self, into: Tensor) -> None:
         """The final point, to ``[C, *shape]``."""
@@ -84,7 +83,7 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
         batches: the clients' minibatches; counts who has used what.
     """
     layout, longest = model.layout, int(asked.steps.max())
-    low_rank = {} if asked.mask is not None else _low_rank(model, asked, batches.nominal)
+    low_rank = {} if asked.moves is not None else _low_rank(model, asked, batches.nominal)
     fields = {f"{name}.{kind}" for name in low_rank for kind in ("weight", "bias")}
     tensors = {f.name: _Tensor(asked, f) for f in layout if f.name not in fields}
     statistics = model.buffer_layout.split(asked.buffers)

@@ -31,7 +31,7 @@ class Rule:
         running: Tensor | None,
         centre: Tensor,
         shifts: Sequence[tuple[float, Tensor]] = (),
-        mask: Tensor | None = None,
+        moves: Tensor | None = None,
     ) -> None:
         """One step of all clients, in place.
 
@@ -42,7 +42,7 @@ class Rule:
             running: who takes the step, ``[C]`` bool; ``None``: all.
             centre: where they started.
             shifts: factors and what is added to the gradient.
-            mask: 0/1; entries outside, which are zero, stay zero, and so does their velocity.
+            moves: 0/1; entries outside stay as they are, and their velocity zero.
         """
         for factor, shift in shifts:
             gradient.add_(shift, alpha=factor)
@@ -50,8 +50,8 @@ class Rule:
             gradient.add_(y, alpha=self.weight_decay)
         if self.prox:
             gradient.add_(y - centre, alpha=self.prox)
-        if mask is not None:
-            gradient.mul_(mask)
+        if moves is not None:
+            gradient.mul_(moves)
         if velocity is not None:
             gradient = velocity.mul_(self.momentum).add_(gradient)
         if running is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fedsparse.cohort.rule import Rule
 from fedsparse.errors import ProtocolError
+from fedsparse.lazy import cached_property
 from fedsparse.protocol import Layout, Trained
 
 __all__ = ["ClientTask", "Descent"]
@@ -28,9 +29,10 @@ class Descent:
         longest: most steps that any client of the population may take; whom else a block has must not show in a bit.
         shift: added to every gradient, ``[1, d]`` or ``[C, d]``.
         control: subtracted from it, likewise.
-        mask: 0/1, likewise.
+        mask: 0/1, likewise; what is outside is zero.
         buffers: statistics at the start, ``[C, b]``; to be advanced in place.
         first: number of the first step, which names its minibatch.
+        free: 0/1, likewise; what is outside stays as it is.
     """
 
     rule: Rule
@@ -42,6 +44,20 @@ class Descent:
     mask: Tensor | None
     buffers: Tensor
     first: int = 0
+    free: Tensor | None = None
+
+    @cached_property
+    def moves(self) -> Tensor | None:
+        """0/1, ``[1, d]`` or ``[C, d]``: what steps may change; ``None``: everything."""
+        return _both(self.mask, self.free)
+
+    def masked(self, mask: Tensor) -> Descent:
+        """The same where what is outside of ``mask``, too, is zero."""
+        return replace(self, mask=_both(self.mask, mask))
+
+    def moving(self, free: Tensor) -> Descent:
+        """The same where what is outside of ``free``, too, stays as it is."""
+        return replace(self, free=_both(self.free, free))
 
     @property
     def shifts(self) -> list[tuple[float, Tensor]]:
@@ -54,7 +70,7 @@ class Descent:
             return self
         moved = {
             name: None if value is None else value.to(device)
-            for name in ("x", "shift", "control", "mask", "buffers")
+            for name in ("x", "shift", "control", "mask", "buffers", "free")
             for value in (getattr(self, name),)
         }
         return replace(self, **moved)  # type: ignore[arg-type]
@@ -75,7 +91,12 @@ class Descent:
             rows(self.mask),
             self.buffers[at],
             self.first,
+            rows(self.free),
         )
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one * other
 
 
 class ClientTask(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,12 +31,14 @@ class Moment:
         round: from 0.
         rounds: of the run.
         layout: of the model.
+        start: the parameters ``[d]`` that the dense model begins with; every worker has them from the model itself.
     """
 
     seed: int
     round: int
     rounds: int
     layout: Layout
+    start: Tensor
 
     def shared(self, purpose: str) -> Any:
         """One NumPy generator that all clients have alike this round."""
@@ -47,16 +49,16 @@ class Moment:
 class Trainer(ABC):
     """Base of all sparse trainers: how clients train and what is evaluated, for any strategy.
 
-    A subclass is a frozen dataclass of options. What it does is a function of what the strategy gives, of the round and
-    of the run's seed, so it has nothing to remember and nothing to send.
+    A subclass is a frozen dataclass of options. What it does is a function of what the strategy gives, of the round, of
+    the weights that the run begins with and of its seed, so it has nothing to remember and nothing to send.
     """
 
     def __post_init__(self) -> None:
         validate(self, "trainer.")
 
-    def start(self, x: Tensor, moment: Moment) -> Tensor:  # noqa: ARG002
-        """The initial parameters ``[d]`` from those of the dense model."""
-        return x
+    def start(self, moment: Moment) -> Tensor:
+        """The initial parameters ``[d]``."""
+        return moment.start
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:  # noqa: ARG002
         """The models ``[C, d]`` that are evaluated for the parameters ``x [C, d]`` of the strategy."""
@@ -79,11 +81,14 @@ class Trainer(ABC):
 
 @dataclass(frozen=True)
 class Masked(Trainer):
-    """Base of those with a mask that stays while a client trains.
+    """Base of those with a mask that stays while a client trains; weights outside have no gradient.
 
-    Weights outside are zero at the start of local training, so they are part of the change, and stay so; they have no
-    gradient.
+    Attributes:
+        frozen: whether weights outside keep the values that they have. Otherwise they are zero from the start of local
+            training on, which is part of the change.
     """
+
+    frozen: ClassVar[bool] = False
 
     @abstractmethod
     def mask(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
@@ -101,7 +106,7 @@ class Masked(Trainer):
         if mask is None:
             return task._descend(asked)
         kept = mask.to(asked.x.dtype)
-        trained = task._descend(replace(asked, mask=kept if asked.mask is None else kept * asked.mask))
+        trained = task._descend(asked.moving(kept) if self.frozen else asked.masked(kept))
         return replace(
             trained,
             make_mean_grad=lambda less: trained.mean_grad * kept - (0 if less is None else less),
@@ -110,7 +115,9 @@ class Masked(Trainer):
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The gradient over all examples, on the mask."""
         mask = self.mask(x, moment, task.full_grad)
-        return task.full_grad(x) if mask is None else task.full_grad(x * mask) * mask
+        if mask is None:
+            return task.full_grad(x)
+        return task.full_grad(x if self.frozen else x * mask) * mask
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class Stepped(Trainer):
             asked = replace(asked, buffers=batch.found.buffers)
             losses = losses + torch.where(running, batch.found.loss, 0)
             total += direction
-            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.mask)
+            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.moves)
         taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
         return Trained(
             asked.steps[:, None].to(y.dtype),

@@ -11,6 +11,7 @@ from torch import Tensor
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.cohort.trainer import Moment, Trainer
 from fedsparse.engine.block import Workload
+from fedsparse.masks import layers_of
 from fedsparse.protocol import Predict, Trained
 
 __all__ = ["SparseTask", "SparseWorkload"]
@@ -92,11 +93,11 @@ class SparseWorkload:
     """
 
     def __init__(self, dense: Workload, trainer: Trainer, seed: int, rounds: int) -> None:
-        self._dense, self._trainer, self._rounds = dense, trainer, rounds
+        self._dense, self._trainer = dense, trainer
         self.clients = dense.clients
-        self._layout = dense.start.layout
-        first = Moment(seed, 0, rounds, self._layout)
-        self.start = replace(dense.start, x=trainer.start(dense.start.x, first))
+        self._first = Moment(seed, 0, rounds, dense.start.layout, dense.start.x)
+        layers_of(dense.start.layout)  # refuses a model that has none
+        self.start = replace(dense.start, x=trainer.start(self._first))
 
     @property
     def has_optimum(self) -> bool:
@@ -135,11 +136,13 @@ class SparseWorkload:
     def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> SparseTask:  # noqa: A002
         """The task of the clients ``ids`` in ``round``."""
         dense = self._dense.task(ids, seed, round, buffers)
-        return SparseTask(dense, self._trainer, Moment(seed, round, self._rounds, self._layout))
+        return SparseTask(dense, self._trainer, replace(self._first, seed=seed, round=round))
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """Sums over one piece of the evaluation of the sparse model."""
-        return self._dense.evaluate(self._trainer.model(x[None], self._layout)[0], buffers, chunk, predict)
+        return self._dense.evaluate(
+            self._trainer.model(x[None], self.start.layout)[0], buffers, chunk, predict
+        )
 
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
         """The evaluation from its pieces."""

@@ -30,7 +30,7 @@ from fedsparse.flower.fields import config_of, take
 from fedsparse.flower.letters import Order, Presence
 
 if TYPE_CHECKING:
-    from fedsparse.experiment import Parts
+    from fedsparse.parts import Parts
 
 __all__ = ["app", "client_app"]
 
@@ -101,7 +101,7 @@ def _built(text: str, context: Context) -> Parts:
     one_thread()
     import torch
 
-    from fedsparse.experiment import build
+    from fedsparse.parts import build
 
     torch.set_num_threads(1)
     config = _here(_config(json.loads(text)), context)

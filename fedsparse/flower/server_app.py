@@ -18,8 +18,8 @@ from fedsparse.flower.settings import check_devices, overrides_of
 
 if TYPE_CHECKING:
     from fedsparse.engine.session import Place
-    from fedsparse.experiment import Parts
     from fedsparse.flower.server import DeviceSession
+    from fedsparse.parts import Parts
     from fedsparse.summary import Summary
 
 __all__ = ["app", "run_on", "server_app"]
@@ -46,7 +46,7 @@ def run_on(grid: Grid, overrides: list[str]) -> Summary:
     import torch
 
     from fedsparse import config
-    from fedsparse.experiment import run
+    from fedsparse.recorded import run
 
     torch.set_num_threads(1)
     found = config.parse(overrides)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NoReturn
 from fedsparse.command import concluded
 from fedsparse.errors import ConfigError
 from fedsparse.report.asked import FORMATS, Asked
+from fedsparse.units import UNITS, amount
 from fedsparse.words import listed, there_are
 
 __all__ = ["main"]
@@ -30,11 +30,6 @@ Compares runs: tables here; in the folder of --out a page for the browser, Markd
   python -m fedsparse.report runs/* --follow                  while they run
   python -m fedsparse.report runs/* --network 10Mbps/1Mbps,50ms
 """
-
-_UNITS = {
-    "": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-    "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "k": 1e3, "M": 1e6,
-}  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -170,15 +165,11 @@ def _parts(text: str) -> list[str]:
 
 def _amount(text: str) -> float:
     """``500kB``, ``2 min``, ``100``."""
-    found = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([A-Za-z]*)", text)
-    try:
-        value = float(found[1]) * _UNITS[found[2]] if found else math.nan
-    except (ValueError, KeyError):
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
+    value = amount(text)
+    if value is None:
         raise ConfigError(
             f"--budget {text}: must be an amount above 0, as 500kB, 2MB, 90s or 100; units are "
-            f"{listed([unit for unit in _UNITS if unit])}"
+            f"{listed([unit for unit in UNITS if unit])}"
         )
     return value
 

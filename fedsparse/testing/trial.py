@@ -18,6 +18,7 @@ from fedsparse.data.problem import Problem
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
+from fedsparse.engine.recipes import AnalyticRecipe
 from fedsparse.engine.sampling import Uniform
 from fedsparse.engine.session import Engine, Place, Session
 from fedsparse.engine.suits import wants_all
@@ -27,7 +28,6 @@ from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.records import Record
 from fedsparse.registry import topologies
-from fedsparse.simulation import AnalyticRecipe
 
 __all__ = ["Played", "Setting", "difference", "opened", "played", "snapshot"]
 

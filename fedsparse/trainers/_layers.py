@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,12 @@ from fedsparse.masks import RATIOS, everywhere, layer_counts, layers_of, seeded_
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["Layered", "Moving"]
+__all__ = ["Layered", "Moving", "sides"]
+
+
+def sides(layer: Field) -> tuple[int, ...]:
+    """The shape [outputs, inputs, ...] of a layer's weights; a bare vector is one output."""
+    return layer.shape if len(layer.shape) > 1 else (1, *layer.shape)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Layered(Masked):
 
     def random(self, moment: Moment) -> Tensor:
         """The run's random mask, ``[d]`` bool: the same in every round."""
-        layout, first = moment.layout, Moment(moment.seed, 0, moment.rounds, moment.layout)
+        layout, first = moment.layout, replace(moment, round=0)
         seed = int(first.shared("mask").integers(2**53))
         return seeded_mask(seed, layout, self.layers(layout), self.counts(layout))
 
@@ -68,9 +73,9 @@ class Moving(Layered):
     ) -> Tensor:
         """What grows, ``[C, d]`` bool: ``counts`` weights of each layer outside of ``mask`` and not ``pruned``."""
 
-    def start(self, x: Tensor, moment: Moment) -> Tensor:
+    def start(self, moment: Moment) -> Tensor:
         """The initial parameters on the random mask."""
-        return torch.where(self.random(moment), x, 0)
+        return torch.where(self.random(moment), moment.start, 0)
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:
         """The largest weights."""

@@ -27,10 +27,13 @@ class SPDF(Layered):
     )
     sparse: float = option(0.5, "share of the rounds that are sparse", at_least=0, at_most=1)
 
-    def start(self, x: Tensor, moment: Moment) -> Tensor:
+    def start(self, moment: Moment) -> Tensor:
         """The initial parameters on the random mask."""
-        return x if self.mask(x, moment, lambda p: p) is None else torch.where(self.random(moment), x, 0)
+        return torch.where(self.random(moment), moment.start, 0) if self._pruned(moment) else moment.start
 
     def mask(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
         """The random mask, then none."""
-        return self.random(moment)[None] if moment.round < int(self.sparse * moment.rounds) else None
+        return self.random(moment)[None] if self._pruned(moment) else None
+
+    def _pruned(self, moment: Moment) -> bool:
+        return moment.round < int(self.sparse * moment.rounds)

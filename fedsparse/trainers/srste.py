@@ -12,6 +12,7 @@ from fedsparse.errors import ConfigError
 from fedsparse.masks import layers_of
 from fedsparse.options import option
 from fedsparse.protocol import Layout
+from fedsparse.trainers._layers import sides
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class SRSTE(Stepped):
         """e, ``[C, d]`` bool, of the weights ``x [C, d]``; of equal magnitudes the first is used."""
         used = torch.ones_like(x, dtype=torch.bool)
         for layer in layers_of(layout, self.ends):
-            # A tensor [outputs, inputs, ...]; a bare vector is one output.
-            shape = layer.shape if len(layer.shape) > 1 else (1, *layer.shape)
+            shape = sides(layer)
             if shape[1] % self.m:
                 continue
             groups = x[:, layer.slice].view(len(x), *shape).movedim(2, -1).unflatten(-1, (-1, self.m))  # type: ignore[no-untyped-call]

@@ -34,7 +34,7 @@ def check_data(task: RunConfig) -> str | None:
         DataError: a file is missing or damaged.
     """
     from fedsparse.data import Dataset
-    from fedsparse.experiment import check_nothing_held_back, loaded
+    from fedsparse.parts import check_nothing_held_back, loaded
 
     if isinstance(loaded(task), Dataset):
         if task.validation:
@@ -153,7 +153,7 @@ class Tuner:
         return [Record.of(values) for values in read_rounds(self.folder.path / name)]
 
     def _run(self, name: str, config: RunConfig, tuning: Mapping[str, Any] | None) -> None:
-        from fedsparse.experiment import run
+        from fedsparse.recorded import run
 
         try:
             run(config, workers=self.workers, tuning=tuning)

@@ -170,7 +170,7 @@ def test_steps_in_place_are_those_of_the_rule(rule: Rule, steps: int, seed: int)
 def test_entries_outside_a_mask_stay_zero_in_a_step():
     mask = torch.tensor([[1.0, 0.0, 1.0]])
     y = mask.clone()
-    Rule(lr=0.5).move(y, torch.ones(1, 3), None, None, y.clone(), mask=mask)
+    Rule(lr=0.5).move(y, torch.ones(1, 3), None, None, y.clone(), moves=mask)
     assert y.tolist() == [[0.5, 0.0, 0.5]]
 
 

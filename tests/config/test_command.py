@@ -35,7 +35,7 @@ SUMMARY = Summary(
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """The configurations that were run; strategy=fedprox fails, and seed=13 is interrupted."""
-    import fedsparse.experiment
+    import fedsparse.recorded
 
     seen: list[RunConfig] = []
 
@@ -51,7 +51,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
             raise ZeroDivisionError("oops")
         return SUMMARY
 
-    monkeypatch.setattr(fedsparse.experiment, "run", fake)
+    monkeypatch.setattr(fedsparse.recorded, "run", fake)
     return seen
 
 
@@ -121,12 +121,12 @@ def test_cfg_prints_the_configuration_and_runs_nothing(started: list[RunConfig],
 
 
 def test_errors_of_data_have_their_own_status(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    import fedsparse.experiment
+    import fedsparse.recorded
 
     def missing(config: RunConfig, **_: Any) -> Summary:
         raise DataError("no such file")
 
-    monkeypatch.setattr(fedsparse.experiment, "run", missing)
+    monkeypatch.setattr(fedsparse.recorded, "run", missing)
     assert run.main([]) == DataError.exit_status
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedsparse import config, experiment
+from fedsparse import config, recorded
 from fedsparse.config import build, parse
 from fedsparse.config.help import show_help
 from fedsparse.errors import ConfigError
@@ -78,7 +78,7 @@ def test_theory_is_refused_where_it_says_nothing(given: list[str], part: str):
 def test_theory_is_refused_before_a_run_folder_is_made(given: list[str], part: str, tmp_path: Path):
     parsed = parse([*QUADRATIC, *given, "strategy.lr=theory", f"runs={tmp_path}"])
     with pytest.raises(ConfigError, match=part):
-        experiment.run(parsed)
+        recorded.run(parsed)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +86,7 @@ def test_the_number_and_where_it_comes_from_are_written_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     given = ["strategy=fedavg", "strategy.steps=1", "strategy.lr=theory", f"runs={tmp_path}", "name=run"]
-    experiment.run(parse([*QUADRATIC, *given]))
+    recorded.run(parse([*QUADRATIC, *given]))
     text = (tmp_path / "run" / "config.yaml").read_text()
     lr = config.from_yaml(text).strategy.options["lr"]
     # Gradient descent's 1/L, with L of these ten quadratics.
@@ -99,20 +99,20 @@ def test_the_number_and_where_it_comes_from_are_written_down(
 
 def test_a_run_with_a_step_size_from_theory_is_that_with_the_number(tmp_path: Path):
     common = [*QUADRATIC, "strategy=ef21", "quiet=true", f"runs={tmp_path}"]
-    found = experiment.run(parse([*common, "strategy.lr=theory", "name=theory"]))
+    found = recorded.run(parse([*common, "strategy.lr=theory", "name=theory"]))
     lr = config.from_yaml((tmp_path / "theory" / "config.yaml").read_text()).strategy.options["lr"]
-    assert experiment.run(parse([*common, f"strategy.lr={lr!r}", "name=number"])).final == found.final
+    assert recorded.run(parse([*common, f"strategy.lr={lr!r}", "name=number"])).final == found.final
 
 
 def test_a_run_with_a_step_size_from_theory_is_resumed_with_the_number(tmp_path: Path):
     given = [*QUADRATIC, "strategy=ef21", "strategy.lr=theory", "quiet=true", f"runs={tmp_path}"]
-    whole = experiment.run(parse([*given, "checkpoint_every=2", "name=whole"]))
-    experiment.run(parse([*given, "checkpoint_every=2", "name=cut"]))
+    whole = recorded.run(parse([*given, "checkpoint_every=2", "name=whole"]))
+    recorded.run(parse([*given, "checkpoint_every=2", "name=cut"]))
     folder = tmp_path / "cut"
     (folder / "summary.json").unlink()  # as if it had been killed after its last checkpoint but one
     newest = max((folder / "checkpoint").iterdir(), key=lambda path: path.name)
     newest.unlink()
-    assert experiment.run(parse([f"resume={folder}"])).final == whole.final
+    assert recorded.run(parse([f"resume={folder}"])).final == whole.final
 
 
 def test_help_says_what_a_strategy_declares():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fedsparse import experiment, rng, run
+from fedsparse import recorded, rng, run
 from fedsparse.compress import TopK
 from fedsparse.config import parse
 from fedsparse.data import Dataset, Divisible, load
@@ -189,7 +189,7 @@ def test_a_run_divides_its_examples_and_shows_the_operator_norm(tmp_path: Path, 
     summary = read_summary(tmp_path / "robust")
     assert summary["metric"] == "operator_norm"
     with pytest.raises(ConfigError, match="device=cuda"):
-        experiment.run(parse([*words.split(), "device=cuda", f"runs={tmp_path}"]))
+        recorded.run(parse([*words.split(), "device=cuda", f"runs={tmp_path}"]))
 
 
 def test_the_command_sums_up_who_holds_what(capsys: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedsparse import config, data, experiment
+from fedsparse import config, data, recorded
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data import Dataset
@@ -110,7 +110,7 @@ RUN = ["engine=local", "engine.workers=1", "rounds=2", "clients=10", "quiet=true
 
 
 def test_a_run_evaluates_the_validation_part_and_trains_without_it(tmp_path) -> None:
-    experiment.run(config.parse([*RUN, "validation=0.1", f"runs={tmp_path}", "sampler=full", "batch=0"]))
+    recorded.run(config.parse([*RUN, "validation=0.1", f"runs={tmp_path}", "sampler=full", "batch=0"]))
     last = read_rounds(tmp_path / "it")[-1]
     assert set(last["metrics"]) == {"accuracy", "loss", "validation_accuracy", "validation_loss"}
     # All ten clients take five steps over all that they have: 1437 examples without 144.
@@ -126,7 +126,7 @@ def test_the_preview_of_a_partition_leaves_out_what_is_held_back(capsys: pytest.
 
 def test_a_problem_has_nothing_to_hold_back(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"validation=0.1: data=quadratic .* no examples to hold back"):
-        experiment.run(config.parse([*RUN, "data=quadratic", "validation=0.1", f"runs={tmp_path}"]))
+        recorded.run(config.parse([*RUN, "data=quadratic", "validation=0.1", f"runs={tmp_path}"]))
     assert list(tmp_path.iterdir()) == []
 
 

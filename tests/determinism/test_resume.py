@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsparse import checkpoint, config, experiment
+from fedsparse import checkpoint, config, recorded
 from fedsparse.errors import CheckpointError, Interrupted, RunFolderError
 from fedsparse.records import Record, without_wall
 from fedsparse.runfolder import read_rounds
@@ -100,7 +100,7 @@ def undisturbed(strategy: Path, tmp_path_factory: pytest.TempPathFactory):
     @cache
     def of(model: str) -> str:
         folder = tmp_path_factory.mktemp(model)
-        experiment.run(config.parse(arguments(model, strategy, folder)))
+        recorded.run(config.parse(arguments(model, strategy, folder)))
         return fingerprint(folder / "run")
 
     return of
@@ -113,16 +113,16 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_bits(
     model: str, stop: int, number: int, strategy: Path, tmp_path: Path, undisturbed
 ) -> None:
     with pytest.raises(Interrupted, match=r"go on with: python -m fedsparse.run resume="):
-        experiment.run(config.parse(stopping(model, strategy, tmp_path, stop, number)))
+        recorded.run(config.parse(stopping(model, strategy, tmp_path, stop, number)))
     assert len(read_rounds(tmp_path / "run")) == stop + 1
-    experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+    recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
     assert fingerprint(tmp_path / "run") == undisturbed(model)
 
 
 def test_a_resumed_run_may_use_another_number_of_workers(strategy: Path, tmp_path: Path, undisturbed) -> None:
     with pytest.raises(Interrupted):
-        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
-    experiment.run(config.parse([f"resume={tmp_path / 'run'}", "engine.workers=2"]))
+        recorded.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
+    recorded.run(config.parse([f"resume={tmp_path / 'run'}", "engine.workers=2"]))
     assert fingerprint(tmp_path / "run") == undisturbed("mlp")
 
 
@@ -130,17 +130,17 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(
     strategy: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Interrupted):
-        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
+        recorded.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
     file = tmp_path / "run" / "config.yaml"
     file.write_text(file.read_text().replace("seed: 0", "seed: 5"))
     with pytest.raises(CheckpointError, match=r"seed"):
-        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+        recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
 
 
 def test_a_finished_run_is_not_run_again(strategy: Path, tmp_path: Path) -> None:
-    experiment.run(config.parse(arguments("mlp", strategy, tmp_path)))
+    recorded.run(config.parse(arguments("mlp", strategy, tmp_path)))
     with pytest.raises(RunFolderError, match="finished"):
-        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+        recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -148,22 +148,22 @@ def test_a_run_that_lost_lines_of_its_records_is_not_resumed(
     lost: int, strategy: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Interrupted):
-        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
+        recorded.run(config.parse(stopping("mlp", strategy, tmp_path, 1)))
     file = tmp_path / "run" / "rounds.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:lost] + lines[lost + 1 :]))
     with pytest.raises(RunFolderError, match="lines were lost"):
-        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+        recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
 
 
 def test_a_run_that_lost_the_record_of_its_first_round_is_not_run_twice(
     strategy: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Interrupted):
-        experiment.run(config.parse(stopping("mlp", strategy, tmp_path, 0)))
+        recorded.run(config.parse(stopping("mlp", strategy, tmp_path, 0)))
     (tmp_path / "run" / "rounds.jsonl").write_text("")
     with pytest.raises(RunFolderError, match="lines were lost"):
-        experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+        recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_run_killed_in_any_round_goes_on_to_the_same_bits(
     killed = stopping("mlp", strategy, tmp_path, kill_at, signal.SIGKILL, "checkpoint_every=1")
     done = subprocess.run([sys.executable, "-m", "fedsparse.run", *killed], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
-    experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+    recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
     assert fingerprint(tmp_path / "run") == undisturbed("mlp")
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from fedsparse import config
 from fedsparse.checkpoint import read
-from fedsparse.experiment import run
 from fedsparse.flower.letters import Stamp
 from fedsparse.flower.server_app import run_on
 from fedsparse.flower.versions import Versions
+from fedsparse.recorded import run
 from fedsparse.runfolder import read_rounds
 from tests.flower.loopback import Loopback
 

@@ -39,7 +39,7 @@ def test_another_engine_than_devices_is_refused(given: dict[str, str]) -> None:
 
 
 def test_devices_are_not_reached_without_flower(tmp_path: Path) -> None:
-    from fedsparse.experiment import run
+    from fedsparse.recorded import run
 
     with pytest.raises(ConfigError, match=r"python -m fedsparse\.flower trial"):
         run(config.parse(["engine=flower", f"runs={tmp_path}"]))

@@ -3,7 +3,7 @@
 import pytest
 from engine_cases import gossip, idle
 
-from fedsparse import config, experiment
+from fedsparse import config, recorded
 from fedsparse.errors import ConfigError
 from fedsparse.strategies.choco import Choco
 from fedsparse.strategies.dpsgd import DPSGD
@@ -61,4 +61,4 @@ def test_independent_starts_are_refused_where_formulas_say_where_to_start() -> N
         ["strategy=dpsgd", "topology=ring", "data=quadratic", "clients=10", "init=independent"]
     )
     with pytest.raises(ConfigError, match=r"init=independent: data=quadratic is given by formulas"):
-        experiment.run(made)
+        recorded.run(made)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsparse import checkpoint, config, experiment
+from fedsparse import checkpoint, config, recorded
 from fedsparse.errors import Interrupted
 from fedsparse.records import Record, without_wall
 from fedsparse.runfolder import read_rounds
@@ -71,14 +71,14 @@ def fingerprint(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("whole")
-    experiment.run(config.parse(words(folder)))
+    recorded.run(config.parse(words(folder)))
     return fingerprint(folder)
 
 
 def test_a_run_that_was_stopped_goes_on_with_any_number_of_workers(tmp_path: Path, undisturbed: str) -> None:
     with pytest.raises(Interrupted, match=r"go on with: python -m fedsparse\.run resume="):
-        experiment.run(config.parse(stopping(tmp_path, 1, signal.SIGINT)))
-    experiment.run(config.parse([f"resume={tmp_path / 'run'}", "engine.workers=2"]))
+        recorded.run(config.parse(stopping(tmp_path, 1, signal.SIGINT)))
+    recorded.run(config.parse([f"resume={tmp_path / 'run'}", "engine.workers=2"]))
     assert fingerprint(tmp_path) == undisturbed
 
 
@@ -89,5 +89,5 @@ def test_a_run_killed_while_it_mixes_goes_on_to_the_same_bits(
 ) -> None:
     command = [sys.executable, "-m", "fedsparse.run", *stopping(tmp_path, kill_at, signal.SIGKILL)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
-    experiment.run(config.parse([f"resume={tmp_path / 'run'}"]))
+    recorded.run(config.parse([f"resume={tmp_path / 'run'}"]))
     assert fingerprint(tmp_path) == undisturbed

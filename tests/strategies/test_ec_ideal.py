@@ -11,7 +11,7 @@ from fedsparse.compress import TopK
 from fedsparse.config import parse
 from fedsparse.engine.faults import Faults
 from fedsparse.errors import ConfigError, ProtocolError
-from fedsparse.experiment import run as experiment
+from fedsparse.recorded import run as recorded
 from fedsparse.simulation import simulate
 from fedsparse.strategies.ec_ideal import ECIdeal
 from tests.reference import Trace, ec_ideal
@@ -63,5 +63,5 @@ def test_a_task_does_not_make_an_optimum_up():
 def test_a_data_set_is_refused_before_a_run_has_a_folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="ec_ideal"):
-        experiment(parse(["strategy=ec_ideal", "data=digits", "engine=local", "name=mine", "quiet=true"]))
+        recorded(parse(["strategy=ec_ideal", "data=digits", "engine=local", "name=mine", "quiet=true"]))
     assert not (tmp_path / "runs" / "mine").exists()

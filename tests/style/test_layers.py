@@ -34,9 +34,11 @@ LAYERS = [
     {"simulation"},
     {"config", "testing"},
     {"workers"},
-    {"check", "experiment", "topology"},
+    {"parts"},
+    {"check", "recorded", "topology"},
     {"tuning", "flower"},
     {"sweep", "report"},
+    {"experiment"},
     {"run", "tune"},
 ]
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -10,7 +10,7 @@ import pytest
 from fedsparse import run
 from fedsparse.config import parse
 from fedsparse.errors import ConfigError, Interrupted
-from fedsparse.experiment import run as experiment
+from fedsparse.recorded import run as recorded
 from fedsparse.runfolder import read_rounds
 from fedsparse.sinks import NAMES, named, require
 
@@ -108,8 +108,8 @@ class Stopped(FedAvg):
 '''
     Path("stopping.py").write_text(text)
     with pytest.raises(Interrupted):
-        experiment(parse([*COMMON, "strategy=stopping.py", f"sinks={sink}"]))
-    experiment(parse(["resume=runs/r", "quiet=true"]))
+        recorded(parse([*COMMON, "strategy=stopping.py", f"sinks={sink}"]))
+    recorded(parse(["resume=runs/r", "quiet=true"]))
 
 
 def test_require_takes_no_sinks(here: Path):

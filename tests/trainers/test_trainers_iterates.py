@@ -22,8 +22,12 @@ from trainer_cases import (
 )
 
 from fedsparse import rng
+from fedsparse.cohort.trainer import Moment
+from fedsparse.protocol import Layout
 from fedsparse.trainers.gmp import GMP
 from fedsparse.trainers.rigl import RigL
+from fedsparse.trainers.s2ft import S2FT
+from fedsparse.trainers.sara import SaRA
 from fedsparse.trainers.set import SET
 from fedsparse.trainers.sparcl import SparCL
 from fedsparse.trainers.spdf import SPDF
@@ -33,13 +37,16 @@ KEPT = 12
 """A quarter of 48 weights."""
 
 
+LAYOUT = Layout.of({"w": SHAPE, "b": (SIZE - WEIGHTS,)}, frozenset({"w"}))
+
+
+def moment(number: int = 0) -> Moment:
+    return Moment(7, number, ROUNDS, LAYOUT, torch.from_numpy(START))
+
+
 def first_mask(trainer: RigL | SET) -> np.ndarray:
     """Which of the weights the first round trains: those of the start that are not zero."""
-    from fedsparse.cohort.trainer import Moment
-    from fedsparse.protocol import Layout
-
-    layout = Layout.of({"w": SHAPE, "b": (SIZE - WEIGHTS,)}, frozenset({"w"}))
-    return trainer.random(Moment(7, 0, ROUNDS, layout)).numpy()
+    return trainer.random(moment()).numpy()
 
 
 def follow(models: list[torch.Tensor], x: np.ndarray, masks) -> None:
@@ -155,6 +162,44 @@ def test_spdf_is_a_random_mask_and_then_dense() -> None:
     follow(trained(trainer).models, START * first, lambda t, c, x: first if t < 4 else everything)
 
 
+def partly(client: int, x: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Steps with momentum and decay that move some weights and leave the others."""
+    y, velocity = x.copy(), np.zeros(SIZE)
+    for _ in range(STEPS):
+        velocity = 0.9 * velocity + (gradient(client, y) + 0.1 * y) * free
+        y = y - LR * velocity
+    return y
+
+
+def test_sara_is_the_transcription() -> None:
+    """A third of 48 weights is 16; half of eight rounds is four."""
+    threshold = np.sort(np.abs(START[:WEIGHTS]))[15]
+    first = np.abs(START) <= threshold
+    first[WEIGHTS:] = False
+    x, free = START, []
+    for number, model in enumerate(trained(SaRA(share=1 / 3), weight_decay=0.1).models):
+        free.append(first if number < 4 else first & (np.abs(x) <= threshold))
+        x = np.mean([partly(c, x, free[-1]) for c in range(CLIENTS)], axis=0)
+        np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
+    assert [int(f.sum()) for f in free[:4]] == [16] * 4
+    assert 0 < free[4].sum() < 16, "nothing has outgrown the threshold, or everything"
+    assert (model.numpy()[~first] == START[~first]).all()
+
+
+@pytest.mark.parametrize("select", ["largest", "smallest"])
+def test_s2ft_is_the_transcription(select: str) -> None:
+    """A quarter of 8 inputs is 2."""
+    norms = np.linalg.norm(START[:WEIGHTS].reshape(SHAPE), axis=0)
+    chosen = np.argsort(norms if select == "smallest" else -norms, kind="stable")[:2]
+    free = np.zeros(SIZE, dtype=bool)
+    free[:WEIGHTS].reshape(SHAPE)[:, chosen] = True
+    x = START
+    for model in trained(S2FT(share=0.25, select=select), weight_decay=0.1).models:
+        x = np.mean([partly(c, x, free) for c in range(CLIENTS)], axis=0)
+        np.testing.assert_allclose(model.numpy(), x, rtol=1e-9, atol=1e-12)
+    assert (model.numpy()[~free] == START[~free]).all()
+
+
 @pytest.mark.parametrize(
     "trainer", [GMP(density=1.0), SPDF(sparse=0.0), SparCL(density=1.0)], ids=["gmp", "spdf", "sparcl"]
 )
@@ -168,11 +213,8 @@ def test_a_trainer_that_prunes_nothing_changes_no_bit(trainer) -> None:
 )
 def test_the_number_of_weights_stays(trainer) -> None:
     """Also while they move; where clients moved to different ones it is the number in the evaluated model."""
-    from fedsparse.protocol import Layout
-
-    layout = Layout.of({"w": SHAPE, "b": (SIZE - WEIGHTS,)}, frozenset({"w"}))
     models = trained(trainer).models
-    supports = [trainer.model(x[None], layout)[0, :WEIGHTS] != 0 for x in models]
+    supports = [trainer.model(x[None], LAYOUT)[0, :WEIGHTS] != 0 for x in models]
     assert [int(support.sum()) for support in supports] == [KEPT] * ROUNDS
     assert any((a != b).any() for a, b in pairwise(supports))
     assert torch.equal(supports[-1], supports[-2]), "it moves after its end"

@@ -19,7 +19,11 @@ LAYERS = [
     Field("fc2", 0, (62, 2048)),
 ]
 TOTAL = sum(layer.size for layer in LAYERS)
-NONE = Layout(())
+
+
+def moment(number: int) -> Moment:
+    """Of a hundred rounds, without a model."""
+    return Moment(0, number, 100, Layout(()), torch.zeros(0))
 
 
 @pytest.mark.parametrize(
@@ -49,13 +53,13 @@ def test_er_leaves_the_sides_of_kernels_out_and_uniform_all() -> None:
 def test_the_schedule_of_gradual_pruning_is_cubic() -> None:
     """Sparsity 0.9 - 0.9 (1 - t/100)^3."""
     trainer = GMP(density=0.1, stop=1.0)
-    sparsities = [1 - trainer.density_at(Moment(0, t, 100, NONE)) for t in (0, 10, 25, 50, 75, 100, 120)]
+    sparsities = [1 - trainer.density_at(moment(t)) for t in (0, 10, 25, 50, 75, 100, 120)]
     assert sparsities == pytest.approx([0, 0.2439, 0.5203125, 0.7875, 0.8859375, 0.9, 0.9], abs=1e-12)
 
 
 def test_the_share_that_moves_falls_along_half_a_cosine() -> None:
     """0.15 (1 + cos(pi t / 75)): 0.3, 0.15 half-way, 0."""
-    shares = [RigL().share(Moment(0, t, 100, NONE)) for t in (0, 25, 50, 75)]
+    shares = [RigL().share(moment(t)) for t in (0, 25, 50, 75)]
     assert shares == pytest.approx([0.3, 0.225, 0.075, 0.0], abs=1e-12)
 
 

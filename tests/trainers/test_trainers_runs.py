@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fedsparse import data, experiment, models, simulate
+from fedsparse import data, models, recorded, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.compress import TopK
 from fedsparse.config import parse
@@ -27,6 +27,8 @@ OPTIONS = {
     "srste": {"ends": True},
     "spdf": {"density": 0.3},
     "sparcl": {"density": 0.3, "ends": True},
+    "sara": {"share": 0.3},
+    "s2ft": {"share": 0.3},
 }
 STRATEGIES = {
     "fedavg": FedAvg(lr=0.1, epochs=1, momentum=0.5),
@@ -79,7 +81,7 @@ def test_any_strategy_has_the_same_bits_for_any_block_and_workers(name: str, str
 def test_a_resumed_run_ends_with_the_same_model(name: str, tmp_path, monkeypatch) -> None:
     given = ["engine=local", "rounds=6", "clients=6", "cohort=3", "checkpoint_every=2", f"trainer={name}"]
     given += [f"runs={tmp_path}", "quiet=true", "model.hidden=[16,12]", "strategy.steps=2"]
-    experiment.run(parse([*given, "name=whole"]))
+    recorded.run(parse([*given, "name=whole"]))
 
     saved = RunFolder.append
 
@@ -90,9 +92,9 @@ def test_a_resumed_run_ends_with_the_same_model(name: str, tmp_path, monkeypatch
 
     monkeypatch.setattr(RunFolder, "append", broken)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(parse([*given, "name=cut"]))
+        recorded.run(parse([*given, "name=cut"]))
     monkeypatch.undo()
-    experiment.run(parse([f"resume={tmp_path / 'cut'}", "quiet=true"]))
+    recorded.run(parse([f"resume={tmp_path / 'cut'}", "quiet=true"]))
     ends = [(tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "cut")]
     assert ends[0] == ends[1]
 

@@ -42,9 +42,9 @@ def gradient(client: int, x: np.ndarray) -> np.ndarray:
     return CURVES[client] * (x - MINIMA[client])
 
 
-def trained(trainer: Trainer | None, momentum: float = 0.9) -> Result:
+def trained(trainer: Trainer | None, momentum: float = 0.9, weight_decay: float = 0.0) -> Result:
     """FedAvg with all clients."""
-    strategy = FedAvg(lr=LR, steps=STEPS, momentum=momentum)
+    strategy = FedAvg(lr=LR, steps=STEPS, momentum=momentum, weight_decay=weight_decay)
     return simulate(strategy, Layer(), rounds=ROUNDS, trainer=trainer, keep_models=True, seed=7)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from experiments.benchmarks.rivals.work import Work, arguments, mark, save
-from fedsparse import experiment, run
+from fedsparse import recorded, run
 from fedsparse.progress import Progress
 from fedsparse.records import Record
 
@@ -29,7 +29,7 @@ class Marks(Progress):
 def main() -> int:
     """Runs the program; returns the command's exit status."""
     given = arguments()
-    experiment.Progress = Marks  # type: ignore[attr-defined]
+    recorded.Progress = Marks  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(dir=given.final.parent) as folder:
         fixed = [f"rounds={given.rounds}", f"eval_every={given.rounds}", f"checkpoint_every={given.rounds}"]
         status = run.main([*given.rest, *fixed, f"runs={folder}", "name=run"])

@@ -1,4 +1,4 @@
-"""From a configuration to a run folder: builds everything, runs it, writes it down, and resumes it."""
+"""From a configuration to a run folder: runs it, writes it down, and resumes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedsparse import config as configuration
-from fedsparse import rng
-from fedsparse.config import Choice, RunConfig
+from fedsparse.config import RunConfig
 from fedsparse.errors import ConfigError, Diverged, Interrupted, RunFolderError
 from fedsparse.interrupts import Interrupts
+from fedsparse.parts import Parts, build
 from fedsparse.progress import Progress
 from fedsparse.records import Record, plain
 from fedsparse.runfolder import RunFolder, default_path, read_rounds
@@ -25,21 +25,12 @@ from fedsparse.summary import Summary, summarise
 from fedsparse.workers import Workers
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from fedsparse.data import Dataset, Divisible, Partition, Problem
     from fedsparse.engine.block import Workload
-    from fedsparse.engine.plan import Plan
     from fedsparse.engine.pool import Pool
     from fedsparse.engine.session import Engine, Place, Session
     from fedsparse.engine.suits import Settled
-    from fedsparse.graphs import Matrices
 
-__all__ = ["Host", "Parts", "Sitting", "build", "loaded", "run", "versions"]
-
-_EVALUATIONS = 20
-"""Evaluations of a run that does not say how often."""
+__all__ = ["Host", "Sitting", "run", "versions"]
 
 _CHECKPOINTS = 10
 """Checkpoints of a run that does not say how often."""
@@ -66,7 +57,7 @@ class Sitting(Protocol):
         """Gives the memory back; twice does no harm."""
 
 
-Host = Callable[["Parts", "Place", Callable[[str], None]], Sitting]
+Host = Callable[[Parts, "Place", Callable[[str], None]], Sitting]
 """Brings a run to where its clients are: ``(parts, place of states, note) -> sitting``."""
 
 
@@ -245,211 +236,6 @@ class _Run:
             {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},
             self.folder.path / "model.safetensors",
         )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Everything that a run is made of.
-
-    Attributes:
-        config: with numbers for what was left to theory.
-        settled: where those numbers come from, and notes.
-    """
-
-    config: RunConfig
-    settled: Settled
-    plan: Plan
-    recipe: Callable[[Mapping[str, np.ndarray]], Workload]
-    arrays: Mapping[str, np.ndarray]
-    workload: Workload
-    divided: bool
-
-
-def build(config: RunConfig) -> Parts:
-    """Every object of a run.
-
-    Raises:
-        ConfigError: they do not go together.
-        DataError: a file is missing or damaged.
-    """
-    from fedsparse.compress import Identity
-    from fedsparse.engine.plan import Plan
-    from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_optimum, check_topology
-    from fedsparse.network import Deadline
-    from fedsparse.simulation import SparseRecipe, for_driver
-
-    found = _load(config)
-    config, settled = _settled(config, found.data)
-    made = {
-        key: configuration.build(config, key)
-        for key in ("strategy", "sampler", "aggregator", "downlink", "network")
-    }
-    recipe, arrays = _workload(config, found)
-    if (trainer := configuration.build(config, "trainer")) is not None:
-        recipe = SparseRecipe(recipe, trainer, config.seed, config.rounds)
-    workload = for_driver(recipe)(arrays)
-    every = config.eval_every or max(1, config.rounds // _EVALUATIONS)
-    rounds = config.rounds
-    plan = Plan(
-        strategy=made["strategy"],
-        seed=config.seed,
-        rounds=rounds,
-        cohort=min(config.cohort, workload.clients),
-        block=config.engine.options.get("block")
-        or default_block(config.cohort, workload.client_bytes, config.device != "cpu"),
-        sampler=made["sampler"],
-        aggregator=made["aggregator"],
-        downlink=made["downlink"] or Identity(),
-        network=made["network"],
-        deadline=Deadline(config.deadline, config.over_select),
-        faults=configuration.build(config, "faults"),
-        encode=config.wire == "encode",
-        evaluate=lambda r: r % every == every - 1 or r == rounds - 1,
-        run=rng.seed64(config.seed, "run"),
-        matrices=_matrices(config, workload.clients),
-        starts=_starts(config, found.data),
-        judged=config.judged,
-    )
-    check_topology(plan, config.strategy.name)
-    check_compressors(plan, workload.start.x.numel())
-    check_optimum(plan.strategy, config.strategy.name, workload)
-    return Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
-
-
-class _Found(NamedTuple):
-    """What clients optimise, and who holds which examples where there are any."""
-
-    data: Dataset | Problem
-    held: Partition | None
-    own_test: Partition | None = None
-
-
-def _load(config: RunConfig) -> _Found:
-    """The data set, divided, or the problem."""
-    from fedsparse import data
-    from fedsparse.data.partition import partition
-    from fedsparse.data.personal import set_aside
-    from fedsparse.data.validation import held_back
-
-    found = loaded(config)
-    dataset = found.dataset if isinstance(found, data.Divisible) else found
-    if not isinstance(dataset, data.Dataset):
-        return _Found(_accepted(dataset, config), None)
-    if not isinstance(found, data.Divisible):
-        dataset = held_back(dataset, config.validation, config.seed)
-    held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
-    if isinstance(found, data.Divisible):
-        return _Found(_accepted(found.over(held, config.batch), config), held)
-    if config.personal:
-        return _Found(dataset, *set_aside(held, config.personal, config.seed))
-    return _Found(dataset, held)
-
-
-def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Settled]:
-    """The configuration with a number for a step size from theory, and where it comes from."""
-    from fedsparse.data import Dataset
-    from fedsparse.engine.suits import settle
-
-    strategy, name = configuration.build(config, "strategy"), config.strategy.name
-    problem = None if isinstance(found, Dataset) else found
-    settled = settle(strategy, name, problem, config.cohort, configuration.build(config, "downlink"))
-    if settled.lr is None:
-        return config, settled
-    choice = Choice(name, {**config.strategy.options, "lr": settled.lr})
-    return replace(config, strategy=choice), settled
-
-
-def _workload(
-    config: RunConfig, found: _Found
-) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
-    from fedsparse import data, models
-    from fedsparse.cohort.examples import Examples
-    from fedsparse.simulation import AnalyticRecipe, supervised
-
-    if not isinstance(found.data, data.Dataset):
-        return AnalyticRecipe(found.data), {}
-    model = models.build(
-        config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
-    )
-    held = cast("Partition", found.held)  # a data set is always divided
-    return supervised(Examples.of(found.data, held, found.own_test), model, config.batch, config.device)
-
-
-def _matrices(config: RunConfig, clients: int) -> Matrices | None:
-    """Who hears whom; none where there is a server."""
-    from fedsparse.graphs import Matrices
-
-    topology = configuration.build(config, "topology")
-    if topology.server:
-        return None
-    return Matrices(topology, clients, configuration.build(config, "mixing"), config.seed)
-
-
-def _starts(config: RunConfig, found: Dataset | Problem) -> Callable[[int], Tensor] | None:
-    """Each client's own initial parameters; none where all have the same."""
-    from fedsparse import data, models
-
-    if config.init == "common":
-        return None
-    if not isinstance(found, data.Dataset):
-        raise ConfigError(
-            f"init={config.init}: data={config.data.name} is given by formulas and says where to start; leave init out"
-        )
-
-    from fedsparse.cohort.batched import parameters_of
-
-    def start(client: int) -> Tensor:
-        seed = rng.seed64(config.seed, "init", 0, client) >> 1
-        model = models.build(
-            config.model.name, found.example_shape, found.classes, seed, **config.model.options
-        )
-        return parameters_of(model)
-
-    return start
-
-
-def _accepted(problem: Problem, config: RunConfig) -> Problem:
-    if problem.clients != config.clients:
-        raise ConfigError(
-            f"clients={config.clients}: data={config.data.name} has {problem.clients} clients; give that"
-        )
-    if config.device != "cpu":
-        raise ConfigError(
-            f"device={config.device}: data={config.data.name} is given by formulas, "
-            "which only the processor computes; use device=cpu"
-        )
-    check_nothing_held_back(config)
-    return problem
-
-
-def check_nothing_held_back(config: RunConfig) -> None:
-    """A problem has no examples for a validation part, nor for clients to be tested on by themselves.
-
-    Raises:
-        ConfigError: one is asked for.
-    """
-    for key in ("validation", "personal"):
-        if share := getattr(config, key):
-            raise ConfigError(
-                f"{key}={share}: data={config.data.name} has no examples to hold back, it is judged by a metric of "
-                f"its own; leave {key} out"
-            )
-
-
-def loaded(config: RunConfig) -> Dataset | Problem | Divisible:
-    """The whole data set that a configuration names, or the problem.
-
-    Raises:
-        ConfigError: an unknown name or option, or a value that makes no sense.
-        DataError: a file is missing or damaged.
-    """
-    from fedsparse import data
-
-    options = dict(config.data.options)
-    if options.get("clients") == 0:
-        options["clients"] = config.clients
-    return data.load(config.data.name, config.data_dir, config.seed, **options)
 
 
 def _path(text: str | None) -> Path | None:

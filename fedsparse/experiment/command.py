@@ -1,0 +1,210 @@
+"""The command ``python -m fedsparse.experiment``.
+
+Imports are inside the functions that need them: help and mistakes are to be answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from fedsparse.command import concluded, one_thread, said
+from fedsparse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedsparse.experiment.stored import Result
+    from fedsparse.experiment.study import Arm, Study
+
+__all__ = ["main"]
+
+_ABOUT = """\
+Runs an experiment and says whether its claim holds. Experiments are YAML files.
+
+  python -m fedsparse.experiment                            those that there are
+  python -m fedsparse.experiment scafcom                    runs what is missing; page, table, verdict
+  python -m fedsparse.experiment scafcom quick              a short variant, which shows that everything runs
+  python -m fedsparse.experiment a9a data_dir=FOLDER        further key=value of all runs, see python -m fedsparse.run
+  python -m fedsparse.experiment mine.yaml                  a file of your own
+  python -m fedsparse.experiment --table                    only writes the table of experiments/README.md again
+
+Runs are whole: Ctrl-C stops after a round, the same command goes on, and what is finished is only read. Results
+are kept in the folder of --out, but for those with changed keys: these stay with the runs.
+"""
+
+_BEGIN, _END = "<!-- results:begin -->\n", "<!-- results:end -->"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see python -m fedsparse.experiment --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: the arguments after the command's name; by default those of this process.
+
+    Returns:
+        the exit status: 0 also where a claim does not hold; that of the error (see :mod:`fedsparse.errors`); or 130
+        after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return concluded(lambda: _run(words), verbose=bool({"-v", "--verbose"} & set(words)), only_shows=False)
+
+
+def _run(words: Sequence[str]) -> int:
+    given = _parser().parse_intermixed_args(words)
+    one_thread()
+    if given.table:
+        return _table(given.out)
+    if not given.words:
+        return _list(given.out)
+    return _experiment(given)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m fedsparse.experiment",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", metavar="NAME [quick|full] [KEY=VALUE ...]", help="which experiment, and how")
+    add("--runs", type=Path, metavar="FOLDER", help="of its runs; default: runs/experiments/NAME-VARIANT")
+    default = Path("experiments", "results")
+    add("--out", type=Path, default=default, metavar="FOLDER", help=f"of all results; default: {default}")
+    add("--jobs", type=int, metavar="N", help="runs at a time; default: one for each core")
+    add("--table", action="store_true", help="only write the table of README.md beside --out again")
+    add("-v", "--verbose", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _experiment(given: argparse.Namespace) -> int:
+    from fedsparse.config import elsewhere
+    from fedsparse.experiment.form import VARIANTS, read
+    from fedsparse.experiment.shelf import find
+    from fedsparse.experiment.study import Study, cores
+    from fedsparse.words import there_are
+
+    name, file = find(given.words[0])
+    pairs = [word for word in given.words[1:] if "=" in word]
+    variants = [word for word in given.words[1:] if "=" not in word] or ["full"]
+    if len(variants) > 1 or variants[0] not in VARIANTS:
+        raise ConfigError(
+            f"{variants[-1]}: is no variant{there_are(variants[-1], VARIANTS)}; others are key=value"
+        )
+    if given.jobs is not None and given.jobs < 1:
+        raise ConfigError(f"--jobs {given.jobs}: must be at least 1")
+    experiment = read(file, variants[0])
+    runs: Path = given.runs or Path("runs", "experiments", f"{name}-{variants[0]}")
+    study = Study(experiment, pairs, runs, given.jobs or cores(), said)
+    said(f"{experiment.title}: {variants[0]}, runs in {runs}")
+    arms = study.go()
+    changed = [word for word in pairs if not elsewhere(word.partition("=")[0])]
+    _conclude(study, arms, name, variants[0], runs if changed else given.out / name)
+    if not changed:
+        _rewrite(given.out)
+    return 0
+
+
+def _conclude(study: Study, arms: Sequence[Arm], name: str, variant: str, folder: Path) -> None:
+    """Writes page, figure, numbers and table, and prints the latter."""
+    from fedsparse.experiment.page import figure, pages
+    from fedsparse.experiment.tables import one
+
+    result = _result(study, arms, name, variant)
+    result.save(folder)
+    text = one(study.experiment, result)
+    (folder / f"{variant}.md").write_text(text, encoding="utf-8")
+    figure(study.experiment, arms, folder / variant)
+    shown = pages(study.experiment, arms, study.runs / "page")
+    where = f"results: {folder}\npage: {', '.join(map(str, shown))}"
+    sys.stdout.write(f"{text}\nstatus: {result.status}\n{where}\n")
+
+
+def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Result:
+    from fedsparse.experiment.stored import End, Result
+    from fedsparse.experiment.study import processor
+    from fedsparse.experiment.tables import command
+    from fedsparse.recorded import versions
+
+    asked, curves = study.experiment, study.curves(arms)
+    judged = [curve for curve in curves if curve.metric == asked.metric]
+    words = ["data_dir=FOLDER" if word.startswith("data_dir=") else word for word in study.words]
+    return Result(
+        variant=variant,
+        command=command(name, variant, words),
+        asked=asked.decisive,
+        versions=versions(),
+        processor=processor(),
+        seconds=study.seconds(),
+        seen=[seen for trend in asked.expected for seen in trend.seen(curves, asked.metric, asked.against)],
+        ends=[
+            End.of(curve, arm.tuned.chosen if arm.tuned else {}, asked.targets)
+            for arm, curve in zip(arms, judged, strict=True)
+        ],
+        notes=[warning for arm in arms for warning in arm.warnings],
+        curves=curves,
+    )
+
+
+def _list(out: Path) -> int:
+    from rich.table import Table
+
+    from fedsparse.console import console
+    from fedsparse.experiment.form import read
+    from fedsparse.experiment.shelf import names
+    from fedsparse.experiment.stored import load
+    from fedsparse.units import seconds_text
+
+    table = Table()
+    for heading in ("experiment", "title", "quick", "full"):
+        table.add_column(heading, justify="right" if heading in ("quick", "full") else "left")
+    for name, file in names().items():
+        results = [load(_kept(out, file) / name, variant) for variant in ("quick", "full")]
+        known = [None if found is None else found.seconds for found in results]
+        times = ["–" if seconds is None else seconds_text(seconds) for seconds in known]
+        table.add_row(name, read(file, "full").title, *times)
+    table.caption = "time on one core, where it has been run"
+    console().print(table)
+    return 0
+
+
+def _kept(out: Path, file: Path) -> Path:
+    """Where results of a file are: in the folder that is asked for, or else beside the file."""
+    return out if out.is_dir() else file.parent / "results"
+
+
+def _table(out: Path) -> int:
+    file = out.parent / "README.md"
+    if not _rewrite(out):
+        raise ConfigError(f"{file}: has no lines {_BEGIN.strip()} and {_END} to write the table between")
+    said(f"written: {file}")
+    return 0
+
+
+def _rewrite(out: Path) -> bool:
+    """Writes the table into the README beside the results, where it has a place for it."""
+    from fedsparse.experiment.form import read
+    from fedsparse.experiment.stored import load
+    from fedsparse.experiment.tables import overview
+
+    file = out.parent / "README.md"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        return False
+    every = [
+        (path.stem, read(path, "full"), load(out / path.stem, "full"))
+        for path in sorted(out.parent.glob("*.yaml"))
+    ]
+    file.write_text(f"{before}{begin}{overview(every)}\n{end}{after}", encoding="utf-8")
+    return True

@@ -1,0 +1,107 @@
+"""Results as Markdown: of one experiment, and of all in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fedsparse.experiment.form import Experiment
+from fedsparse.experiment.stored import End, Result
+from fedsparse.report.axes import AXES, Axis
+from fedsparse.units import number_text, seconds_text
+
+__all__ = ["command", "ends_table", "one", "overview"]
+
+
+def one(asked: Experiment, result: Result) -> str:
+    """What was expected, what was found, and where every method ended."""
+    parts = [f"# {asked.title}", f"{asked.claim} ({asked.source})"]
+    if result.seen:
+        rows = [[each.says, each.found, "yes" if each.holds else "**no**"] for each in result.seen]
+        parts.append(_table(["expected", "found", "holds"], rows, ":--"))
+    parts.append(ends_table(asked, result.ends))
+    left_out = [f"{m.label} on {panel}: {why}" for m in asked.methods for panel, why in m.without.items()]
+    parts += [f"Not run: {text}." for text in left_out]
+    parts += [f"{note.rstrip('.')}." for note in result.notes]
+    parts.append(made(result))
+    return "\n\n".join(parts) + "\n"
+
+
+def made(result: Result) -> str:
+    """By what command, with what, and how long it took."""
+    with_ = ", ".join(f"{name} {str(value)[:12]}" for name, value in result.versions.items())
+    took = "time not recorded" if result.seconds is None else f"{seconds_text(result.seconds)} of one core"
+    return f"`{result.command}`: {took}; {with_}."
+
+
+def overview(found: Iterable[tuple[str, Experiment, Result | None]]) -> str:
+    """A line for each experiment: name, what it was read from, and its full result."""
+    rows = []
+    for name, asked, result in found:
+        link = name if result is None else f"[{name}](results/{name}/{result.variant}.md)"
+        told = ["not run yet", "", f"`{command(name)}`", ""] if result is None else _told(result)
+        rows.append([link, asked.claim, asked.source, *told])
+    heads = ["experiment", "claim", "source", "status", "figures", "command", "machine-hours"]
+    return _table(heads, rows, "---")
+
+
+def command(name: str, variant: str = "full", words: Sequence[str] = ()) -> str:
+    """The command that makes a result."""
+    return " ".join(["python -m fedsparse.experiment", name, *([variant] * (variant != "full")), *words])
+
+
+def _told(result: Result) -> list[str]:
+    hours = "not recorded" if result.seconds is None else f"{result.seconds / 3600:.2g}"
+    figures = "<br>".join(
+        f"{each.says}: {each.found}{'' if each.holds else ' (**no**)'}" for each in result.seen
+    )
+    return [result.status, figures, f"`{result.command}`", hours]
+
+
+def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
+    """A line for each method on each panel: where it ended, what it had cost, and what it cost to reach targets."""
+    axis, chosen = AXES[asked.against], any(end.chosen for end in ends)
+    panels = any(end.panel for end in ends)
+    heads = [
+        *(["panel"] * panels),
+        "method",
+        *(["chosen"] * chosen),
+        f"{_metric(asked)} at the end",
+        "rounds",
+        axis.short,
+    ]
+    heads += [f"{axis.short} to {target:g}" for target in asked.targets]
+    rows = []
+    for end in ends:
+        row = [*([end.panel] * panels), end.method, *([_chosen(end)] * chosen), _value(end), str(end.rounds)]
+        rows.append([*row, axis.text(end.cost), *(_reached(end, target, axis) for target in asked.targets)])
+    return _table(heads, rows, "---:")
+
+
+def _metric(asked: Experiment) -> str:
+    return asked.metric if asked.less == 0 else f"{asked.metric} less {asked.less:g}"
+
+
+def _chosen(end: End) -> str:
+    return ", ".join(
+        f"{key.removeprefix('strategy.')} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in end.chosen.items()
+    )
+
+
+def _value(end: End) -> str:
+    if end.mean is None or end.lowest is None or end.highest is None:
+        return "diverged"
+    if end.lowest == end.highest:
+        return number_text(end.mean)
+    return f"{number_text(end.mean)} ({number_text(end.lowest)} to {number_text(end.highest)})"
+
+
+def _reached(end: End, target: float, axis: Axis) -> str:
+    cost = end.to.get(f"{target:g}")
+    return "–" if cost is None else axis.text(cost)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], ruled: str) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + f"{ruled}|" * (len(heads) - 1)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""What an experiment expects to see, as statements that can be checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedsparse.errors import ConfigError
+from fedsparse.experiment.curve import Curve
+from fedsparse.report.axes import AXES, Axis
+from fedsparse.units import amount, number_text
+from fedsparse.words import there_are
+
+__all__ = ["Seen", "Trend", "status"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trend, held against results.
+
+    Attributes:
+        says: the statement.
+        found: the two figures.
+        holds: whether it does.
+    """
+
+    says: str
+    found: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A figure of a method is below or above a number, or the same figure of another method.
+
+    The figure is the mean over seeds of the metric at the end. With ``at`` it is the metric within a budget; with
+    ``to`` it is the cost until all seeds had reached a value, infinite where that never was.
+
+    Attributes:
+        method: a label.
+        below: a number, or the label of another method.
+        above: likewise; one of the two is given.
+        at: a budget on the experiment's axis, such as ``100kB``, or ``equal``: what the cheaper of both has spent.
+        to: a value of the metric.
+        times: factor on the other side.
+        plus: is added to the other side.
+        metric: another one than the experiment's.
+        panel: where; by default wherever the method takes part.
+    """
+
+    method: str
+    below: float | str | None = None
+    above: float | str | None = None
+    at: str | float | None = None
+    to: float | None = None
+    times: float = 1.0
+    plus: float = 0.0
+    metric: str | None = None
+    panel: str | None = None
+
+    @property
+    def _bound(self) -> float | str:
+        bound = self.above if self.below is None else self.below
+        assert bound is not None  # noqa: S101 - checked when it was read
+        return bound
+
+    def check(self, methods: Sequence[str], panels: Sequence[str], where: str) -> None:
+        """Refuses what makes no sense.
+
+        Raises:
+            ConfigError: says what.
+        """
+        where = f"{where}: expected of {self.method}"
+        if (self.below is None) == (self.above is None):
+            raise ConfigError(f"{where}: give one of below and above")
+        for label in (self.method, self._bound):
+            if isinstance(label, str) and label not in methods:
+                raise ConfigError(f"{where}: '{label}' is no method{there_are(label, methods)}")
+        if self.panel is not None and self.panel not in panels:
+            raise ConfigError(f"{where}: panel '{self.panel}'{there_are(self.panel, panels)}")
+        if self.at is not None and self.to is not None:
+            raise ConfigError(f"{where}: give at or to, not both")
+        if self.at == "equal" and not isinstance(self._bound, str):
+            raise ConfigError(f"{where}: at: equal needs another method to compare with")
+        if self.at not in (None, "equal") and amount(str(self.at)) is None:
+            raise ConfigError(f"{where}: at: {self.at} must be an amount, such as 100kB, or equal")
+
+    def seen(self, curves: Sequence[Curve], metric: str, axis: str) -> list[Seen]:
+        """The statement on each panel where the method has a curve."""
+        name = self.metric or metric
+        return [
+            self._on(curve, curves, AXES[axis])
+            for curve in curves
+            if (curve.method, curve.metric) == (self.method, name) and self.panel in (None, curve.panel)
+        ]
+
+    def _on(self, own: Curve, curves: Sequence[Curve], axis: Axis) -> Seen:
+        bound, other = self._bound, None
+        if isinstance(bound, str):
+            place = own.panel, bound, own.metric
+            other = next((c for c in curves if (c.panel, c.method, c.metric) == place), None)
+        budget = min(own.spent, other.spent) if self.at == "equal" and other else amount(str(self.at))
+        value = self._figure(own, budget)
+        if other is None and isinstance(bound, str):
+            limit = math.nan
+        else:
+            limit = self.times * (float(bound) if other is None else self._figure(other, budget)) + self.plus
+        holds = value < limit if self.below is not None else value > limit
+        said = [f"{own.panel}: {own.method}" if own.panel else own.method, self._what(own, budget, axis)]
+        said += ["below" if self.below is not None else "above", self._limit_text()]
+        return Seen(" ".join(said), f"{self._text(value, axis)}, {self._text(limit, axis)}", holds)
+
+    def _figure(self, curve: Curve, budget: float | None) -> float:
+        if self.to is not None:
+            return curve.to(self.to)
+        return curve.end if budget is None else curve.at(budget)
+
+    def _what(self, curve: Curve, budget: float | None, axis: Axis) -> str:
+        if self.to is not None:
+            return f"to {curve.metric} {number_text(self.to)}: {axis.label}"
+        return f"{curve.metric} " + ("at the end" if budget is None else f"within {axis.text(budget)}")
+
+    def _limit_text(self) -> str:
+        bound = self._bound if isinstance(self._bound, str) else number_text(float(self._bound))
+        factor = f"{self.times:g} times " if self.times != 1 else ""
+        return factor + bound + (f" {'+' if self.plus > 0 else '-'} {abs(self.plus):g}" if self.plus else "")
+
+    def _text(self, value: float, axis: Axis) -> str:
+        if not math.isfinite(value):
+            return "never" if self.to is not None else "diverged" if math.isinf(value) else "no value"
+        return axis.text(value) if self.to is not None else number_text(value)
+
+
+def status(seen: Sequence[Seen]) -> str:
+    """``holds``, ``partly``, ``does not hold``; ``not judged`` where nothing was expected."""
+    if not seen:
+        return "not judged"
+    held = sum(each.holds for each in seen)
+    return "holds" if held == len(seen) else "partly" if held else "does not hold"
