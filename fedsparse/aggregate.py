@@ -25,6 +25,7 @@ __all__ = [
     "Share",
     "TrimmedMean",
     "get",
+    "in_turn",
     "name_of",
     "names",
 ]
@@ -39,7 +40,7 @@ _RANGES, _WORTH, _ALIGNED = 4, 1 << 20, 64
 is computed as if there were only one range."""
 
 
-def _in_turn(work: Sequence[Callable[[], None]]) -> None:
+def in_turn(work: Sequence[Callable[[], None]]) -> None:
     """Runs the parts one after the other."""
     for part in work:
         part()
@@ -156,7 +157,7 @@ class Inbox:
         rule: Aggregator,
         robust: tuple[str, ...] | None = None,
         ages: Tensor | None = None,
-        share: Share = _in_turn,
+        share: Share = in_turn,
     ) -> None:
         """Makes an inbox.
 

@@ -78,6 +78,7 @@ class Field:
         prunable: whether single entries may be left out: weights of linear layers and convolutions.
         positions: how often an entry is multiplied for one example: output positions of a convolution, rows of a
             sequence; 0 where that is not known.
+        table: whether it is that of an embedding: a row for each symbol, of which an example looks up some.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Field:
     shape: tuple[int, ...]
     prunable: bool = False
     positions: int = 0
+    table: bool = False
 
     @property
     def size(self) -> int:
@@ -133,11 +135,15 @@ class Layout:
         return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
 
     @staticmethod
-    def of(shapes: Mapping[str, Sequence[int]], prunable: frozenset[str] = frozenset()) -> Layout:
+    def of(
+        shapes: Mapping[str, Sequence[int]],
+        prunable: frozenset[str] = frozenset(),
+        tables: frozenset[str] = frozenset(),
+    ) -> Layout:
         """Tensors one behind the other in the order of ``shapes``."""
         made, start = [], 0
         for name, shape in shapes.items():
-            made.append(Field(name, start, tuple(shape), name in prunable))
+            made.append(Field(name, start, tuple(shape), name in prunable, table=name in tables))
             start += made[-1].size
         return Layout(tuple(made))
 
@@ -327,12 +333,15 @@ class Task(Protocol):
     def accuracy(self, x: Tensor) -> Tensor:
         """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
 
-    def own_accuracy(self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    def own_accuracy(
+        self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor], buffers: Tensor | None = None
+    ) -> Tensor:
         """Share of each client's own test examples that are classified right, ``[C]``; NaN where it has none.
 
         Args:
             model: ``[C, d]`` or ``[1, d]``; or a function that gives it for inputs ``[G, B, ...]``, their real rows
                 ``[G]`` and the clients' places in the block ``[G]``, as gates do.
+            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
         """
 
     def statistics(self, x: Tensor, step: int) -> Tensor:
@@ -395,6 +404,8 @@ class Strategy:
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
+        personal: whether only the clients' own models say what it is worth; a run in which they have no test examples
+            of their own says that.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
         theory: what it promises, see :class:`Theory`; several where it promises several things.
     """
@@ -407,6 +418,7 @@ class Strategy:
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
     fresh: ClassVar[tuple[str, ...]] = ()
+    personal: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
 

@@ -82,6 +82,8 @@ def run(
     Raises:
         FedSparseError: see :mod:`fedsparse.errors`; the run folder is left so that it can be resumed.
     """
+    from fedsparse.engine.suits import notes_of
+
     if host is None and config.engine.name == "flower":
         raise ConfigError(
             "engine=flower: devices are reached from a Flower app: flwr run, or for a trial on this machine "
@@ -103,7 +105,7 @@ def run(
         if not parts.arrays:
             unused = "model has" if parts.divided else "partition, model and batch have"
             progress.note(f"data={config.data.name} is given by formulas: {unused} no meaning here")
-        for line in (*parts.settled.notes, *parts.workload.notes):
+        for line in notes_of(parts.settled, parts.workload):
             progress.note(line)
         if host is not None:
             return _Run(config, parts, folder, progress, host).go()

@@ -25,7 +25,7 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.recipes import AnalyticRecipe, Recipe, SparseRecipe, for_driver, supervised
 from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
-from fedsparse.engine.suits import check_trainer, settle
+from fedsparse.engine.suits import check_trainer, notes_of, settle
 from fedsparse.errors import ConfigError
 from fedsparse.graphs import Matrices, Mixing, Topology
 from fedsparse.network import Deadline, Network
@@ -141,13 +141,11 @@ def simulate(
         check_trainer(strategy, trainer, starts is not None)
         recipe = SparseRecipe(recipe, trainer, seed, rounds)
     workload = for_driver(recipe)(arrays)
-    for line in workload.notes:
-        note(line)
     count = workload.clients if cohort is None else cohort
     _check(count, workload.clients, rounds=rounds, evaluate_every=evaluate_every, block=block)
     every = evaluate_every
     settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink)
-    for line in settled.notes:
+    for line in notes_of(settled, workload):
         note(line)
     plan = Plan(
         strategy=settled.strategy,

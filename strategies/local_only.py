@@ -28,6 +28,7 @@ class LocalOnly(Strategy):
     """
 
     buffers: ClassVar = "local"
+    personal: ClassVar = True
 
     lr: float = option(0.2, "local step size η", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)

@@ -14,28 +14,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from time import perf_counter
 
 from experiments.benchmarks.profile_round import examples, mlp
-from fedsparse import rng
-from fedsparse.aggregate import Mean
+from experiments.benchmarks.turns import against, session
 from fedsparse.command import concluded
-from fedsparse.compress import Identity
-from fedsparse.engine.faults import Faults
-from fedsparse.engine.local import LocalPool
-from fedsparse.engine.plan import Plan
-from fedsparse.engine.recipes import for_driver, supervised
-from fedsparse.engine.sampling import Full
-from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.errors import ConfigError
-from fedsparse.network import Deadline, Network
 from fedsparse.protocol import Strategy
 from fedsparse.registry import strategies
 from fedsparse.strategies.fedavg import FedAvg
@@ -69,18 +55,15 @@ def cost(name: str, rounds: int) -> Cost:
     Raises:
         ConfigError: it cannot be run on this model.
     """
-    with ExitStack() as stack:
-        own = stack.enter_context(_session(_small(name), rounds + WARM_UP))
+    held, model, until = examples(CLIENTS, (784,)), mlp(784, 200), rounds + WARM_UP
+    with session(_small(name), held, model, until, batch=BATCH) as own:
         gradients = [own.engine.round(number).gradient_calls for number in range(WARM_UP)][-1] // CLIENTS
         fedavg = FedAvg(lr=LR, steps=gradients)
-        other = stack.enter_context(_session(fedavg, rounds + WARM_UP))
-        for number in range(WARM_UP):
-            other.engine.round(number)
-        both = [
-            (_seconds(own, number), _seconds(other, number)) for number in range(WARM_UP, WARM_UP + rounds)
-        ]
-    ratio = statistics.median(mine / theirs for mine, theirs in both)
-    return Cost(name, gradients, statistics.median(mine for mine, _ in both), ratio)
+        with session(fedavg, held, model, until, batch=BATCH) as other:
+            for number in range(WARM_UP):
+                other.engine.round(number)
+            round_s, ratio = against(own, other, range(WARM_UP, until))
+    return Cost(name, gradients, round_s, ratio)
 
 
 def _small(name: str) -> Strategy:
@@ -89,41 +72,6 @@ def _small(name: str) -> Strategy:
     given = {"lr": LR, "steps": STEPS}
     made: Strategy = cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
     return made
-
-
-@contextmanager
-def _session(strategy: Strategy, rounds: int) -> Iterator[Session]:
-    recipe, arrays = supervised(examples(CLIENTS, (784,)), mlp(784, 200), BATCH)
-    workload = for_driver(recipe)(arrays)
-    plan = Plan(
-        strategy=strategy,
-        seed=0,
-        rounds=rounds,
-        cohort=CLIENTS,
-        block=default_block(CLIENTS, workload.client_bytes),
-        sampler=Full(),
-        aggregator=Mean(),
-        downlink=Identity(),
-        network=Network(profile="none"),
-        deadline=Deadline(),
-        faults=Faults(),
-        encode=False,
-        evaluate=lambda _: False,
-        run=rng.seed64(0, "run"),
-    )
-    pool = LocalPool(1)
-    try:
-        place = Place(None, Path(tempfile.gettempdir()))
-        with Session(plan, recipe, arrays, pool, place, lambda _: None, workload) as session:
-            yield session
-    finally:
-        pool.close()
-
-
-def _seconds(session: Session, number: int) -> float:
-    began = perf_counter()
-    session.engine.round(number)
-    return perf_counter() - began
 
 
 def main(argv: Sequence[str] | None = None) -> int:

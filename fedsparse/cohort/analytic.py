@@ -90,7 +90,7 @@ class AnalyticTask(ClientTask):
         """NaN: there are no classes, ``[C]``."""
         return torch.full((len(self.ids),), float("nan"), dtype=x.dtype)
 
-    def own_accuracy(self, model: Any) -> Tensor:  # noqa: ARG002
+    def own_accuracy(self, model: Any, buffers: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """NaN: there are no examples, ``[C]``."""
         return torch.full((len(self.ids),), float("nan"))
 

@@ -47,13 +47,18 @@ _WEIGHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def layouts(module: nn.Module) -> tuple[Layout, Layout]:
     """The layouts of a module's trainable parameters and of its floating-point buffers (BatchNorm statistics)."""
     parameters = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
-    prunable = frozenset(
+    buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
+    layout = Layout.of(parameters, _weights_of(module, _WEIGHED), _weights_of(module, (nn.Embedding,)))
+    return layout, Layout.of(buffers)
+
+
+def _weights_of(module: nn.Module, types: tuple[type[nn.Module], ...]) -> frozenset[str]:
+    """Names of the weights of layers of these types."""
+    return frozenset(
         f"{prefix}.weight" if prefix else "weight"
         for prefix, layer in module.named_modules()
-        if isinstance(layer, _WEIGHED)
+        if isinstance(layer, types)
     )
-    buffers = {name: tuple(b.shape) for name, b in module.named_buffers() if b.is_floating_point()}
-    return Layout.of(parameters, prunable), Layout.of(buffers)
 
 
 def parameters_of(module: nn.Module) -> Tensor:
@@ -84,7 +89,7 @@ class Batched:
     """
 
     def __init__(self, module: nn.Module, examples: Tensor, device: torch.device = _CPU) -> None:
-        module, examples = copy.deepcopy(module), examples.to(device)
+        module, examples = _copied(module, device), examples.to(device)
         steady(module)
         self.layout, self.buffer_layout = layouts(module)
         self._fixed = {
@@ -256,6 +261,12 @@ class Batched:
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
         return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
+
+
+def _copied(module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy; frozen parameters, which nobody writes to, are the same tensors where the device is."""
+    frozen = [p for p in module.parameters() if not p.requires_grad and device == p.device]
+    return copy.deepcopy(module, {id(p): p for p in frozen})
 
 
 def _wave(like: Tensor) -> Tensor:

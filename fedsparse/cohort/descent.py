@@ -7,71 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fedsparse.cohort import products
 from fedsparse.cohort.batched import Batched, Linear
+from fedsparse.cohort.inparts import InParts, Layer
+from fedsparse.cohort.kept import Kept, part
+from fedsparse.cohort.layers.base import Dense
 from fedsparse.cohort.loss import losses_of, shares
 from fedsparse.cohort.lowrank import LowRank, Weights, window
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import Descent
-from fedsparse.protocol import Field, Layout, Trained
+from fedsparse.protocol import Layout, Trained
 
 __all__ = ["descend", "together"]
-
-
-class _Tensor:
-    """One parameter tensor of all clients, kept as it is: everything but linear layers of few examples."""
-
-    def __init__(self, asked: Descent, field: Field) -> None:
-        self._asked, self._field = asked, field
-        self.start = _part(asked.x, field).expand(len(asked.steps), *field.shape)
-        self._moves = None if asked.moves is None else _part(asked.moves, field)
-        self._shifts = [(factor, _part(value, field)) for factor, value in asked.shifts]
-        # While all clients are at the same point it is one row in memory, and layers make use of that.
-        self.point = self.start if asked.mask is None else self.start * _part(asked.mask, field)
-        self._velocity: Tensor | None = None
-        self._sum: Tensor | None = None
-        self.leaf = self.point
-
-    def open_step(self) -> Tensor:
-        """The point, ready for a gradient."""
-        self.leaf = self.point.detach().requires_grad_()
-        return self.leaf
-
-    def close_step(self, running: Tensor | None) -> None:
-        """Takes the step."""
-        rule, gradient = self._asked.rule, self.leaf.grad
-        if gradient is None:  # the output does not depend on it
-            gradient = torch.zeros(self.point.shape, dtype=self.point.dtype, device=self.point.device)
-        if self._sum is None:
-            self._sum = gradient.clone()
-            self.point = self.point.clone(memory_format=torch.contiguous_format)
-            if rule.momentum:
-                self._velocity = torch.zeros_like(gradient)
-        else:
-            # Summed up, not found from the change: that has lost the digits below those of the point.
-            self._sum += gradient
-        rule.move(self.point, gradient, self._velocity, running, self.start, self._shifts, self._moves)
-
-    def write_x(self, into: Tensor) -> None:
-        """The final point, to ``[C, *shape]``."""
-        into.copy_(self.point)
-
-    def write_change(self, into: Tensor) -> None:
-        """Final minus first point."""
-        torch.sub(self.point, self.start, out=into)
-
-    def write_mean_grad(self, into: Tensor, less: Tensor | None = None) -> None:
-        """Mean of the gradients, less something."""
-        if self._sum is None:
-            into.zero_()
-        else:
-            taken = self._asked.steps.clamp(min=1).to(into)
-            torch.div(self._sum, taken.view(-1, *[1] * (into.dim() - 1)), out=into)
-        if less is not None:
-            into.sub_(less)
-
-
-def _part(value: Tensor, field: Field) -> Tensor:
-    return value[:, field.slice].view(len(value), *field.shape)
 
 
 def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
@@ -85,10 +32,12 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     layout, longest = model.layout, int(asked.steps.max())
     low_rank = {} if asked.moves is not None else _low_rank(model, asked, batches.nominal)
     fields = {f"{name}.{kind}" for name in low_rank for kind in ("weight", "bias")}
-    tensors = {f.name: _Tensor(asked, f) for f in layout if f.name not in fields}
+    weights = _weights(model, asked, batches.nominal)
+    tensors = {f.name: weights.get(f.name) or Kept(asked, f) for f in layout if f.name not in fields}
     statistics = model.buffer_layout.split(asked.buffers)
     feed = next((linear.name for linear, _ in low_rank.values() if linear.leading), None)
     dense = {name: layer for name, (_, layer) in low_rank.items()}
+    layers: dict[str, Dense] = {**dense, **_layers(tensors)}
     span = dense[feed].window if feed else 1
     line = None if tensors else model.line
     losses = torch.zeros(len(asked.steps), dtype=asked.x.dtype, device=asked.x.device)
@@ -108,7 +57,7 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
         real = counts[:, at]
         values = {name: tensor.open_step() for name, tensor in tensors.items()}
         with torch.enable_grad():
-            out = model.run(values | statistics, inputs[:, at], real, keys, dense)
+            out = model.run(values | statistics, inputs[:, at], real, keys, layers)
             loss = losses_of(out, targets[:, at], real)
             loss.sum().backward()  # type: ignore[no-untyped-call]
         losses += loss.detach()
@@ -116,7 +65,7 @@ def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
     return _trained(asked, layout, tensors, dense, losses)
 
 
-def _close_step(tensors: Iterable[_Tensor], layers: Iterable[LowRank], taking: Tensor) -> None:
+def _close_step(tensors: Iterable[Kept], layers: Iterable[LowRank], taking: Tensor) -> None:
     """Takes the step whose gradients are there; ``taking [C]``: who takes it."""
     everybody = bool(taking.all())
     for tensor in tensors:
@@ -128,7 +77,7 @@ def _close_step(tensors: Iterable[_Tensor], layers: Iterable[LowRank], taking: T
 def _trained(
     asked: Descent,
     layout: Layout,
-    tensors: Mapping[str, _Tensor],
+    tensors: Mapping[str, Kept],
     dense: Mapping[str, LowRank],
     losses: Tensor,
 ) -> Trained:
@@ -178,6 +127,28 @@ def together(parts: Sequence[tuple[Tensor, Trained]]) -> Trained:
     )
 
 
+def _weights(model: Batched, asked: Descent, batch: int) -> dict[str, InParts]:
+    """The weights on a mask whose gradients are made in parts: where the product of a client is a call of its own."""
+    if asked.moves is None or not products.by_row(asked.x):
+        return {}
+    return {
+        name: InParts(asked, model.layout[name])
+        for linear in model.linear
+        for name in [f"{linear.name}.weight"]
+        if products.large(linear.shape[0], batch * linear.positions, linear.shape[1])
+    }
+
+
+def _layers(tensors: Mapping[str, Kept]) -> dict[str, Layer]:
+    """Linear layers with such weights, by name."""
+    found = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, InParts):
+            layer = name.removesuffix(".weight")
+            found[layer] = Layer(tensor, tensors.get(f"{layer}.bias"))
+    return found
+
+
 def _low_rank(model: Batched, asked: Descent, batch: int) -> dict[str, tuple[Linear, LowRank]]:
     """The linear layers whose changes are kept as low-rank sums, by a rule of model and batch alone."""
     found = {}
@@ -189,8 +160,8 @@ def _low_rank(model: Batched, asked: Descent, batch: int) -> dict[str, tuple[Lin
         def weights(value: Tensor, linear: Linear = linear) -> Weights:
             bias = model.layout[f"{linear.name}.bias"] if linear.biased else None
             return Weights(
-                _part(value, model.layout[f"{linear.name}.weight"]),
-                None if bias is None else _part(value, bias),
+                part(value, model.layout[f"{linear.name}.weight"]),
+                None if bias is None else part(value, bias),
             )
 
         shifts = [] if asked.shift is None else [(1.0, weights(asked.shift))]

@@ -32,18 +32,22 @@ class Rule:
         centre: Tensor,
         shifts: Sequence[tuple[float, Tensor]] = (),
         moves: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> None:
-        """One step of all clients, in place.
+        """One step of all clients.
 
         Args:
             y: where they are, ``[C, ...]``.
-            gradient: there; used up.
+            gradient: there; used up, unless there is an ``out``.
             velocity: with momentum; else ``None``.
             running: who takes the step, ``[C]`` bool; ``None``: all.
             centre: where they started.
             shifts: factors and what is added to the gradient.
             moves: 0/1; entries outside stay as they are, and their velocity zero.
+            out: where to write the next point, ``[C, ...]``; by default over ``y``.
         """
+        if out is not None and (shifts or self.weight_decay or self.prox):
+            gradient = gradient.clone()
         for factor, shift in shifts:
             gradient.add_(shift, alpha=factor)
         if self.weight_decay:
@@ -51,12 +55,12 @@ class Rule:
         if self.prox:
             gradient.add_(y - centre, alpha=self.prox)
         if moves is not None:
-            gradient.mul_(moves)
+            gradient = gradient.mul_(moves) if out is None else torch.mul(gradient, moves, out=out)
         if velocity is not None:
             gradient = velocity.mul_(self.momentum).add_(gradient)
         if running is not None:
             gradient = torch.where(running.view(-1, *[1] * (y.dim() - 1)), gradient, 0)
-        y.add_(gradient, alpha=-self.lr)
+        torch.add(y, gradient, alpha=-self.lr, out=y if out is None else out)
 
     def table(self, steps: int) -> Table:
         """What up to ``steps`` steps add up to."""

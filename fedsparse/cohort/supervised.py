@@ -135,17 +135,18 @@ class SupervisedTask(ClientTask):
         """Share of the client's own targets that are predicted, ``[C]``; NaN where they are no classes."""
         return self._over_all(hits_of, x)
 
-    def own_accuracy(self, model: Tensor | Chosen) -> Tensor:
+    def own_accuracy(self, model: Tensor | Chosen, buffers: Tensor | None = None) -> Tensor:
         """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
         if self._tested is None:
             return torch.full((len(self.ids),), float("nan"))
+        stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1)
         right = torch.zeros(len(self.ids), dtype=torch.float64)
         asked = torch.zeros_like(right)
         for at, sweep, _ in Minibatches(*self._tests).sweeps():
             for inputs, targets, counts in sweep:
                 x = model if isinstance(model, Tensor) else model(inputs.cpu(), counts, at)
                 x = x.expand(len(self.ids), -1)[at] if isinstance(model, Tensor) else x
-                out = self._outputs(x, self.buffers[at], inputs, counts)
+                out = self._outputs(x, stats[at], inputs, counts)
                 right[at] += hits_of(out, targets, counts).cpu() * counts
                 asked[at] += counts
         return (right / asked).to(torch.float32)

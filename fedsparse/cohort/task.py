@@ -136,7 +136,7 @@ class ClientTask(ABC):
         """Share of the client's examples that are classified right, ``[C]``."""
 
     @abstractmethod
-    def own_accuracy(self, model: Any) -> Tensor:
+    def own_accuracy(self, model: Any, buffers: Tensor | None = None) -> Tensor:
         """Share of the client's own test examples that are classified right, ``[C]``; NaN where it has none."""
 
     @abstractmethod

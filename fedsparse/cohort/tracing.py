@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from fedsparse.cohort.layers import batched
+from fedsparse.cohort.layers.attention import mixed
 from fedsparse.cohort.layers.base import Layer, Pass
 from fedsparse.cohort.layers.plain import in_registers
 from fedsparse.cohort.layers.whole import whole
@@ -27,9 +28,9 @@ _EXACT: set[Any] = {
     torch.add, torch.amax, torch.cat, torch.div, torch.flatten, torch.mean, torch.mul, torch.permute, torch.relu,
     torch.squeeze, torch.sub, torch.sum, torch.transpose, torch.unsqueeze, functional.adaptive_avg_pool1d,
     functional.adaptive_avg_pool2d, functional.avg_pool2d, functional.leaky_relu, functional.max_pool1d,
-    functional.max_pool2d, functional.relu, "add", "amax", "contiguous", "dim", "double", "flatten", "float", "long",
-    "mean", "mul", "permute", "relu", "reshape", "size", "squeeze", "sub", "sum", "to", "transpose", "unflatten",
-    "unsqueeze", "view",
+    functional.max_pool2d, functional.relu, "add", "amax", "clamp", "contiguous", "dim", "double", "flatten", "float",
+    "long", "mean", "mul", "ne", "permute", "relu", "reshape", "size", "squeeze", "sub", "sum", "to", "transpose",
+    "unflatten", "unsqueeze", "view",
 }  # fmt: skip
 """Functions and methods whose result for an entry depends neither on the batch nor on the place in it."""
 
@@ -208,7 +209,7 @@ def _function(node: fx.Node) -> Layer | None:
             return in_registers(lambda entries: call(entries, *args, **kwargs), x)
 
         return rounded
-    return None
+    return mixed if node.target is functional.scaled_dot_product_attention else None
 
 
 def _pooled_first(steps: list[Step]) -> list[Step]:

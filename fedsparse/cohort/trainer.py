@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.masks import Last, factors
 from fedsparse.options import validate
 from fedsparse.protocol import Layout, Trained
 
@@ -32,6 +33,7 @@ class Moment:
         rounds: of the run.
         layout: of the model.
         start: the parameters ``[d]`` that the dense model begins with; every worker has them from the model itself.
+        last: the mask that the worker made last.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class Moment:
     rounds: int
     layout: Layout
     start: Tensor
+    last: Last[Tensor] = field(default_factory=Last, compare=False)
 
     def shared(self, purpose: str) -> Any:
         """One NumPy generator that all clients have alike this round."""
@@ -102,10 +105,9 @@ class Masked(Trainer):
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training on the mask."""
-        mask = self.mask(asked.x, moment, lambda point: _gradient_at(point, asked, task).mean_grad)
-        if mask is None:
+        kept = self._kept(asked.x, moment, lambda point: _gradient_at(point, asked, task).mean_grad)
+        if kept is None:
             return task._descend(asked)
-        kept = mask.to(asked.x.dtype)
         trained = task._descend(asked.moving(kept) if self.frozen else asked.masked(kept))
         return replace(
             trained,
@@ -114,10 +116,27 @@ class Masked(Trainer):
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The gradient over all examples, on the mask."""
-        mask = self.mask(x, moment, task.full_grad)
-        if mask is None:
+        kept = self._kept(x, moment, task.full_grad)
+        if kept is None:
             return task.full_grad(x)
-        return task.full_grad(x if self.frozen else x * mask) * mask
+        return task.full_grad(x if self.frozen else x * kept) * kept
+
+    def _kept(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor | None:
+        """The mask as 0 and 1. Where all clients of a round have the same, a worker makes it once."""
+        key, asked = (self, moment.seed, moment.round), []
+
+        def noted(point: Tensor) -> Tensor:
+            asked.append(True)
+            return gradient(point)
+
+        known = moment.last.get(x, key) if len(x) == 1 else None
+        if known is not None:
+            return known
+        mask = self.mask(x, moment, noted)
+        if mask is None:
+            return None
+        kept = factors(mask, x.dtype)
+        return kept if asked or len(x) > 1 else moment.last.put(x, kept, key)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.slots import SlotStore
 
-__all__ = ["Answer", "Blocks", "Mixed", "Work", "spread_of"]
+__all__ = ["Answer", "Blocks", "Mixed", "ServerWork", "Work", "personal_metrics", "spread_of"]
 
 _Writing = TypeVar("_Writing", TrainCall, MixCall)
 
@@ -46,7 +46,7 @@ class Mixed(NamedTuple):
 
 
 class Work(Protocol):
-    """What a server asks of its clients, wherever they are."""
+    """What a run asks of its clients, wherever they are."""
 
     def train(self, exchange: Exchange, at: Ids, shared: Mapping[str, np.ndarray]) -> list[Answer]:
         """One phase; see :meth:`Blocks.train`. Whoever does not answer is left out."""
@@ -60,11 +60,15 @@ class Work(Protocol):
     def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
 
-    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
-        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
-
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Do parts of the server's own work, side by side where that can be."""
+
+
+class ServerWork(Work, Protocol):
+    """What a server asks of its clients."""
+
+    def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
+        """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""
 
 
 class Blocks:
@@ -175,9 +179,7 @@ class Blocks:
         shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
         parts = self._dispatcher.run(shared, calls, prepare, self._abandon, self._reclaim)
         new = np.concatenate([call.new for call in calls])
-        every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        novel = {f"novel_{name}": value[new] for name, value in every.items()}
-        return spread_of({name: value[~new] for name, value in every.items()} | novel)
+        return personal_metrics({n: np.concatenate([part[n] for part in parts]) for n in parts[0]}, new)
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Parts of the driver's own work; see :meth:`Dispatcher.share`."""
@@ -191,6 +193,12 @@ class Blocks:
     def _reclaim(self, key: Hashable) -> None:
         self._states.release_quarantine(key)
         self._helds.release_quarantine(key)
+
+
+def personal_metrics(values: Mapping[str, np.ndarray], new: np.ndarray) -> dict[str, float]:
+    """:func:`spread_of` numbers of each client ``[N]``; apart, as ``novel_...``, of those that are ``new [N]``."""
+    novel = {f"novel_{name}": value[new] for name, value in values.items()}
+    return spread_of({name: value[~new] for name, value in values.items()} | novel)
 
 
 def spread_of(values: Mapping[str, np.ndarray]) -> dict[str, float]:

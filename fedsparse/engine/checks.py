@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -174,7 +175,17 @@ def numbers(who: str, message: Mapping[str, Payload], rows: int) -> dict[str, Te
 
 def shape_of(message: Mapping[str, Payload]) -> MessageShape:
     """The shape that messages of a phase keep."""
-    return {name: (type(p).__name__, p.size, p.dtype) for name, p in message.items()}
+    return {name: (_form(p), p.size, p.dtype) for name, p in message.items()}
+
+
+def _form(payload: Payload) -> str:
+    """Its class, and what all payloads that are put into one batch have alike."""
+    values = {f.name: getattr(payload, f.name) for f in fields(payload) if f.name not in {"size", "data"}}
+    inner = [_form(value) for value in values.values() if isinstance(value, Payload)]
+    alike = [
+        f"{n}={v}" for n, v in values.items() if not isinstance(v, Tensor | Payload) and v not in ("", None)
+    ]
+    return " ".join([type(payload).__name__, *inner, *alike])
 
 
 def _tensor(who: str, what: str, name: str, value: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from fedsparse.engine.checks import NOT_FINITE, finite_rows, shape_of
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.message import Payload, concatenate
-from fedsparse.wire import Limits, check_envelope, decode_message, unpack
+from fedsparse.wire import Envelope, Limits, check_envelope, decode_message, unpack
 
-__all__ = ["Gates"]
+__all__ = ["Gates", "Open"]
+
+Open: TypeAlias = Callable[[bytes, Limits], tuple[Envelope, dict[str, Payload]]]
+"""Opens a message that anybody may have sent, or raises DecodeError."""
 
 _UNKNOWN = 1 << 31
 """The longest vector that is accepted before any message has told the lengths."""
@@ -33,6 +37,8 @@ class Gates:
         number: of the phase within the round.
         shapes: of each payload, as earlier messages of this phase had it; ``None`` at the first.
         max_norm: messages with a payload of larger norm are refused.
+        limits: what a message may be, where shapes do not tell.
+        opened: opens one message.
 
     Attributes:
         refused: why a message was refused, by sender.
@@ -46,9 +52,12 @@ class Gates:
         number: int,
         shapes: MessageShape | None,
         max_norm: float | None,
+        limits: Limits | None = None,
+        opened: Open = decode_message,
     ) -> None:
         self.shapes = shapes
         self.refused: dict[int, str] = {}
+        self._own_limits, self._opened = limits, opened
         self._who, self._key, self._max_norm = who, (run, round, number), max_norm
 
     def open(self, reply: TrainReply, ids: Ids, arrived: np.ndarray) -> tuple[dict[str, Payload], np.ndarray]:
@@ -67,14 +76,23 @@ class Gates:
         """
         self._same(reply.shapes)
         passed = arrived.copy()
-        if reply.encoded is None:
-            message, finite = _select(unpack(reply.packed), passed), reply.finite
-        else:
-            message, finite = self._decode(reply.encoded, ids, passed), None
-        if not passed.any():
-            return {}, passed
-        known = finite_rows(message).numpy() if finite is None else finite[passed]
-        return self._validate(message, ids, passed, known), passed
+        if reply.encoded is not None:
+            return self.read(reply.encoded, ids, passed, reply.finite), passed
+        message = _select(unpack(reply.packed), passed)
+        return self._validate(message, ids, passed, reply.finite), passed
+
+    def read(
+        self, encoded: Sequence[bytes], ids: Ids, passed: np.ndarray, finite: np.ndarray | None = None
+    ) -> dict[str, Payload]:
+        """The messages that are in order of those that are ``passed [C]``, which becomes those.
+
+        Args:
+            encoded: the messages of the clients.
+            ids: the clients ``[C]``.
+            passed: whose message came, ``[C]`` bool; changed in place.
+            finite: whether all numbers are, ``[C]`` bool, where the bytes do not say it themselves.
+        """
+        return self._validate(self._decode(encoded, ids, passed), ids, passed, finite)
 
     def decode_one(self, data: bytes, sender: int) -> dict[str, Payload]:
         """One sender's payloads.
@@ -83,7 +101,7 @@ class Gates:
             DecodeError: the bytes are damaged, foreign, late, or not of the kind that this phase has.
         """
         run, round_, number = self._key
-        envelope, message = decode_message(data, self._limits(len(data)))
+        envelope, message = self._opened(data, self._own_limits or self._limits(len(data)))
         check_envelope(envelope, run, round_, number, (sender,))
         found = shape_of(message)
         if self.shapes is not None and found != self.shapes:
@@ -117,8 +135,11 @@ class Gates:
             )
 
     def _validate(
-        self, message: dict[str, Payload], ids: Ids, passed: np.ndarray, finite: np.ndarray
+        self, message: dict[str, Payload], ids: Ids, passed: np.ndarray, known: np.ndarray | None
     ) -> dict[str, Payload]:
+        if not passed.any():
+            return {}
+        finite = finite_rows(message).numpy() if known is None else known[passed]
         short = np.ones_like(finite)
         if self._max_norm is not None:
             norms = torch.stack([p.norm() for p in message.values()]).amax(0).numpy()

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsparse.aggregate import Inbox, Mean
 from fedsparse.archive import under
 from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
-from fedsparse.engine.blocks import Answer, Work
+from fedsparse.engine.blocks import Answer, ServerWork
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.downlink import Downlink, Said
@@ -53,7 +53,7 @@ class Server:
     """
 
     def __init__(
-        self, plan: Plan, workload: Workload, blocks: Work, states: SlotStore, helds: SlotStore
+        self, plan: Plan, workload: Workload, blocks: ServerWork, states: SlotStore, helds: SlotStore
     ) -> None:
         self.plan, self.workload = plan, workload
         self._states, self._helds = states, helds

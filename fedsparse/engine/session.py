@@ -24,6 +24,7 @@ from fedsparse.engine.checks import check_same
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.exchange import context_of
 from fedsparse.engine.gossip.rounds import GossipRounds
+from fedsparse.engine.gossip.workers import WorkerGossip
 from fedsparse.engine.place import choose_folder, expected_bytes, fits_memory
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.pool import Pool
@@ -150,7 +151,7 @@ class Session:
             made: Engine = (
                 Server(plan, self.workload, blocks, self._states, self._helds)
                 if plan.matrices is None
-                else GossipRounds(plan, self.workload, blocks, self._states)
+                else WorkerGossip(plan, self.workload, blocks, self._states)
             )
             self.engine = made
             if plan.starts is not None:
@@ -231,37 +232,38 @@ def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
     return uplink.compress(torch.ones(1, size), _Streams(seed))
 
 
-def first_rows(plan: Plan, workload: Workload) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def first_rows(
+    plan: Plan, workload: Workload, client: int | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The first row of each state of a client, and of what it holds where each holds its own.
+
+    Args:
+        plan: what is run.
+        workload: what clients optimise.
+        client: whose, where clients do not all start from the same parameters.
 
     Raises:
         ProtocolError: a value has no leading axis of 1.
     """
-    strategy, start = plan.strategy, workload.start
+    strategy, start, who = plan.strategy, workload.start, type(plan.strategy).__name__
     ctx, own = _before(plan, workload), isinstance(plan.strategy, Gossip)
+    if client is not None and plan.starts is not None:
+        x = plan.starts(client)
+        check_same(who, f"start of client {client},", {"x": x}, {"x": start.x})
+        start = replace(start, x=x)
     first = dict(strategy.init("client", start, ctx))
     if len(start.buffers) and (strategy.buffers == "local" or (own and strategy.buffers == "average")):
         first[BUFFERS] = start.buffers[None]
     held = dict(strategy.init("held", start, ctx)) if strategy.hears() else {}
-    who = type(strategy).__name__
     states, helds = _checked(who, "client", first), _checked(who, "held", held)
     return states, helds if strategy.held == "own" else {}
 
 
 def _begin_apart(plan: Plan, workload: Workload, states: SlotStore) -> None:
     """Writes the first rows of clients that do not all start from the same parameters."""
-    starts, ctx = plan.starts, _before(plan, workload)
-    if starts is None:
-        return
     for client in range(workload.clients):
-        x = starts(client)
-        check_same(
-            type(plan.strategy).__name__, f"start of client {client},", {"x": x}, {"x": workload.start.x}
-        )
-        first = dict(plan.strategy.init("client", replace(workload.start, x=x), ctx))
-        if len(workload.start.buffers) and plan.strategy.buffers in {"local", "average"}:
-            first[BUFFERS] = workload.start.buffers[None]
-        states.write(np.array([client]), {name: as_array(row) for name, row in first.items()})
+        first, _ = first_rows(plan, workload, client)
+        states.write(np.array([client]), {name: row[None] for name, row in first.items()})
 
 
 def _before(plan: Plan, workload: Workload) -> Context:

@@ -56,11 +56,13 @@ class SparseTask(ClientTask):
         """Share of the client's examples that the sparse model classifies right, ``[C]``."""
         return self._dense.accuracy(self._model(x))
 
-    def own_accuracy(self, model: Any) -> Tensor:
+    def own_accuracy(self, model: Any, buffers: Tensor | None = None) -> Tensor:
         """Share of the client's own test examples that the sparse model classifies right, ``[C]``."""
         if isinstance(model, Tensor):
-            return self._dense.own_accuracy(self._model(model))
-        return self._dense.own_accuracy(lambda *given: self._trainer.model(model(*given), self.layout))
+            return self._dense.own_accuracy(self._model(model), buffers)
+        return self._dense.own_accuracy(
+            lambda *given: self._trainer.model(model(*given), self.layout), buffers
+        )
 
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone, in the sparse model."""

@@ -27,6 +27,7 @@ __all__ = [
     "check_trainer",
     "facts_of",
     "formula",
+    "notes_of",
     "problem_note",
     "settle",
     "wants_all",
@@ -152,6 +153,18 @@ def problem_note(strategy: Strategy, who: str, problem: Problem) -> str | None:
         f"strategy={who} has theory for {covered} only, and this problem is of another class, {about[found]}: it may "
         "stall or diverge"
     )
+
+
+def notes_of(settled: Settled, workload: Workload) -> tuple[str, ...]:
+    """What people should know of a run before it begins, a line each."""
+    strategy = settled.strategy
+    if not strategy.personal or workload.personal:
+        return (*settled.notes, *workload.notes)
+    alone = (
+        f"strategy={strategies.name_of(type(strategy))}: the evaluated model says nothing of the clients' own ones, "
+        "which are tested on examples of theirs; set personal=0.2, say"
+    )
+    return (*settled.notes, alone, *workload.notes)
 
 
 def check_formula(strategy: Strategy, who: str) -> None:

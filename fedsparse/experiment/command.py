@@ -145,7 +145,11 @@ def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Resul
         versions=versions(),
         processor=processor(),
         seconds=study.seconds(),
-        seen=[seen for trend in asked.expected for seen in trend.seen(curves, asked.metric, asked.against)],
+        seen=[
+            seen
+            for trend in asked.expected
+            for seen in trend.seen(curves, asked.metric, asked.against, asked.called)
+        ],
         ends=[
             End.of(curve, arm.tuned.chosen if arm.tuned else {}, asked.targets)
             for arm, curve in zip(arms, judged, strict=True)

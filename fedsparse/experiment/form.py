@@ -90,6 +90,7 @@ class Experiment:
         metric: what is judged.
         expected: what must be seen for the claim to hold.
         less: is taken from the metric, as the least loss for a gap.
+        called: what tables call the metric; by default its name.
         against: the cost that it is held against, an axis of ``fedsparse.report``.
         targets: values of the metric; tables say what it cost to reach them.
         panels: circumstances; by default there are no others than the task.
@@ -106,6 +107,7 @@ class Experiment:
     metric: str
     expected: Sequence[Trend] = ()
     less: float = 0.0
+    called: str = ""
     against: str = "up_bytes"
     targets: Sequence[float] = ()
     panels: Sequence[Panel] = (Panel(""),)
@@ -115,7 +117,7 @@ class Experiment:
     @property
     def decisive(self) -> dict[str, Any]:
         """All that results depend on, as JSON holds it."""
-        told = ("title", "claim", "source", "expected", "against", "targets")
+        told = ("title", "claim", "source", "called", "expected", "against", "targets")
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
 
 

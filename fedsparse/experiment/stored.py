@@ -47,10 +47,10 @@ class End:
     def of(cls, curve: Curve, chosen: Mapping[str, Any], targets: Sequence[float]) -> End:
         """The end of a curve."""
         known = not curve.diverged and len(curve.rounds) > 0
-        values = [float(of[-1]) if known else None for of in (curve.low, curve.mean, curve.high)]
+        low, mean, high = (float(of[-1]) if known else None for of in (curve.low, curve.mean, curve.high))
         reached = {f"{target:g}": _finite(curve.to(target)) for target in targets}
         rounds = int(curve.rounds[-1]) if len(curve.rounds) else 0
-        return cls(curve.panel, curve.method, dict(chosen), rounds, curve.spent, *values, reached)
+        return cls(curve.panel, curve.method, dict(chosen), rounds, curve.spent, low, mean, high, reached)
 
 
 @dataclass(frozen=True)

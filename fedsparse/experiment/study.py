@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,7 @@ class Study:
     def seconds(self) -> float:
         """What all runs in the folder took, those with which values were chosen among them."""
         folders = [path.parent for path in self.runs.glob("**/rounds.jsonl")]
-        return sum(record["wall_s"] for folder in folders for record in read_rounds(folder))
+        return math.fsum(record["wall_s"] for folder in folders for record in read_rounds(folder))
 
     def _arms(self) -> Iterator[Arm]:
         for panel in self.experiment.panels:

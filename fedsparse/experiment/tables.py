@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from fedsparse.experiment.form import Experiment
 from fedsparse.experiment.stored import End, Result
+from fedsparse.experiment.trends import Seen
 from fedsparse.report.axes import AXES, Axis
 from fedsparse.units import number_text, seconds_text
 
 __all__ = ["command", "ends_table", "one", "overview"]
+
+_MOST = 8
+"""Statements of an experiment that the table of all shows."""
 
 
 def one(asked: Experiment, result: Result) -> str:
@@ -51,10 +55,19 @@ def command(name: str, variant: str = "full", words: Sequence[str] = ()) -> str:
 
 def _told(result: Result) -> list[str]:
     hours = "not recorded" if result.seconds is None else f"{result.seconds / 3600:.2g}"
-    figures = "<br>".join(
-        f"{each.says}: {each.found}{'' if each.holds else ' (**no**)'}" for each in result.seen
-    )
+    figures = "<br>".join(_figures(result.seen))
     return [result.status, figures, f"`{result.command}`", hours]
+
+
+def _figures(seen: Sequence[Seen]) -> list[str]:
+    """Each statement; of many only those that do not hold."""
+    shown = seen if len(seen) <= _MOST else [each for each in seen if not each.holds]
+    texts = [f"{each.says}: {each.found}{'' if each.holds else ' (**no**)'}" for each in shown]
+    return (
+        texts
+        if len(shown) == len(seen)
+        else [f"{len(seen) - len(shown)} of {len(seen)} statements hold", *texts]
+    )
 
 
 def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
@@ -65,7 +78,7 @@ def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
         *(["panel"] * panels),
         "method",
         *(["chosen"] * chosen),
-        f"{_metric(asked)} at the end",
+        f"{asked.called or asked.metric} at the end",
         "rounds",
         axis.short,
     ]
@@ -75,10 +88,6 @@ def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
         row = [*([end.panel] * panels), end.method, *([_chosen(end)] * chosen), _value(end), str(end.rounds)]
         rows.append([*row, axis.text(end.cost), *(_reached(end, target, axis) for target in asked.targets)])
     return _table(heads, rows, "---:")
-
-
-def _metric(asked: Experiment) -> str:
-    return asked.metric if asked.less == 0 else f"{asked.metric} less {asked.less:g}"
 
 
 def _chosen(end: End) -> str:

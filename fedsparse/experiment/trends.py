@@ -86,43 +86,54 @@ class Trend:
         if self.at not in (None, "equal") and amount(str(self.at)) is None:
             raise ConfigError(f"{where}: at: {self.at} must be an amount, such as 100kB, or equal")
 
-    def seen(self, curves: Sequence[Curve], metric: str, axis: str) -> list[Seen]:
-        """The statement on each panel where the method has a curve."""
-        name = self.metric or metric
-        return [
-            self._on(curve, curves, AXES[axis])
-            for curve in curves
-            if (curve.method, curve.metric) == (self.method, name) and self.panel in (None, curve.panel)
-        ]
+    def seen(self, curves: Sequence[Curve], metric: str, axis: str, called: str = "") -> list[Seen]:
+        """The statement on each panel where the method has a curve.
 
-    def _on(self, own: Curve, curves: Sequence[Curve], axis: Axis) -> Seen:
+        Args:
+            curves: of all methods.
+            metric: the experiment's.
+            axis: the name of its cost.
+            called: what to call the metric; by default its name.
+        """
+        name = self.metric or metric
+        text = called if called and name == metric else name
+        own = [
+            c for c in curves if (c.method, c.metric) == (self.method, name) and self.panel in (None, c.panel)
+        ]
+        return [self._on(curve, curves, AXES[axis], text) for curve in own]
+
+    def _on(self, own: Curve, curves: Sequence[Curve], axis: Axis, called: str) -> Seen:
         bound, other = self._bound, None
         if isinstance(bound, str):
             place = own.panel, bound, own.metric
             other = next((c for c in curves if (c.panel, c.method, c.metric) == place), None)
         budget = min(own.spent, other.spent) if self.at == "equal" and other else amount(str(self.at))
-        value = self._figure(own, budget)
-        if other is None and isinstance(bound, str):
-            limit = math.nan
-        else:
-            limit = self.times * (float(bound) if other is None else self._figure(other, budget)) + self.plus
-        holds = value < limit if self.below is not None else value > limit
-        said = [f"{own.panel}: {own.method}" if own.panel else own.method, self._what(own, budget, axis)]
-        said += ["below" if self.below is not None else "above", self._limit_text()]
-        return Seen(" ".join(said), f"{self._text(value, axis)}, {self._text(limit, axis)}", holds)
+        value, limit = self._figure(own, budget), self._limit(other, budget)
+        side = "above" if self.below is None else "below"
+        holds = value > limit if self.below is None else value < limit
+        who = f"{own.panel}, {own.method}" if own.panel else own.method
+        found = self._text(value, axis)
+        if isinstance(bound, str):
+            found += f" against {self._text(limit, axis)}"
+        return Seen(f"{who}: {self._what(called, budget, axis)} {side} {self._limit_text()}", found, holds)
+
+    def _limit(self, other: Curve | None, budget: float | None) -> float:
+        if other is None:
+            return math.nan if isinstance(self._bound, str) else self.times * self._bound + self.plus
+        return self.times * self._figure(other, budget) + self.plus
 
     def _figure(self, curve: Curve, budget: float | None) -> float:
         if self.to is not None:
             return curve.to(self.to)
         return curve.end if budget is None else curve.at(budget)
 
-    def _what(self, curve: Curve, budget: float | None, axis: Axis) -> str:
+    def _what(self, called: str, budget: float | None, axis: Axis) -> str:
         if self.to is not None:
-            return f"to {curve.metric} {number_text(self.to)}: {axis.label}"
-        return f"{curve.metric} " + ("at the end" if budget is None else f"within {axis.text(budget)}")
+            return f"{axis.label} to {called} {self.to:g}"
+        return f"{called} " + ("at the end" if budget is None else f"within {axis.text(budget)}")
 
     def _limit_text(self) -> str:
-        bound = self._bound if isinstance(self._bound, str) else number_text(float(self._bound))
+        bound = self._bound if isinstance(self._bound, str) else f"{self._bound:g}"
         factor = f"{self.times:g} times " if self.times != 1 else ""
         return factor + bound + (f" {'+' if self.plus > 0 else '-'} {abs(self.plus):g}" if self.plus else "")
 

@@ -95,11 +95,20 @@ def carried_out(works: Sequence[Work], jobs: int, note: Callable[[str], None]) -
     if len(works) > len(missing):
         note(f"{len(works) - len(missing)} of {len(works)} runs are there")
     if jobs == 1 or len(missing) < 2:
-        for number, work in enumerate(missing, start=1):
-            work.do()
-            note(_line(number, len(missing), work))
+        _one_by_one(missing, note)
     else:
         _Crew(missing, jobs, note).go()
+
+
+def _one_by_one(works: Sequence[Work], note: Callable[[str], None]) -> None:
+    for number, work in enumerate(works, start=1):
+        try:
+            work.do()
+        except Interrupted as error:
+            raise Interrupted(
+                f"{work.label}: {str(error).partition(';')[0]}; the same command goes on"
+            ) from None
+        note(_line(number, len(works), work))
 
 
 def _line(number: int, of: int, work: Work) -> str:
@@ -157,7 +166,7 @@ class _Crew:
         self._stopped = False
 
     def go(self) -> None:
-        with Interrupts(lambda: [hand.process.kill() for hand in self._hands]) as interrupts:  # type: ignore[arg-type, return-value]
+        with Interrupts(self._kill) as interrupts:
             try:
                 for hand in self._hands:
                     hand.give(self._waiting.popleft())
@@ -173,6 +182,10 @@ class _Crew:
             raise Interrupted(f"stopped by {interrupts.asked.name}; the same command goes on")
         if self._failed is not None:
             raise self._failed
+
+    def _kill(self) -> None:
+        for hand in self._hands:
+            hand.process.kill()
 
     def _take(self, hand: _Hand) -> None:
         work, failed = hand.work, hand.answer()
@@ -199,13 +212,13 @@ def _serve(line: Connection) -> None:
 
     os.setsid()  # Ctrl-C is for the first process, which tells us
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
-            work = line.recv()
-        except (EOFError, OSError):
-            return
-        line.send(_outcome(work))
+    with Interrupts(lambda: None):  # hands on to a run what it is told before that has begun
+        while True:
+            try:
+                work = line.recv()
+            except (EOFError, OSError):
+                return
+            line.send(_outcome(work))
 
 
 def _outcome(work: Work) -> FedSparseError | None:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -40,6 +40,7 @@ def client_app() -> ClientApp:
     made = ClientApp()
     made.query()(_meet)
     made.train()(_work)
+    made.evaluate()(_evaluate)
     return made
 
 
@@ -59,6 +60,15 @@ def _meet(message: Message, context: Context) -> Message:
 
 def _work(message: Message, context: Context) -> Message:
     """One exchange."""
+    return _obeyed(message, context, "obey")
+
+
+def _evaluate(message: Message, context: Context) -> Message:
+    """A test of the device, or the model where there is no server that has one."""
+    return _obeyed(message, context, "evaluate")
+
+
+def _obeyed(message: Message, context: Context, how: Literal["obey", "evaluate"]) -> Message:
     order = Order.of(message.content)
     path = _told(context)
     if not path.exists():
@@ -73,7 +83,7 @@ def _work(message: Message, context: Context) -> Message:
     folder = _base(context) / f"{order.run:016x}-{client}"
     device = Device(client, order.run, parts.plan, Elsewhere(workload, order.total), folder)
     with torch.no_grad():
-        return Message(device.obey(order).content(), reply_to=message)
+        return Message(getattr(device, how)(order).content(), reply_to=message)
 
 
 def _client(context: Context) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +11,21 @@ import torch
 from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS, BlockJob, BlockRunner, Workload
-from fedsparse.engine.calls import Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.calls import JudgeCall, Rows, Slots, TrainCall, TrainReply, as_array
+from fedsparse.engine.checks import finite_rows
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.session import first_rows, specs_of
 from fedsparse.errors import DecodeError, ProtocolError
 from fedsparse.flower.hearing import Memory, latest, listen, restored
+from fedsparse.flower.judging import SHOWN, asked, scalars_of
 from fedsparse.flower.letters import NEVER, Answer, Order, Stamp, Telling
+from fedsparse.flower.listening import Listener, Mixed
 from fedsparse.flower.versions import Versions
-from fedsparse.message import Payload
+from fedsparse.gossip import Gossip
+from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, State, Strategy
 from fedsparse.rng import NOBODY
-from fedsparse.wire import SERVER, Limits, check_envelope, decode_message
+from fedsparse.wire import SERVER, Envelope, Limits, check_envelope, decode_message, encode_message
 
 __all__ = ["Device"]
 
@@ -41,7 +46,7 @@ class Device:
 
     def __init__(self, client: int, run: int, plan: Plan, workload: Workload, folder: Path) -> None:
         self._client, self._run, self._plan, self._workload = client, run, plan, workload
-        states, helds = first_rows(plan, workload)
+        states, helds = first_rows(plan, workload, client)
         job = BlockJob(
             strategy=plan.strategy,
             workload=lambda _: workload,
@@ -58,6 +63,9 @@ class Device:
         self._own = bool(helds)
         self._common = plan.strategy.hears() and plan.strategy.held == "shared"
         self._states, self._heard = Versions(folder, "state"), Versions(folder, "heard")
+        self._gossips = isinstance(plan.strategy, Gossip)
+        self._said = Versions(folder, "said")  # its own messages, which the server does not send back
+        self._listener = Listener(client, run, self._runner, plan.aggregator.max_norm)
 
     def obey(self, order: Order) -> Answer:
         """Does the work of one exchange, and remembers it in case that it will be accepted.
@@ -67,36 +75,96 @@ class Device:
             CheckpointError: this device has not the state that the order builds on.
             FedSparseError: as the strategy's part of the work has it.
         """
-        if (order.run, order.client) != (self._run, self._client):
-            raise DecodeError(
-                f"order: for client {order.client} of run {order.run}; this is {self._client} of {self._run}"
-            )
-        if order.accepted >= order.stamp:
-            raise DecodeError(f"accepted: {order.accepted}, which is not before {order.stamp}")
+        self._check(order)
         # The server may have gone back to a checkpoint: what came after it never was.
-        self._states.forget_from(order.stamp)
-        self._heard.forget_from(order.stamp)
-        rows, memory = self._rows(order.accepted), self._remembered(order)
+        self._forget_from(order.stamp)
+        (rows, refused), memory = self._mixed(order), self._remembered(order)
         for telling in order.told:
             memory = listen(memory, telling, self._opened(telling), self._hear if self._common else None)
         reply = self._work(order, rows, memory)
         if reply.held_rows is not None:
             memory = replace(memory, held={n: torch.from_numpy(v) for n, v in reply.held_rows.items()})
         self._remember(order, memory, reply)
+        message = (reply.encoded or [b""])[0]
         return Answer(
             client=self._client,
-            message=(reply.encoded or [b""])[0],
+            message=message,
             loss=float(reply.loss[0]),
             gradient_calls=int(reply.gradient_calls[0]),
             examples=int(reply.examples[0]),
+            dense_bytes=int(reply.dense_bytes[0]),
+            finite=not message or not self._gossips or _finite(message),
             scalars={name: float(values[0]) for name, values in reply.scalars.items()},
+            refused=refused,
         )
+
+    def evaluate(self, order: Order) -> Answer:
+        """Its own test, or in gossip its model; arguments and errors as of :meth:`obey`."""
+        return self._show(order) if self._gossips else self._judge(order)
+
+    def _judge(self, order: Order) -> Answer:
+        """How good its model is on test examples of its own; nothing stays of it."""
+        self._check(order)
+        if len(order.told) != 1:
+            raise DecodeError(f"told: {len(order.told)} models; a device is tested with one")
+        shared = asked(order.told[0], self._run, Limits(max_size=_LONGEST, max_bytes=_LONGEST))
+        here, new = np.array([self._client], dtype=np.int64), np.array([order.accepted == NEVER])
+        call = JudgeCall(order.stamp.round, here, new, Slots(rows=self._rows(order.accepted)))
+        measured: Rows = self._runner(shared, call)
+        return Answer(self._client, b"", math.nan, 0, 0, scalars=scalars_of(measured))
+
+    def _show(self, order: Order) -> Answer:
+        """Its model, after it has mixed what it had not heard yet.
+
+        Raises:
+            DecodeError: the order is for another client or run, or what it says is damaged.
+            CheckpointError: this device has not the state that the order builds on.
+        """
+        self._check(order)
+        if order.mail is not None:
+            self._forget_from(order.stamp)
+        rows, refused = self._mixed(order)
+        if order.mail is not None:
+            self._states.write(order.stamp, rows)
+            self._keep(order)
+        state = {name: torch.from_numpy(value[0]) for name, value in rows.items()}
+        ctx = self._context(order.stamp, "evaluate", order.now, torch.zeros(0, dtype=torch.int64))
+        model = {"x": Dense(self._strategy(order.stamp).model(state, ctx)[None])}
+        if BUFFERS in state:
+            model[BUFFERS] = Dense(state[BUFFERS][None])
+        envelope = Envelope(self._run, order.stamp.round, SHOWN, self._client)
+        return Answer(self._client, encode_message(model, 0, envelope), math.nan, 0, 0, refused=refused)
 
     def state(self, accepted: Stamp) -> dict[str, np.ndarray]:
         """This client's state once its answer of that exchange was accepted: a row by name."""
         return {name: value[0] for name, value in self._rows(accepted).items()}
 
+    def _check(self, order: Order) -> None:
+        if (order.run, order.client) != (self._run, self._client):
+            raise DecodeError(
+                f"order: for client {order.client} of run {order.run}; this is {self._client} of {self._run}"
+            )
+        if order.accepted > order.stamp or (order.accepted == order.stamp and order.mail is not None):
+            raise DecodeError(f"accepted: {order.accepted}, which is not before {order.stamp}")
+
     # ---- what it has
+
+    def _mixed(self, order: Order) -> Mixed:
+        """Its state, after it has mixed what it had not heard yet."""
+        rows = self._rows(order.accepted)
+        if order.mail is None:
+            return Mixed(rows, {})
+        own = self._said.read(order.accepted)["message"].tobytes()
+        return self._listener.mix(order.mail, own, rows)
+
+    def _forget_from(self, stamp: Stamp) -> None:
+        for versions in (self._states, self._heard, self._said):
+            versions.forget_from(stamp)
+
+    def _keep(self, order: Order) -> None:
+        """The states and messages to which it may have to go back, and the newest."""
+        for versions in (self._states, self._said):
+            versions.keep({order.accepted, order.saved, order.stamp})
 
     def _rows(self, accepted: Stamp) -> dict[str, np.ndarray]:
         if accepted == NEVER or not self._first:
@@ -120,7 +188,9 @@ class Device:
         stamp, goes_on = order.stamp, self._goes_on(order)
         if reply.rows:
             self._states.write(stamp, reply.rows)
-        self._states.keep({order.accepted, order.saved, stamp})
+        if self._gossips and reply.encoded:
+            self._said.write(stamp, {"message": np.frombuffer(reply.encoded[0], dtype=np.uint8)})
+        self._keep(order)
         if memory.replicas or memory.held or goes_on:
             self._heard.write(stamp, memory.arrays(goes_on))
         safe = latest(self._heard.stamps(), order.safe)
@@ -161,7 +231,7 @@ class Device:
 
     # ---- what it does
 
-    def _work(self, order: Order, rows: dict[str, np.ndarray], memory: Memory) -> TrainReply:
+    def _work(self, order: Order, rows: Rows, memory: Memory) -> TrainReply:
         held = {name: as_array(value) for name, value in memory.held.items()} if self._own else {}
         call = TrainCall(
             round=order.stamp.round,
@@ -192,3 +262,8 @@ class Device:
             layout=workload.start.layout,
             now=now,
         )
+
+
+def _finite(message: bytes) -> bool:
+    payloads = decode_message(message, Limits(_LONGEST, len(message)))[1]
+    return bool(finite_rows(payloads)[0])

@@ -7,8 +7,13 @@ message      record                 what is in it
 its reply    ``device``             which client this is, and how many examples it has
 ``train``    ``order``              which exchange this is, and which of its answers were accepted
 ``train``    ``told-0`` ...         what the server says: an encoded message each, mostly just one
+``train``    ``mail``               without a server: what neighbours said in the exchange before
 its reply    ``answer``             the client's encoded message
 its reply    ``report``             what is written down about its work; nothing depends on it
+``evaluate`` ``order``, ``told-0``  the model that the device is to be tested with
+its reply    ``report``             what was measured
+``evaluate`` ``order``, ``mail``    without a server: the device is to show its model
+its reply    ``answer``             the model, encoded like a message
 ===========  =====================  ===============================================================
 
 The encoded messages are those of :mod:`fedsparse.wire`, byte for byte what a simulation counts.
@@ -18,12 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from fedsparse.errors import DecodeError
 from fedsparse.flower.fields import config_of, metrics_of, take, take_list
+from fedsparse.flower.mail import Mailing
 
 __all__ = ["NEVER", "Answer", "Kind", "Order", "Presence", "Stamp", "Telling"]
 
@@ -113,6 +119,7 @@ class Order:
         total: examples of all clients together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
+        mail: what it has not heard yet of its neighbours; none with a server.
     """
 
     run: int
@@ -127,6 +134,7 @@ class Order:
     total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
+    mail: Mailing | None = None
 
     def content(self) -> RecordDict:
         """As it travels."""
@@ -146,7 +154,8 @@ class Order:
             }
         )
         told = {f"told-{k}": telling.record() for k, telling in enumerate(self.told)}
-        return RecordDict({"order": order, **told})
+        mail = {} if self.mail is None else {"mail": self.mail.record()}
+        return RecordDict({"order": order, **told, **mail})
 
     @staticmethod
     def of(content: RecordDict) -> Order:
@@ -168,7 +177,8 @@ class Order:
             take(order, "life", int),
             take(order, "total", int),
             tuple(take_list(order, "audible", str)),
-            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(len(content) - 1)),
+            tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(_count(content, "told-"))),
+            Mailing.of(config_of(content, "mail")) if "mail" in content else None,
         )
 
 
@@ -182,7 +192,10 @@ class Answer:
         loss: mean loss of its training, NaN where there was none.
         gradient_calls: minibatch gradients that it computed.
         examples: examples that went into them.
+        dense_bytes: what the message would take uncompressed.
+        finite: whether all its numbers are; only of a message that the server passes on does anybody ask.
         scalars: numbers to record, by names that start with ``@``.
+        refused: why it could not use the message of a neighbour, by neighbour.
     """
 
     client: int
@@ -190,16 +203,25 @@ class Answer:
     loss: float
     gradient_calls: int
     examples: int
+    dense_bytes: int = 0
+    finite: bool = True
     scalars: Mapping[str, float] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     def content(self) -> RecordDict:
         """As it travels."""
-        report = {"loss": self.loss, "gradient-calls": self.gradient_calls, "examples": self.examples}
+        report = {
+            "loss": self.loss,
+            "gradient-calls": self.gradient_calls,
+            "examples": self.examples,
+            "dense-bytes": self.dense_bytes,
+            "finite": int(self.finite),
+        }
+        answer: dict[str, Any] = {"client": self.client, "message": self.message}
+        if self.refused:
+            answer |= {"refused": [*self.refused], "reasons": [*self.refused.values()]}
         return RecordDict(
-            {
-                "answer": ConfigRecord({"client": self.client, "message": self.message}),
-                "report": MetricRecord({**report, **self.scalars}),
-            }
+            {"answer": ConfigRecord(answer), "report": MetricRecord({**report, **self.scalars})}
         )
 
     @staticmethod
@@ -210,7 +232,9 @@ class Answer:
             DecodeError: a record or a field is missing, of the wrong type, or negative.
         """
         answer, report = config_of(content, "answer"), metrics_of(content, "report")
-        counts = {name: take(report, name, int) for name in ("gradient-calls", "examples")}
+        counts = {
+            name: take(report, name, int) for name in ("gradient-calls", "examples", "dense-bytes", "finite")
+        }
         for name, count in counts.items():
             if not 0 <= count < 1 << 40:
                 raise DecodeError(f"{name}: {count}; at least 0 is expected, and no absurd number")
@@ -221,7 +245,10 @@ class Answer:
             take(report, "loss", float),
             counts["gradient-calls"],
             counts["examples"],
+            counts["dense-bytes"],
+            counts["finite"] > 0,
             scalars,
+            _refused(answer) if "refused" in answer else {},
         )
 
 
@@ -248,6 +275,17 @@ class Presence:
         if found.client < 0 or not 0 <= found.examples < 1 << 40:
             raise DecodeError(f"device: client {found.client} with {found.examples} examples cannot be")
         return found
+
+
+def _refused(answer: ConfigRecord) -> dict[int, str]:
+    clients, reasons = take_list(answer, "refused", int), take_list(answer, "reasons", str)
+    if len(clients) != len(reasons):
+        raise DecodeError(f"refused: {len(clients)} messages for {len(reasons)} reasons")
+    return dict(zip(clients, reasons, strict=True))
+
+
+def _count(content: RecordDict, prefix: str) -> int:
+    return sum(str(name).startswith(prefix) for name in content)
 
 
 def _stamp(record: ConfigRecord, name: str) -> Stamp:

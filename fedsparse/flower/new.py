@@ -13,7 +13,7 @@ from fedsparse.flower.settings import OPTIONS
 
 __all__ = ["make_app", "run_keys"]
 
-_ELSEWHERE = frozenset({"engine", "wire", "faults", "topology", "mixing", "personal"})
+_ELSEWHERE = frozenset({"engine", "wire", "faults"})
 """Keys that say nothing on devices, or whose options are given otherwise."""
 
 _PROJECT = """[build-system]

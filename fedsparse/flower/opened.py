@@ -18,11 +18,12 @@ from flwr.app import RecordDict
 from fedsparse.engine.block import dense_nbytes
 from fedsparse.engine.calls import TrainReply
 from fedsparse.engine.checks import shape_of
+from fedsparse.engine.gates import Open
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import DecodeError
 from fedsparse.flower.letters import Answer
 from fedsparse.message import Payload
-from fedsparse.wire import Limits, decode_message, message_nbytes
+from fedsparse.wire import Limits, Sealed, decode_message, message_nbytes
 
 __all__ = ["Kind", "Opened", "opened_of", "reply_of"]
 
@@ -46,6 +47,11 @@ class Opened:
     message: Mapping[str, Payload] = field(default_factory=dict)
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing was said on purpose."""
+        return self.answer is not None and not self.answer.message
+
+    @property
     def kind(self) -> Kind:
         """What it is made of."""
         return frozenset(shape_of(self.message).items()), frozenset(
@@ -53,8 +59,14 @@ class Opened:
         )
 
 
-def opened_of(client: int, content: RecordDict | None) -> Opened:
-    """An answer to an order for ``client``; whether it is of this run and exchange is for the gates to say."""
+def opened_of(client: int, content: RecordDict | None, read: Open = decode_message) -> Opened:
+    """An answer to an order for ``client``; whether it is of this run and exchange is for the gates to say.
+
+    Args:
+        client: whom the order was for.
+        content: what came.
+        read: opens the message, or only what is around its payloads.
+    """
     try:
         answer = Answer.of(content if content is not None else RecordDict())
     except DecodeError:
@@ -63,7 +75,7 @@ def opened_of(client: int, content: RecordDict | None) -> Opened:
         return Opened(None)
     try:
         limits = Limits(max_size=_LONGEST, max_bytes=len(answer.message))
-        return Opened(answer, decode_message(answer.message, limits)[1])
+        return Opened(answer, read(answer.message, limits)[1])
     except DecodeError:
         return Opened(answer)
 
@@ -78,17 +90,26 @@ def reply_of(opened: Opened, kind: Kind, taken_ns: Ids | None) -> TrainReply:
     """
     answer, message = opened.answer, opened.message
     if answer is not None and opened.kind == kind:
-        payload, header = (int(part[0]) for part in message_nbytes(message))
-        return _reply(kind, answer, payload, header, dense_nbytes(message), taken_ns)
+        payload, header = (int(part[0]) for part in message_nbytes(message)) if message else (0, 0)
+        sealed = any(isinstance(p, Sealed) for p in message.values())
+        dense = answer.dense_bytes if sealed else dense_nbytes(message)
+        finite = np.array([answer.finite]) if sealed else None
+        return _reply(kind, answer, (payload, header, dense), taken_ns, finite)
     # Of the right payloads with a report that is wrong, the gates would see nothing but the right payloads.
     data = b"" if answer is None or opened.kind[0] == kind[0] else answer.message
-    nothing = Answer(-1, data, math.nan, 0, 0, dict.fromkeys(kind[1], math.nan))
-    return _reply(kind, nothing, 0, len(data), 0, taken_ns)
+    nothing = Answer(-1, data, math.nan, 0, 0, scalars=dict.fromkeys(kind[1], math.nan))
+    return _reply(kind, nothing, (0, len(data), 0), taken_ns, None)
 
 
 def _reply(
-    kind: Kind, answer: Answer, payload: int, header: int, dense: int, taken_ns: Ids | None
+    kind: Kind,
+    answer: Answer,
+    nbytes: tuple[int, int, int],
+    taken_ns: Ids | None,
+    finite: np.ndarray | None,
 ) -> TrainReply:
+    payload, header, dense = nbytes
+
     def one(value: int) -> Ids:
         return np.array([value], dtype=np.int64)
 
@@ -96,7 +117,7 @@ def _reply(
         shapes=dict(kind[0]),
         packed={},
         encoded=[answer.message],
-        finite=None,
+        finite=finite,
         payload_bytes=one(payload),
         header_bytes=one(header),
         dense_bytes=one(dense),

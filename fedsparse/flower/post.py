@@ -61,6 +61,7 @@ class _Batch:
     """The orders of one exchange."""
 
     number: int
+    kind: str
     orders: Mapping[int, RecordDict]
     began: float
     asked: dict[int, _Seat] = field(default_factory=dict)
@@ -114,15 +115,16 @@ class Post:
             self._rest(end)
         return sorted(self._seats)
 
-    def ask(self, orders: Mapping[int, RecordDict], terms: Terms) -> dict[int, Returned]:
+    def ask(self, orders: Mapping[int, RecordDict], terms: Terms, kind: str = "train") -> dict[int, Returned]:
         """What comes back, by client, in time.
 
         Args:
             orders: by client.
             terms: how long is waited, and for how many.
+            kind: of the messages, as Flower has it.
         """
         self._batches += 1
-        batch = _Batch(self._batches, orders, self._clock())
+        batch = _Batch(self._batches, kind, orders, self._clock())
         end = batch.began + terms.seconds
         while True:
             self._meet()
@@ -185,7 +187,7 @@ class Post:
         ]
         for client in due:
             batch.asked[client] = self._seats[client]
-        self._push([(_Sent(self._seats[c].node, c, batch.number), batch.orders[c], "train") for c in due])
+        self._push([(_Sent(self._seats[c].node, c, batch.number), batch.orders[c], batch.kind) for c in due])
 
     def _push(self, letters: list[tuple[_Sent, RecordDict, str]]) -> None:
         if not letters:

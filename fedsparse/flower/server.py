@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,12 +25,15 @@ from fedsparse.engine.downlink import Said
 from fedsparse.engine.exchange import Exchange
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.server import Server
+from fedsparse.engine.session import Engine
 from fedsparse.engine.slab import Ids, StateSpec
 from fedsparse.engine.slots import SlotStore
 from fedsparse.errors import ResourceError
 from fedsparse.flower.elsewhere import Elsewhere
-from fedsparse.flower.fleet import Fleet
+from fedsparse.flower.fleet import Fleet, ServerFleet
+from fedsparse.flower.gossip_server import DeviceGossip
 from fedsparse.flower.line import Meter
+from fedsparse.flower.neighbourhood import Neighbourhood
 from fedsparse.flower.post import Post
 from fedsparse.flower.teller import Broadcast, Teller
 from fedsparse.records import Record
@@ -48,29 +52,24 @@ class DeviceServer(Server):
         workload: for sizes and for evaluation.
         fleet: the devices.
         accepted: of each client, the exchange of which its answer was accepted last.
-        post: the way to the devices.
-        meter: of what passes on the line, where that is measured.
+        overhead: what is on the way in Flower's own form.
     """
 
     def __init__(
         self,
         plan: Plan,
         workload: Workload,
-        fleet: Fleet,
+        fleet: ServerFleet,
         accepted: SlotStore,
-        post: Post,
-        meter: Meter | None,
+        overhead: Callable[[], Mapping[str, int]],
     ) -> None:
         super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
-        self._fleet, self._post, self._meter = fleet, post, meter
+        self._fleet, self._overhead = fleet, overhead
         self._before: dict[str, Tensor] = {}
 
     def round(self, number: int) -> Record:
-        """As in a simulation, with what was on the way in Flower's own form, and on the line where that is measured."""
-        record = super().round(number)
-        counted = dict(self._post.counted) | (self._meter.passed() if self._meter else {})
-        self._post.counted.clear()
-        return replace(record, flower=counted)
+        """As in a simulation, with what was on the way in Flower's own form."""
+        return replace(super().round(number), flower=self._overhead())
 
     def _say(self, exchange: Exchange) -> Said:
         self._before = self._downlink.whole(self.held)
@@ -94,7 +93,7 @@ class DeviceServer(Server):
         super().restore(arrays)
         self.plan = replace(self.plan, run=int(arrays["run"][0]))
         teller = self._fleet.teller
-        teller.run = self.plan.run
+        self._fleet.run = teller.run = self.plan.run
         teller.news.restore({n.removeprefix("news."): v for n, v in arrays.items() if n.startswith("news.")})
 
 
@@ -129,11 +128,21 @@ class DeviceSession:
             if config.partition.name == "own" and isinstance(workload, SupervisedWorkload):
                 sizes = self._post.examples
                 workload = self.workload = Elsewhere(workload, sum(sizes.values()), sizes)
-            teller = Teller(self._plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
-            real = self._options["clock"] == "real"
-            self._fleet = Fleet(self._plan, self._post, teller, accepted, self._options["patience"], real)
-            self.engine = DeviceServer(self._plan, workload, self._fleet, accepted, self._post, meter)
+            overhead = partial(_overhead, self._post, meter)
+            self._fleet, self.engine = self._made(workload, accepted, overhead)
             self._closing = stack.pop_all()
+
+    def _made(
+        self, workload: Workload, accepted: SlotStore, overhead: Callable[[], Mapping[str, int]]
+    ) -> tuple[Fleet, Engine]:
+        plan, patience = self._plan, self._options["patience"]
+        if plan.matrices is not None:
+            neighbours = Neighbourhood(plan, self._post, workload, accepted, patience)
+            return neighbours, DeviceGossip(plan, workload, neighbours, accepted, overhead)
+        teller = Teller(plan.run, plan.strategy.hears() and plan.strategy.held == "shared")
+        real = self._options["clock"] == "real"
+        fleet = ServerFleet(plan, self._post, teller, workload, accepted, patience, real)
+        return fleet, DeviceServer(plan, workload, fleet, accepted, overhead)
 
     def begin(self, done: int) -> None:
         """Devices need to go back no further than to the end of the ``done`` rounds."""
@@ -171,3 +180,10 @@ class DeviceSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _overhead(post: Post, meter: Meter | None) -> dict[str, int]:
+    """What was on the way in Flower's own form since the last time, and on the line where that is measured."""
+    counted = dict(post.counted) | (meter.passed() if meter else {})
+    post.counted.clear()
+    return counted

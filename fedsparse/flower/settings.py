@@ -48,17 +48,10 @@ def check_devices(config: RunConfig) -> None:
     """Refuses what devices cannot do.
 
     Raises:
-        ConfigError: a strategy without a server, or tests of the clients one by one.
+        ConfigError: real time without a server.
     """
-    from fedsparse.gossip import Gossip
-    from fedsparse.registry import strategies
-
-    if issubclass(strategies.get(config.strategy.name), Gossip):
+    if config.topology.name != "star" and config.engine.options.get("clock") == "real":
         raise ConfigError(
-            f"strategy={config.strategy.name}: has no server, and devices reach each other only through one; gossip on "
-            "devices is not there yet"
-        )
-    if config.personal:
-        raise ConfigError(
-            f"personal={config.personal}: devices are not tested one by one; leave personal out"
+            f"engine.clock=real: without a server (strategy={config.strategy.name}) nobody waits for all others, and "
+            "time is what the network model says; leave engine.clock out"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fedsparse import config as configuration
 from fedsparse.config import RunConfig
-from fedsparse.errors import Interrupted, WorkerError
+from fedsparse.errors import ConfigError, Interrupted, WorkerError
 from fedsparse.flower.children import Child
 from fedsparse.flower.deployment import Deployment
 from fedsparse.flower.new import make_app
@@ -40,10 +40,15 @@ def trial(words: Sequence[str], secure: bool = False) -> Path:
         the run folder.
 
     Raises:
+        ConfigError: nobody said how many clients there shall be.
         FedSparseError: see :mod:`fedsparse.errors`; where the run failed, with the end of its log.
     """
     config = configuration.parse(overrides_of({OPTIONS: " ".join(words)}))
     check_devices(config)
+    if not config.resume and not any(word.startswith("clients=") for word in words):
+        raise ConfigError(
+            "a trial starts processes of Flower for each client; say how many there shall be, as in clients=4"
+        )
     folder = _folder(config)
     own = [] if config.resume else [f"name={folder.name}", f"runs={folder.parent}"]
     with Progress(config.rounds, quiet=config.quiet) as progress:

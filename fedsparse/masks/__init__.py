@@ -10,8 +10,11 @@ from fedsparse.masks.averaging import FixedMask, MovingMask
 from fedsparse.masks.blocks import Blocks, allowed, blocks_of, most
 from fedsparse.masks.cost import Cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
+from fedsparse.masks.last import Last
 from fedsparse.masks.layers import (
+    RATIO_NAMES,
     RATIOS,
+    check_ratio,
     counts_of,
     everywhere,
     in_blocks,
@@ -20,25 +23,30 @@ from fedsparse.masks.layers import (
     shared_out,
 )
 from fedsparse.masks.moves import Move, largest_inactive, moved, prune_and_grow, share_at, smallest
+from fedsparse.masks.numbers import factors, places, sizes
 from fedsparse.masks.seeded import new_seed, seeded_mask
 from fedsparse.masks.select import best, magnitude_mask, top_each, top_overall
 from fedsparse.masks.travel import at_marks, marked, mean_of_holders, placed, positions, taken
 
 __all__ = [
     "RATIOS",
+    "RATIO_NAMES",
     "Blocks",
     "Cost",
     "FixedMask",
     "Gate",
+    "Last",
     "Move",
     "MovingMask",
     "allowed",
     "at_marks",
     "best",
     "blocks_of",
+    "check_ratio",
     "counts_of",
     "device_bytes",
     "everywhere",
+    "factors",
     "forward_flops",
     "in_blocks",
     "largest_inactive",
@@ -51,11 +59,13 @@ __all__ = [
     "moved",
     "new_seed",
     "placed",
+    "places",
     "positions",
     "prune_and_grow",
     "seeded_mask",
     "share_at",
     "shared_out",
+    "sizes",
     "smallest",
     "taken",
     "top_each",

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fedsparse.masks.cost import Cost
-from fedsparse.masks.layers import RATIOS, layer_counts, layers_of
+from fedsparse.masks.layers import RATIO_NAMES, check_ratio, layer_counts, layers_of
 from fedsparse.masks.moves import moved
+from fedsparse.masks.numbers import factors
 from fedsparse.masks.travel import placed, taken
 from fedsparse.message import Mask
 from fedsparse.options import option
@@ -53,8 +54,12 @@ class FixedMask(Strategy):
     density: float = option(
         0.1, "share ρ of the weights of the pruned layers that is kept", above=0, at_most=1
     )
-    ratio: str = option("erk", "densities of layers relative to each other", choices=tuple(RATIOS))
+    ratio: str = option("erk", "densities of layers relative to each other", choices=RATIO_NAMES)
     ends: bool = option(False, "whether the first and the last layer are pruned, too")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ratio(self.ratio, self.ends, "strategy.")
 
     @property
     def by(self) -> Literal["examples", "one"]:
@@ -120,7 +125,7 @@ class FixedMask(Strategy):
             first=0 if self.epochs else first,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            mask=mask.to(x.dtype),
+            mask=factors(mask, x.dtype),
             buffers=buffers,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fedsparse.masks.numbers import sizes
 from fedsparse.message import Scalars
 from fedsparse.protocol import Field, Layout, Task
 
@@ -29,7 +30,7 @@ def forward_flops(layout: Layout, mask: Tensor, layers: Sequence[Field] | None =
     counted = [field for field in layout if field.prunable] if layers is None else layers
     found = torch.zeros(len(mask), dtype=torch.float64)
     for field in counted:
-        found += 2 * max(1, field.positions) * mask[:, field.slice].sum(1)
+        found += 2 * max(1, field.positions) * sizes(mask[:, field.slice])
     return found
 
 
@@ -43,7 +44,7 @@ def device_bytes(layout: Layout, mask: Tensor, batch: Tensor, *, itemsize: int, 
         itemsize: bytes of a number.
         velocity: whether there is momentum.
     """
-    weights = mask.sum(1).to(torch.float64) * (3 if velocity else 2)
+    weights = sizes(mask).to(torch.float64) * (3 if velocity else 2)
     return itemsize * (weights + layout.activations * batch)
 
 

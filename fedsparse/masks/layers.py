@@ -12,7 +12,17 @@ from torch import Tensor
 from fedsparse.errors import ConfigError
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["RATIOS", "counts_of", "everywhere", "in_blocks", "layer_counts", "layers_of", "shared_out"]
+__all__ = [
+    "RATIOS",
+    "RATIO_NAMES",
+    "check_ratio",
+    "counts_of",
+    "everywhere",
+    "in_blocks",
+    "layer_counts",
+    "layers_of",
+    "shared_out",
+]
 
 
 def layers_of(layout: Layout, ends: bool = False) -> tuple[Field, ...]:
@@ -65,6 +75,33 @@ RATIOS: dict[str, Callable[[Field], float]] = {"uniform": _uniform, "er": _er, "
 (n_in + n_out + h + w) / (n_in n_out h w) (Evci et al., RigL, ICML 2020).
 """
 
+_PLUS, _LEAST = "uniform_plus", 0.2
+
+RATIO_NAMES = (*RATIOS, _PLUS)
+"""What layers may be counted by: these rules, and one that is about the ends of a model.
+
+``uniform_plus``: the first layer is dense, the last one keeps at least a fifth, and all others, and the last one if
+that is more, have the same density (Gale, Elsen, Hooker, arXiv 1902.09574).
+"""
+
+
+def check_ratio(ratio: str, ends: bool, prefix: str) -> None:
+    """Refuses a rule about the ends of a model where these are not among the pruned layers.
+
+    Args:
+        ratio: one of :data:`RATIO_NAMES`.
+        ends: whether they are.
+        prefix: of the keys, for the message.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if ratio == _PLUS and not ends:
+        raise ConfigError(
+            f"{prefix}ratio={ratio}: is about the first and the last layer, which are not pruned; set "
+            f"{prefix}ends=true, or {prefix}ratio=uniform"
+        )
+
 
 def layer_counts(layers: Sequence[Field], density: float, ratio: str = "erk") -> list[int]:
     """Weights that each layer keeps: round(density times all) in total, in the proportions of a rule of :data:`RATIOS`.
@@ -74,10 +111,32 @@ def layer_counts(layers: Sequence[Field], density: float, ratio: str = "erk") ->
     Args:
         layers: that are pruned.
         density: share of their weights that is kept, above 0 and at most 1.
-        ratio: a name of :data:`RATIOS`.
+        ratio: a name of :data:`RATIO_NAMES`.
+
+    Raises:
+        ConfigError: there are fewer weights than the rule gives to the first and the last layer.
     """
-    total = max(len(layers), math.floor(density * sum(layer.size for layer in layers) + 0.5))
-    return shared_out([RATIOS[ratio](layer) for layer in layers], [layer.size for layer in layers], total)
+    sizes = [layer.size for layer in layers]
+    total = max(len(layers), math.floor(density * sum(sizes) + 0.5))
+    if ratio == _PLUS:
+        return _plus(sizes, total)
+    return shared_out([RATIOS[ratio](layer) for layer in layers], sizes, total)
+
+
+def _plus(sizes: Sequence[int], total: int) -> list[int]:
+    """Counts by ``uniform_plus``."""
+    first, rest, least = sizes[0], list(sizes[1:]), math.ceil(_LEAST * sizes[-1])
+    if len(sizes) == 1:
+        return [total]
+    if total < first + len(rest) - 1 + least:
+        raise ConfigError(
+            f"ratio={_PLUS}: the first layer and a fifth of the last one are {first + least:,} weights, and the "
+            f"density leaves {total:,} for all; choose a larger one, or ratio=erk"
+        )
+    even = shared_out([1.0] * len(rest), rest, total - first)
+    if even[-1] >= least:
+        return [first, *even]
+    return [first, *shared_out([1.0] * (len(rest) - 1), rest[:-1], total - first - least), least]
 
 
 def shared_out(densities: Sequence[float], sizes: Sequence[int], total: int) -> list[int]:

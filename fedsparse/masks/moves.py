@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedsparse.compress.select import largest
 from fedsparse.errors import ProtocolError
 from fedsparse.masks.select import top_each
 from fedsparse.masks.travel import marked
@@ -101,7 +102,20 @@ def smallest(weights: Tensor, mask: Tensor, layers: Sequence[Field], counts: Seq
     found = torch.zeros_like(mask)
     for layer, count in zip(layers, counts, strict=True):
         at = layer.slice
-        order = torch.where(mask[:, at], weights[:, at].abs(), torch.inf).sort(dim=1, stable=True).indices
-        rank = torch.arange(layer.size).expand_as(order)
-        found[:, at] = torch.zeros_like(mask[:, at]).scatter_(1, order, rank < count[:, None])
+        lightness = torch.where(mask[:, at], _lightness(weights[:, at]), 0)
+        chosen = largest(lightness, int(count.max()))
+        # The lightest first: rows that want fewer than others leave the last ones out.
+        order = lightness.gather(1, chosen).sort(dim=1, descending=True, stable=True).indices
+        wanted = torch.arange(chosen.shape[1]) < count[:, None]
+        found[:, at] = torch.zeros_like(mask[:, at]).scatter_(1, chosen.gather(1, order), wanted)
     return found
+
+
+def _lightness(weights: Tensor) -> Tensor:
+    """Numbers that order as the magnitudes of ``weights``, the other way round, and are equal where these are.
+
+    The bits of magnitudes order as integers do, so infinity's less theirs are the bits of such numbers, exactly.
+    """
+    width = torch.int32 if weights.element_size() == 4 else torch.int64
+    infinity = torch.tensor(torch.inf, dtype=weights.dtype).view(width)
+    return (infinity - weights.abs().view(width)).clamp(min=0).view(weights.dtype)

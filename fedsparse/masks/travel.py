@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fedsparse.masks.numbers import places
 from fedsparse.message import MaskedDense, Ragged, Sparse
 from fedsparse.protocol import Inbox
 from fedsparse.wire.sparse import starts_of
@@ -17,13 +18,13 @@ __all__ = ["at_marks", "marked", "mean_of_holders", "placed", "positions", "take
 
 def taken(x: Tensor, mask: Tensor) -> MaskedDense:
     """The entries of ``x [C, d]`` on ``mask [d]``, in order."""
-    return MaskedDense(x.index_select(1, mask.nonzero()[:, 0]))
+    return MaskedDense(x.index_select(1, places(mask)))
 
 
 def placed(values: Tensor, mask: Tensor) -> Tensor:
     """The vectors ``[C, d]`` with ``values [C, k]`` on ``mask [d]``, and zeros elsewhere: undoes :func:`taken`."""
     out = values.new_zeros(len(values), len(mask))
-    return out.index_copy_(1, mask.nonzero()[:, 0], values)
+    return out.index_copy_(1, places(mask), values)
 
 
 def marked(values: Tensor, marks: Tensor) -> Sparse:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsparse.errors import ConfigError
+from fedsparse.models._blocks import Positions
 
 __all__ = ["initialise"]
 
@@ -27,6 +28,7 @@ def initialise(module: nn.Module, rng: np.random.Generator) -> None:
 
     Linear and convolution layers: U(-b, b) with b = 1 / sqrt(fan in), which is torch's Kaiming rule with a =
     sqrt(5), for weights and biases. Norms: ones, zeros. Embeddings: N(0, 1). GRU, LSTM: b = 1 / sqrt(hidden).
+    Positions: N(0, 0.02^2), which torch has no rule for.
 
     Args:
         module: the model; nothing of it needs to be initialised.
@@ -42,6 +44,8 @@ def initialise(module: nn.Module, rng: np.random.Generator) -> None:
             _fill_uniform(part, 1 / sqrt(part.hidden_size), rng)
         elif isinstance(part, nn.Embedding):
             part.weight.copy_(_like(part.weight, rng.standard_normal(part.weight.shape)))
+        elif isinstance(part, Positions):
+            part.weight.copy_(_like(part.weight, 0.02 * rng.standard_normal(part.weight.shape)))
         elif isinstance(part, NORMS):
             _fill_norm(part)
         elif _holds_values(part):

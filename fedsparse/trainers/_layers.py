@@ -10,11 +10,20 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Gradient, Masked, Moment
-from fedsparse.masks import RATIOS, everywhere, layer_counts, layers_of, seeded_mask, smallest, top_each
+from fedsparse.masks import (
+    RATIO_NAMES,
+    check_ratio,
+    everywhere,
+    layer_counts,
+    layers_of,
+    seeded_mask,
+    smallest,
+    top_each,
+)
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["Layered", "Moving", "sides"]
+__all__ = ["Counted", "Layered", "Moving", "sides"]
 
 
 def sides(layer: Field) -> tuple[int, ...]:
@@ -23,18 +32,17 @@ def sides(layer: Field) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Layered(Masked):
-    """Numbers of weights for layers, from a density."""
+class Counted(Masked):
+    """Layers that keep given numbers of weights."""
 
     density: float = option(
         0.1, "share ρ of the weights of the pruned layers that is kept", above=0, at_most=1
     )
-    ratio: str = option("erk", "densities of layers relative to each other", choices=tuple(RATIOS))
-    ends: bool = option(False, "whether the first and the last layer are pruned, too")
+    ratio: str = option("erk", "densities of layers relative to each other", choices=RATIO_NAMES)
 
+    @abstractmethod
     def layers(self, layout: Layout) -> tuple[Field, ...]:
         """The layers that are pruned."""
-        return layers_of(layout, self.ends)
 
     def counts(self, layout: Layout) -> list[int]:
         """Weights that each of them keeps."""
@@ -53,7 +61,22 @@ class Layered(Masked):
 
 
 @dataclass(frozen=True)
-class Moving(Layered):
+class Layered(Counted):
+    """Those of linear layers and convolutions."""
+
+    ends: bool = option(False, "whether the first and the last layer are pruned, too")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ratio(self.ratio, self.ends, "trainer.")
+
+    def layers(self, layout: Layout) -> tuple[Field, ...]:
+        """Linear layers and convolutions."""
+        return layers_of(layout, self.ends)
+
+
+@dataclass(frozen=True)
+class Moving(Counted):
     """A random sparse model whose weights move: in some rounds the smallest make room for others.
 
     The model has the ``counts`` largest weights of each layer of what the strategy gives; they are those that are not
@@ -68,10 +91,10 @@ class Moving(Layered):
         """The share of each layer's weights that moves."""
 
     @abstractmethod
-    def grown(
-        self, x: Tensor, mask: Tensor, pruned: Tensor, counts: list[int], moment: Moment, gradient: Gradient
+    def next_mask(
+        self, x: Tensor, mask: Tensor, counts: list[int], moment: Moment, gradient: Gradient
     ) -> Tensor:
-        """What grows, ``[C, d]`` bool: ``counts`` weights of each layer outside of ``mask`` and not ``pruned``."""
+        """The masks ``[C, d]`` after a move of ``counts`` weights of each layer at most, from ``mask``."""
 
     def start(self, moment: Moment) -> Tensor:
         """The initial parameters on the random mask."""
@@ -95,5 +118,8 @@ class Moving(Layered):
             return mask
         share = self.share(moment)
         counts = [min(int(share * k), layer.size - k) for k, layer in zip(kept, layers, strict=True)]
-        pruned = smallest(x, mask, layers, [torch.full((len(x),), k) for k in counts])
-        return mask & ~pruned | self.grown(x, mask, pruned, counts, moment, gradient)
+        return self.next_mask(x, mask, counts, moment, gradient)
+
+    def lightest(self, x: Tensor, mask: Tensor, counts: list[int], moment: Moment) -> Tensor:
+        """The ``counts`` weights of least magnitude of each layer, ``[C, d]`` bool."""
+        return smallest(x, mask, self.layers(moment.layout), [torch.full((len(x),), k) for k in counts])

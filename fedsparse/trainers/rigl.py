@@ -10,11 +10,11 @@ from torch import Tensor
 from fedsparse.cohort.trainer import Gradient, Moment
 from fedsparse.masks import share_at, top_each
 from fedsparse.options import option
-from fedsparse.trainers._layers import Moving
+from fedsparse.trainers._layers import Layered, Moving
 
 
 @dataclass(frozen=True)
-class RigL(Moving):
+class RigL(Moving, Layered):
     """Rigging the lottery (Evci, Gale, Menick, Castro, Elsen, ICML 2020).
 
     The model starts on a random mask with the densities of ``ratio``. In round t, every ``every`` rounds before T_end,
@@ -37,11 +37,12 @@ class RigL(Moving):
         """Along half a cosine."""
         return share_at(self.alpha, moment.round, self.last(moment))
 
-    def grown(
-        self, x: Tensor, mask: Tensor, pruned: Tensor, counts: list[int], moment: Moment, gradient: Gradient
+    def next_mask(
+        self, x: Tensor, mask: Tensor, counts: list[int], moment: Moment, gradient: Gradient
     ) -> Tensor:
-        """The places of largest gradient among those that are not kept."""
+        """What grows are the places of largest gradient among those that are not kept."""
+        pruned = self.lightest(x, mask, counts, moment)
         dense = gradient(torch.where(mask, x, 0)).abs()
         # Above zero, so that what is kept never counts as grown where a gradient is zero.
         scores = torch.where(mask & ~pruned, 0, dense + torch.finfo(dense.dtype).tiny)
-        return top_each(scores, self.layers(moment.layout), counts)
+        return mask & ~pruned | top_each(scores, self.layers(moment.layout), counts)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Gradient, Masked, Moment
@@ -45,7 +46,8 @@ class SaRA(Masked):
         """The weights that are below the threshold."""
         weights = ~everywhere(moment.layout, layers_of(moment.layout, ends=True))
         first = moment.start.abs()
-        among = first[weights]
-        threshold = among.kthvalue(max(1, math.floor(self.share * len(among) + 0.5))).values
+        among = first[weights].numpy()
+        rank = max(1, math.floor(self.share * len(among) + 0.5)) - 1
+        threshold = float(np.partition(among, rank)[rank])
         mask = (weights & (first <= threshold))[None]
         return mask if moment.round < int(self.again * moment.rounds) else mask & (x.abs() <= threshold)

@@ -11,11 +11,11 @@ from torch import Tensor
 from fedsparse.cohort.trainer import Gradient, Moment
 from fedsparse.masks import top_each
 from fedsparse.options import option
-from fedsparse.trainers._layers import Moving
+from fedsparse.trainers._layers import Layered, Moving
 
 
 @dataclass(frozen=True)
-class SET(Moving):
+class SET(Moving, Layered):
     """Sparse evolutionary training (Mocanu et al., Nature Communications 9, 2018).
 
     The model starts on a random mask with the densities of ``ratio``. Every ``every`` rounds before ``stop`` of them,
@@ -36,10 +36,11 @@ class SET(Moving):
         """Constant."""
         return self.zeta
 
-    def grown(
-        self, x: Tensor, mask: Tensor, pruned: Tensor, counts: list[int], moment: Moment, gradient: Gradient
+    def next_mask(
+        self, x: Tensor, mask: Tensor, counts: list[int], moment: Moment, gradient: Gradient
     ) -> Tensor:
-        """Random places that were empty; the same for all clients with the same mask."""
+        """What grows are random places that were empty; the same for all clients with the same mask."""
+        pruned = self.lightest(x, mask, counts, moment)
         drawn = moment.shared("grow").random(mask.shape[1], dtype=np.float32)
         scores = torch.where(mask, 0, torch.from_numpy(drawn) + 1)
-        return top_each(scores, self.layers(moment.layout), counts)
+        return mask & ~pruned | top_each(scores, self.layers(moment.layout), counts)

@@ -14,7 +14,7 @@ from fedsparse.trainers._layers import Layered
 
 @dataclass(frozen=True)
 class SPDF(Layered):
-    """Sparse pre-training and dense fine-tuning (Thangarasu et al., UAI 2023).
+    """Sparse pre-training and dense fine-tuning (Thangarasa et al., UAI 2023).
 
     For the first ``sparse`` of all rounds the model is on a fixed random mask with the densities of ``ratio``; then the
     weights that were not there start from zero, and training is the strategy's, unchanged.

@@ -28,6 +28,7 @@ from fedsparse.wire.quantized import Quantized
 from fedsparse.wire.ragged import Ragged
 from fedsparse.wire.reader import Limits
 from fedsparse.wire.scalars import Scalars
+from fedsparse.wire.sealed import Sealed, pass_on
 from fedsparse.wire.seeded import SeededSparse, k_subset
 from fedsparse.wire.sign import Sign
 from fedsparse.wire.sparse import Sparse
@@ -49,6 +50,7 @@ __all__ = [
     "Quantized",
     "Ragged",
     "Scalars",
+    "Sealed",
     "SeededSparse",
     "Sign",
     "Sparse",
@@ -63,6 +65,7 @@ __all__ = [
     "k_subset",
     "message_nbytes",
     "pack",
+    "pass_on",
     "round_to",
     "to_arrays",
     "unpack",

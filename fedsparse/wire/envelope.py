@@ -33,6 +33,7 @@ __all__ = [
     "encode_messages",
     "message_nbytes",
     "seal",
+    "take_parts",
 ]
 
 SERVER = -1
@@ -156,7 +157,7 @@ def decode_messages(
     found: list[tuple[Envelope, dict[str, Payload]] | DecodeError] = []
     alike: dict[str, list[tuple[int, Reader]]] = defaultdict(list)
     for at, one in enumerate(data):
-        taken = attempt(_take_parts, one, limits)
+        taken = attempt(take_parts, one, limits)
         if isinstance(taken, DecodeError):
             found.append(taken)
             continue
@@ -177,8 +178,12 @@ def decode_messages(
     return found
 
 
-def _take_parts(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[Envelope, dict[str, Reader]]:
-    """The envelope of a message, and its payloads, not yet read."""
+def take_parts(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[Envelope, dict[str, Reader]]:
+    """The envelope of a message, and its payloads, not yet read.
+
+    Raises:
+        DecodeError: the envelope, or what separates the payloads, is damaged.
+    """
     reader = Reader(data, limits)
     envelope = _take_envelope(reader)
     parts: dict[str, Reader] = {}

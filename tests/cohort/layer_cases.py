@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from fedsparse.cohort.layers import Layer, Pass, batched
 from fedsparse.cohort.layers.dropout import KeyedDropout
+from fedsparse.cohort.steady import steady
+from fedsparse.models._adapter import Adapter
+from fedsparse.models._blocks import Positions
 
 Shape = tuple[int, ...]
 
@@ -119,6 +122,22 @@ def attention(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
     return nn.MultiheadAttention(n, heads, bias=flag(rng), batch_first=True), sequence(rng, n)
 
 
+def positions(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
+    shape = sequence(rng, size(rng))
+    layer = Positions(*shape)
+    nn.init.normal_(layer.weight)
+    return layer, shape
+
+
+def adapter(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
+    base, shape = linear(rng)
+    rank, dropout = pick(rng, 1, 2, 5), 0.5 * flag(rng)
+    a, b = torch.randn(rank, base.in_features), torch.randn(base.out_features, rank)
+    layer = Adapter(base, a, b, 0.5, dropout)
+    steady(layer)
+    return layer, shape
+
+
 def prelu(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
     shape = image(rng)
     return nn.PReLU(shape[0] if flag(rng) else 1), shape
@@ -137,6 +156,7 @@ def softmax(kind: Callable[[int], nn.Module]) -> Callable[[np.random.Generator],
 
 
 CASES: dict[type[nn.Module], Callable[[np.random.Generator], tuple[nn.Module, Shape]]] = {
+    Adapter: adapter,
     nn.AdaptiveAvgPool1d: plain(lambda: nn.AdaptiveAvgPool1d(3), lambda rng: (size(rng), 7)),
     nn.AdaptiveAvgPool2d: plain(lambda: nn.AdaptiveAvgPool2d((2, 1)), image),
     nn.AdaptiveMaxPool2d: plain(lambda: nn.AdaptiveMaxPool2d(2), image),
@@ -175,6 +195,7 @@ CASES: dict[type[nn.Module], Callable[[np.random.Generator], tuple[nn.Module, Sh
     nn.MultiheadAttention: attention,
     nn.PReLU: prelu,
     nn.PixelShuffle: plain(lambda: nn.PixelShuffle(2), lambda rng: image(rng, 4 * pick(rng, 1, 3))),
+    Positions: positions,
     nn.RNN: recurrent(nn.RNN),
     nn.ReLU: plain(lambda: nn.ReLU(inplace=True)),
     nn.ReLU6: plain(nn.ReLU6),
@@ -307,8 +328,8 @@ def one_by_one(of: Cohort, train: bool) -> Outcome:
             x.requires_grad_()
         own = {name: of.values[name][i].clone().requires_grad_() for name in found.of_values}
         held = {name: found.statistics[name][i] for name in found.statistics}
-        if isinstance(layer, KeyedDropout):
-            layer.generator = torch.Generator().manual_seed(of.keys[i])
+        for part in (m for m in layer.modules() if isinstance(m, KeyedDropout)):
+            part.generator = torch.Generator().manual_seed(of.keys[i])
         if not n:
             found.outputs.append([])
             found.of_inputs.append(torch.zeros(x.shape))

@@ -24,7 +24,13 @@ def test_the_velocity_of_what_is_masked_stays_exactly_zero() -> None:
     assert (velocity[0, [0, 2]] != 0).all()
 
 
-@pytest.fixture(scope="module", params=["mlp", "lenet5"])
+def built(name: str, shape: tuple[int, ...]) -> nn.Module:
+    """Wide is a perceptron with a layer whose product of a client is a call of its own."""
+    options = {"hidden": (500, 500)} if name == "wide" else {}
+    return models.build("mlp" if name == "wide" else name, shape, 10, seed=0, **options)
+
+
+@pytest.fixture(scope="module", params=["mlp", "lenet5", "wide"])
 def workload(request: pytest.FixtureRequest) -> SupervisedWorkload:
     found = data.load("digits")
     assert isinstance(found, data.Dataset)
@@ -33,7 +39,7 @@ def workload(request: pytest.FixtureRequest) -> SupervisedWorkload:
         y = torch.arange(60).numpy() % 10
         found = data.Dataset("images", x, y, x[:5], y[:5], classes=10)
     held = partition("iid", found, 3, seed=0)
-    model = models.build(request.param, found.example_shape, found.classes, seed=0)
+    model = built(request.param, found.example_shape)
     return SupervisedWorkload(Examples.of(found, held), model, batch=10)
 
 
@@ -52,13 +58,42 @@ def test_each_client_may_have_a_mask_of_its_own_and_trains_as_pytorch_does(
     ours = task(workload).sgd(start.x[None], lr=0.05, steps=4, momentum=0.9, weight_decay=0.01, mask=mask)
     source = task(workload)
     for client in range(3):
-        x, velocity = start.x * mask[client], torch.zeros_like(start.x)
+        x, velocity, total = start.x * mask[client], torch.zeros_like(start.x), 0
         for step in range(4):
             gradient = source.grad(x.expand(3, -1), step)[client]
+            total = total + gradient
             velocity = 0.9 * velocity + mask[client] * (gradient + 0.01 * x)
             x = x - 0.05 * velocity
         torch.testing.assert_close(ours.x[client], x, rtol=1e-4, atol=1e-6)
         assert (ours.x[client][mask[client] == 0] == 0).all()
+        torch.testing.assert_close(ours.change[client], x - start.x, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.mean_grad[client], total / 4, rtol=1e-4, atol=1e-6)
+
+
+def test_on_a_mask_a_client_has_the_same_bits_in_any_company(workload: SupervisedWorkload) -> None:
+    """Also where it takes other numbers of steps than they do."""
+    x, mask = workload.start.x[None], masks(workload.start.x.numel())
+    options = {"lr": 0.05, "epochs": 1, "momentum": 0.9, "prox": 0.1}
+    together = task(workload).sgd(x, mask=mask, **options)
+    for client in range(3):
+        alone = workload.task(torch.tensor([client]), 0, 0, workload.start.buffers[None])
+        found = alone.sgd(x, mask=mask[client : client + 1], **options)
+        for name in ("x", "change", "mean_grad"):
+            assert (
+                getattr(found, name)[0].numpy().tobytes() == getattr(together, name)[client].numpy().tobytes()
+            )
+
+
+@pytest.mark.parametrize("steps", [2, 9])
+def test_mean_gradients_on_a_mask_are_those_of_the_minibatches_in_long_trainings_too(
+    workload: SupervisedWorkload, steps: int
+) -> None:
+    """Without a step size all gradients are at one point, on the mask."""
+    x, mask = workload.start.x[None], masks(workload.start.x.numel())[:1]
+    found = task(workload).sgd(x, lr=0.0, steps=steps, mask=mask)
+    source = task(workload)
+    mean = sum(source.grad(x * mask, step) for step in range(steps)) / steps
+    torch.testing.assert_close(found.mean_grad, mean, rtol=1e-4, atol=1e-6)
 
 
 def test_a_mask_of_ones_is_none_but_for_rounding(workload: SupervisedWorkload) -> None:
@@ -94,8 +129,11 @@ def test_accuracy_and_loss_are_those_of_the_module(workload: SupervisedWorkload)
 
 
 def _module(workload: SupervisedWorkload) -> nn.Module:
-    name = "lenet5" if "conv1.weight" in {f.name for f in workload.start.layout} else "mlp"
-    return models.build(name, workload.examples.x.shape[1:], 10, seed=0)
+    wide = workload.start.layout.size > 250_000
+    name = (
+        "lenet5" if "conv1.weight" in {f.name for f in workload.start.layout} else "wide" if wide else "mlp"
+    )
+    return built(name, workload.examples.x.shape[1:])
 
 
 def test_the_loss_of_a_minibatch_is_that_of_its_examples(workload: SupervisedWorkload) -> None:

@@ -406,6 +406,10 @@ SHIPPED: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
     "resnet, batch": ("resnet", (3, 8, 8), {"width": 4, "norm": "batch", "depth": 2}),
     "charmodel, gru": ("charmodel", (5,), {"hidden": 4}),
     "charmodel, lstm": ("charmodel", (5,), {"hidden": 4, "cell": "lstm", "layers": 2}),
+    "transformer": ("transformer", (5,), {"width": 8, "layers": 1}),
+    "vit": ("vit", (3, 4, 4), {"width": 8, "layers": 1}),
+    "lora, text": ("lora", (5,), {"base": "transformer", "targets": "linear"}),
+    "lora, images": ("lora", (1, 4, 4), {"base": "vit", "dropout": 0.1}),
 }
 
 
@@ -417,7 +421,7 @@ def test_every_model_that_comes_along_is_looked_at():
 def test_the_models_that_come_along_go_with_all_clients_at_once(case: str):
     name, shape, options = SHIPPED[case]
     module = models.build(name, shape, 3, seed=0, **options)
-    inputs = torch.randint(3, (2, *shape)) if name == "charmodel" else torch.randn(2, *shape)
+    inputs = torch.randint(3, (2, *shape)) if len(shape) == 1 and name != "linear" else torch.randn(2, *shape)
     model = Batched(module, inputs)
     assert model.notes == []
     assert all(not step.alone for step in model.program.steps)

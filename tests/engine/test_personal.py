@@ -7,6 +7,7 @@ from torch import nn
 
 from fedsparse import data, models, simulate
 from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data.partition import partition
 from fedsparse.data.personal import set_aside
 from fedsparse.engine.blocks import spread_of
@@ -118,6 +119,39 @@ def _outputs(model: nn.Module, weights, examples: Examples, at) -> torch.Tensor:
 
 def _labels(examples: Examples, at) -> torch.Tensor:
     return torch.from_numpy(examples.y[at]).long()
+
+
+def test_own_examples_are_judged_with_the_statistics_that_are_given(examples):
+    """Those of a BatchNorm model, one row for all or each client's own, are what its module would be given."""
+    normed = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    workload = SupervisedWorkload(examples, normed, batch=20)
+    start, generator = workload.start, torch.Generator().manual_seed(0)
+    task = workload.task(torch.arange(CLIENTS), 0, 0, start.buffers[None])
+    statistics = torch.rand(CLIENTS, len(start.buffers), generator=generator) + 0.1
+    found = task.own_accuracy(start.x[None], statistics)
+    for client in range(CLIENTS):
+        named = dict(normed.named_parameters()) | start.buffer_layout.split(statistics[client])
+        at = examples.own_test.examples(client)
+        out = torch.func.functional_call(normed.eval(), named, (examples.inputs(examples.x, at),))
+        expected = (out.argmax(1) == _labels(examples, at)).float().mean()
+        assert float(found[client]) == pytest.approx(float(expected), abs=1e-6)
+    assert task.own_accuracy(start.x[None]).equal(task.own_accuracy(start.x[None], start.buffers[None]))
+    assert not found.equal(task.own_accuracy(start.x[None], statistics[:1]))
+
+
+def test_a_run_says_that_it_measures_nothing_of_models_that_are_only_the_clients_own(examples, model):
+    found = data.load("digits")
+    common = Examples.of(found, partition("iid", found, CLIENTS, seed=0))
+    said: dict[str, list[str]] = {}
+    for name, strategy, held in (
+        ("missing", LocalOnly(), common),
+        ("there", LocalOnly(), examples),
+        ("common", FedAvg(), common),
+    ):
+        run(strategy, held, model, rounds=1, note=said.setdefault(name, []).append)
+    assert [len(notes) for notes in said.values()] == [1, 0, 0]
+    assert "strategy=local_only" in said["missing"][0]
+    assert "personal=0.2" in said["missing"][0]
 
 
 def test_alone_a_client_is_fedavg_with_itself(examples, model):

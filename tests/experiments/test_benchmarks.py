@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import gossip
+from experiments.benchmarks import gossip, masked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +54,25 @@ def test_a_strategy_is_measured_beside_fedavg_with_as_many_gradients() -> None:
     lines = [line.split() for line in done.stdout.splitlines()[1:3]]
     assert [line[:2] for line in lines] == [["fedavg", "3"], ["marina", "2"]]
     assert all(float(line[3]) > 0 for line in lines)
+
+
+@pytest.mark.slow
+def test_rounds_on_a_mask_are_measured_beside_dense_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.masked", "random_mask", "s2ft", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()[1:3]]
+    assert [line[0] for line in lines] == ["random_mask", "s2ft"]
+    assert all(float(line[2]) > 0 for line in lines)
+
+
+def test_a_masked_case_that_is_not_there_is_refused() -> None:
+    assert masked.main(["random_masks"]) == 2
 
 
 @pytest.mark.slow

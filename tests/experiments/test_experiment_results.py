@@ -40,7 +40,11 @@ def test_stored_results_are_of_what_the_file_asks_for(name: str, variant: str) -
 def test_stored_verdicts_are_those_of_the_stored_curves(name: str, variant: str) -> None:
     asked, found = read(FOLDER / f"{name}.yaml", variant), load(RESULTS / name, variant)
     assert found is not None
-    said = [s for trend in asked.expected for s in trend.seen(found.curves, asked.metric, asked.against)]
+    said = [
+        s
+        for trend in asked.expected
+        for s in trend.seen(found.curves, asked.metric, asked.against, asked.called)
+    ]
     assert [(s.says, s.holds) for s in found.seen] == [(s.says, s.holds) for s in said]
 
 

@@ -74,9 +74,8 @@ def test_a_method_without_value_holds_nothing() -> None:
 
 def test_the_statement_says_both_figures() -> None:
     (seen,) = Trend("fast", to=0.4, below="slow", times=2).seen([FAST, SLOW], "loss", "up_bytes")
-    assert seen == Seen(
-        "fast to loss 0.4: bytes sent by clients below 2 times slow", "20 B, 60 B", holds=True
-    )
+    says = "fast: bytes sent by clients to loss 0.4 below 2 times slow"
+    assert seen == Seen(says, "20 B against 60 B", holds=True)
 
 
 def test_the_status_is_that_of_all_statements() -> None:

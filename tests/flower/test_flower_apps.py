@@ -109,8 +109,9 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
         (["fly"], "commands are trial, new, keys"),
         (["trial", "--tsl"], "there is --tls"),
         (["trial", "strategy=scafcmo"], "scafcom"),
+        (["trial", "strategy=scafcom"], "as in clients=4"),
         (["trial", "engine=ray"], "on devices it is engine=flower"),
-        (["trial", "strategy=dpsgd", "topology=ring"], "gossip on devices is not there yet"),
+        (["trial", "strategy=dpsgd", "topology=ring", "engine.clock=real"], "without a server"),
         (["new"], "my-app"),
         (["keys", "nodes=2"], "give a folder"),
     ],
@@ -150,7 +151,7 @@ def test_letters_come_back_as_they_were_sent() -> None:
         ("x", "c"),
         (telling, telling),
     )
-    answer = Answer(1, b"bytes", 0.5, 3, 60, {"@kept": 0.25})
+    answer = Answer(1, b"bytes", 0.5, 3, 60, scalars={"@kept": 0.25})
     assert Order.of(order.content()) == order
     assert Answer.of(answer.content()) == answer
     assert Presence.of(Presence(1, 60).content()) == Presence(1, 60)

@@ -61,6 +61,10 @@ LIES: dict[str, tuple[Lie, str]] = {
         lambda answer, e: encode_message({"dc": Dense(torch.ones(1, SIZE + 1))}, 0, e),
         "decode: dc",
     ),
+    "another kind of values": (
+        lambda answer, e: encode_message({"dc": replace(sparse(torch.ones(61)), kind="fp16")}, 0, e),
+        "decode: kind",
+    ),
     "another name": (lambda answer, e: encode_message({"dx": sparse(torch.ones(61))}, 0, e), "decode: kind"),
     "a huge declared size": (
         lambda answer, e: encode_message(

@@ -24,9 +24,10 @@ RUNS = {
     "scafcom": ["strategy=scafcom", "uplink.fraction=0.1"],
     "econtrol": ["strategy=econtrol", "uplink.fraction=0.1"],
     "fedavg": ["strategy=fedavg", "downlink=topk", "downlink.fraction=0.1"],
+    "choco": ["strategy=choco", "topology=ring", "uplink=topk", "uplink.fraction=0.1"],
 }
-KILLED = "econtrol"
-"""The run whose server is killed."""
+KILLED = ("econtrol", "choco")
+"""The runs whose servers are killed."""
 
 PATIENCE = 150.0
 
@@ -93,16 +94,17 @@ def deployment(folder: Path) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def parallel(deployment: Deployment, folder: Path, doomed: subprocess.Popen[bytes]) -> dict[str, Ended]:
-    """Three runs at once on the same nodes; the server of one is killed -9 and started again."""
+    """Four runs at once on the same nodes; the servers of two are killed -9 and started again."""
 
     def begin(name: str, *more: str) -> Child:
         own = ["checkpoint_every=1", f"runs={folder}", f"name={name}"]
         return run_of(deployment, [*small((*RUNS[name], *own)), *more])
 
     children = {name: begin(name) for name in RUNS}
-    wait_until(lambda: rounds_of(folder / KILLED) >= 1, "the first round", children[KILLED])
-    os.kill(int((folder / KILLED / "lock").read_text()), signal.SIGKILL)
-    children[KILLED] = run_of(deployment, [f"resume={folder / KILLED}", "engine=flower"])
+    for name in KILLED:
+        wait_until(lambda name=name: rounds_of(folder / name) >= 1, "the first round", children[name])
+        os.kill(int((folder / name / "lock").read_text()), signal.SIGKILL)
+        children[name] = run_of(deployment, [f"resume={folder / name}", "engine=flower"])
     for name, child in children.items():
         wait_until(lambda name=name: finished(folder / name), f"the end of {name}", child)
     return {name: ended(folder / name, folder) for name in RUNS}
@@ -141,26 +143,48 @@ def test_a_trial_that_is_killed_leaves_no_process(
     wait_until(lambda: processes_of(doomed.pid) == [], "the end of all its processes")
 
 
-def test_a_node_killed_in_mid_round_comes_back_with_its_state(
-    parallel: dict[str, Ended], deployment: Deployment, folder: Path
-) -> None:
-    own = [
-        "rounds=5",
-        "engine.clock=real",
-        "deadline=8",
-        "checkpoint_every=1",
-        f"runs={folder}",
-        "name=fallen",
-    ]
-    child = run_of(deployment, small(("strategy=scafcom", "uplink.fraction=0.1", *own)))
-    wait_until(lambda: rounds_of(folder / "fallen") >= 1, "the first round", child)
+FALLEN = {
+    "fallen": ["strategy=scafcom", "uplink.fraction=0.1", "engine.clock=real", "deadline=8"],
+    "fallen-gossip": [*RUNS["choco"], "engine.patience=8"],
+}
+"""Runs in which a node is killed; what a round waits for it."""
+
+
+@pytest.fixture(scope="module")
+def fallen(parallel: dict[str, Ended], deployment: Deployment, folder: Path) -> dict[str, Ended]:
+    """Two runs at once; after their first rounds a node is killed -9 and started again."""
+
+    def begin(name: str) -> Child:
+        own = ["rounds=5", "checkpoint_every=1", f"runs={folder}", f"name={name}"]
+        return run_of(deployment, small((*FALLEN[name], *own)))
+
+    children = {name: begin(name) for name in FALLEN}
+    for name, child in children.items():
+        wait_until(lambda name=name: rounds_of(folder / name) >= 1, "the first round", child)
     deployment.nodes[2].kill()
     deployment.start_node(2)
-    wait_until(lambda: finished(folder / "fallen"), "the end", child)
-    end = ended(folder / "fallen", folder)
-    fates = [(record["accepted"], record["late"]) for record in end.records]
+    for name, child in children.items():
+        wait_until(lambda name=name: finished(folder / name), f"the end of {name}", child)
+    return {name: ended(folder / name, folder) for name in FALLEN}
+
+
+@pytest.mark.parametrize("name", FALLEN)
+def test_a_round_goes_on_without_a_node_that_is_killed_and_the_node_comes_back(
+    name: str, fallen: dict[str, Ended]
+) -> None:
+    fates = [(record["accepted"], record["late"]) for record in fallen[name].records]
     assert fates[0] == (4, 0)
     assert (3, 1) in fates
     assert fates[-1] == (4, 0)
+
+
+def test_after_a_fall_the_law_of_scafcom_holds(fallen: dict[str, Ended]) -> None:
+    end = fallen["fallen"]
     mean = sum(rows["c"].astype(np.float64) for rows in end.clients.values()) / CLIENTS
     np.testing.assert_allclose(end.checkpoint["server.c"], mean, atol=1e-8)
+
+
+def test_after_a_fall_every_gossiping_device_has_a_state(fallen: dict[str, Ended]) -> None:
+    end = fallen["fallen-gossip"]
+    assert set(end.clients) == set(range(CLIENTS))
+    assert all(np.isfinite(rows["x"]).all() for rows in end.clients.values())

@@ -76,6 +76,29 @@ def test_a_layer_that_would_be_overfull_is_dense_and_the_others_share_the_rest()
     assert layer_counts(LAYERS, 0.8, "erk") == [1152, 2623, 11073]
 
 
+def test_uniform_plus_has_a_dense_first_layer_and_a_fifth_of_the_last():
+    """Of 1,400 weights 72 and a fifth of 1,000 are the ends'; 1,128 of the 18,560 others: 70.0, 280.1 and 777.9."""
+    ends = layers_of(LAYOUT, ends=True)
+    sizes = [layer.size for layer in ends]
+    assert sizes == [72, 1152, 4608, 12800, 1000]
+    counts = layer_counts(ends, 1400 / sum(sizes), "uniform_plus")
+    assert counts == [72, 70, 280, 778, 200]
+
+
+def test_uniform_plus_gives_the_last_layer_more_where_all_others_have_more():
+    ends = layers_of(LAYOUT, ends=True)
+    counts = layer_counts(ends, 0.5, "uniform_plus")
+    rest = [n / layer.size for n, layer in zip(counts, ends, strict=True)][1:]
+    assert counts[0] == 72
+    assert rest == pytest.approx([(9816 - 72) / 19560] * 4, abs=1e-3)
+    assert layer_counts(ends, 1.0, "uniform_plus") == [layer.size for layer in ends]
+
+
+def test_uniform_plus_is_refused_where_the_ends_alone_have_more():
+    with pytest.raises(ConfigError, match="272 weights, and the density leaves 196"):
+        layer_counts(layers_of(LAYOUT, ends=True), 0.01, "uniform_plus")
+
+
 def test_what_is_not_pruned_is_everywhere_there():
     mask = everywhere(LAYOUT, LAYERS)
     assert counts_of(mask, LAYERS) == [0, 0, 0]

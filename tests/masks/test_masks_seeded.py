@@ -1,6 +1,7 @@
 """Random masks follow from 8 bytes, and from nothing else."""
 
 import numpy as np
+import pytest
 import torch
 
 from fedsparse.masks import counts_of, layers_of, new_seed, seeded_mask
@@ -25,6 +26,14 @@ def test_each_layer_has_its_count_and_what_is_not_pruned_is_there():
     mask = seeded_mask(2**53 - 1, LAYOUT, LAYERS, [5, 20, 6])
     assert counts_of(mask, LAYERS) == [5, 20, 6]
     assert mask[LAYOUT["bias"].slice].all()
+
+
+def test_an_average_of_models_on_two_random_masks_has_more_weights_than_either():
+    """Both lack a weight with probability (1 - 0.1)^2, so 1 - 0.81 are there; the standard deviation is 0.0004."""
+    layout = Layout.of({"w": (1000, 1000)}, frozenset("w"))
+    one, other = (seeded_mask(seed, layout, tuple(layout), [100_000]) for seed in (1, 2))
+    assert float(one.double().mean()) == 0.1
+    assert float((one | other).double().mean()) == pytest.approx(1 - 0.9**2, abs=0.002)
 
 
 def test_the_mask_of_a_seed_is_fixed_for_ever():

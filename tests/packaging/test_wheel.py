@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["fedsparse", "strategies", "topologies", "pyproject.toml", "README.md", "LICENSE"]
+PARTS = ["fedsparse", "strategies", "topologies", "experiments", "pyproject.toml", "README.md", "LICENSE"]
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +71,7 @@ def test_no_other_name_lands_in_site_packages(python: Path, tmp_path: Path) -> N
     files = [line.strip() for line in listing.partition("Files:")[2].splitlines() if line.strip()]
     tops = {Path(f).parts[0] for f in files}
     assert {t for t in tops if not t.startswith("fedsparse")} == {".."}  # the command in bin/
+
+
+def test_experiments_are_found_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
+    assert "scafcom" in run(python, "-m", "fedsparse.experiment", cwd=tmp_path)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from fedsparse import models
 from fedsparse.cohort.analytic import AnalyticWorkload
+from fedsparse.cohort.batched import layouts
 from fedsparse.cohort.trainer import Moment, Trainer
 from fedsparse.engine.sparse import SparseWorkload
-from fedsparse.masks import layer_counts
+from fedsparse.masks import layer_counts, layers_of
 from fedsparse.protocol import Field, Layout
 from fedsparse.trainers.gmp import GMP
 from fedsparse.trainers.rigl import RigL
@@ -48,6 +50,24 @@ def test_er_leaves_the_sides_of_kernels_out_and_uniform_all() -> None:
     assert layer_counts(pair, 5472 / sum(p.size for p in pair), "er") == [2400, 3072]
     uniform = layer_counts(LAYERS, 0.1, "uniform")
     assert uniform == [round(0.1 * layer.size) for layer in LAYERS]
+
+
+@pytest.mark.parametrize(
+    ("name", "dense", "wide"),
+    [
+        ("mlp", {"hidden": (20, 30, 24)}, {"hidden": (40, 60, 48)}),
+        ("cnn", {"width": 4, "hidden": 16}, {"width": 8, "hidden": 32}),
+        ("resnet", {"width": 4}, {"width": 8}),
+    ],
+)
+def test_twice_as_wide_at_a_quarter_a_model_has_as_many_weights_in_each_layer(name, dense, wide) -> None:
+    """Sparse wide of Sparse-IFT: k = (1 / (1 - s))^(1/2) is 2 at s = 0.75, and k n_in k n_out (1 - s) = n_in n_out."""
+    layers = [
+        layers_of(layouts(models.build(name, (1, 8, 8), 10, seed=0, **options))[0])
+        for options in (dense, wide)
+    ]
+    assert len(layers[1]) > 1
+    assert layer_counts(layers[1], 0.25, "uniform") == [layer.size for layer in layers[0]]
 
 
 def test_the_schedule_of_gradual_pruning_is_cubic() -> None:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedsparse.cohort.layers.base import Layer, Pass
+from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 from fedsparse.cohort.layers.linear import affine
 
-__all__ = ["TYPES", "batched"]
+__all__ = ["TYPES", "batched", "mixed"]
 
 TYPES = (nn.MultiheadAttention,)
 
@@ -81,3 +81,32 @@ def _mix(
     scores = (q / q.shape[-1] ** 0.5) @ k.mT
     weights = functional.softmax(scores if mask is None else scores + mask, dim=-1)
     return weights @ v, weights
+
+
+def mixed(
+    run: Pass,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """:func:`torch.nn.functional.scaled_dot_product_attention` of ``[C * B, heads, T, e / heads]``.
+
+    The mask is of single examples, ``[C * B, ...]``, or has at most two dimensions and is for all of them.
+    """
+    if dropout_p:
+        raise NotImplementedError("dropout from PyTorch's global generator")
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = attn_mask) -> Tensor:
+        return functional.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
+    if query.is_cuda:
+        return attend(query, key, value)
+    own = () if attn_mask is None or attn_mask.dim() <= 2 else (attn_mask,)
+    return clients_alone(run, lambda _, *rows: attend(*rows), query, key, value, *own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +32,13 @@ class Backlog:
 
     Args:
         names: those whose messages are not given up.
+        opened: opens the bytes of one message.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(
+        self, names: Iterable[str], opened: Callable[[bytes, Limits], Payload] = decode_payload
+    ) -> None:
+        self._opened = opened
         self._waiting = {name: _Waiting(np.zeros((0, 3), dtype=np.int64), None) for name in sorted(names)}
 
     def __bool__(self) -> bool:
@@ -112,7 +116,7 @@ class Backlog:
             waiting.links = arrays[f"{name}.links"].copy()
             data, start, rows = arrays[f"{name}.bytes"].tobytes(), 0, []
             for length in waiting.links[:, 2].tolist():
-                rows.append(decode_payload(data[start : start + length], Limits(1 << 40, length)))
+                rows.append(self._opened(data[start : start + length], Limits(1 << 40, length)))
                 start += length
             waiting.messages = concatenate(rows) if rows else None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,34 +12,34 @@ from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS
 from fedsparse.engine.slots import SlotStore
-from fedsparse.protocol import Context, Start, State, Strategy
+from fedsparse.protocol import Context, Start, Strategy
 from fedsparse.records import lower_is_better
 
-__all__ = ["average", "judged"]
+__all__ = ["Model", "average", "judged", "models_in"]
+
+Model: TypeAlias = tuple[Tensor, Tensor]
+"""A client's parameters ``[d]`` and BatchNorm statistics ``[b]``."""
 
 _AT_ONCE = 16
 """Clients whose rows are read at a time."""
 
 
-def average(strategy: Strategy, states: SlotStore, ctx: Context, start: Start) -> tuple[Tensor, Tensor]:
-    """The mean of the clients' models and of their BatchNorm statistics, summed in ascending order of the clients."""
-    x, buffers = None, torch.zeros_like(start.buffers)
-    for state in _each(states, ctx.population):
-        own = strategy.model(state, ctx)
+def average(models: Iterable[Model], start: Start) -> tuple[Tensor, Tensor]:
+    """The mean of the clients' models and of their BatchNorm statistics, summed in the order in which they come."""
+    x, buffers, count = None, torch.zeros_like(start.buffers), 0
+    for own, statistics in models:
         x = own.clone() if x is None else x.add_(own)
-        if BUFFERS in state:
-            buffers += state[BUFFERS]
+        buffers += statistics
+        count += 1
     if x is None:
         return start.x, start.buffers
-    return x / ctx.population, buffers / ctx.population if len(buffers) else start.buffers
+    return x / count, buffers / count if len(buffers) else start.buffers
 
 
 def judged(
     own: Sequence[Mapping[str, float]],
     of_average: Mapping[str, float],
-    strategy: Strategy,
-    states: SlotStore,
-    ctx: Context,
+    models: Iterable[Model],
     mean: Tensor,
 ) -> dict[str, float]:
     """All metrics of a round.
@@ -46,9 +47,7 @@ def judged(
     Args:
         own: metrics of the clients' own models.
         of_average: those of the mean of all models.
-        strategy: says which part of a state is the model.
-        states: of all clients.
-        ctx: the circumstances.
+        models: of all clients.
         mean: the mean of all models ``[d]``.
 
     Returns:
@@ -66,21 +65,20 @@ def judged(
         )
         found[f"{name}_worst"] = worst(values) if all(map(math.isfinite, values)) else math.nan
         found[f"{name}_of_average"] = of_average[name]
-    squares = [
-        float((strategy.model(state, ctx) - mean).square().sum(dtype=torch.float64))
-        for state in _each(states, ctx.population)
-    ]
+    squares = [float((x - mean).square().sum(dtype=torch.float64)) for x, _ in models]
     found["consensus"] = math.sqrt(_mean(squares))
     return found
 
 
-def _each(states: SlotStore, clients: int) -> Iterator[State]:
-    """The state of each client in ascending order, without the axis of clients."""
-    for first in range(0, clients, _AT_ONCE):
-        ids = np.arange(first, min(first + _AT_ONCE, clients), dtype=np.int64)
+def models_in(strategy: Strategy, states: SlotStore, ctx: Context, start: Start) -> Iterator[Model]:
+    """The model of each client in ascending order, out of its state."""
+    nothing = torch.zeros_like(start.buffers)
+    for first in range(0, ctx.population, _AT_ONCE):
+        ids = np.arange(first, min(first + _AT_ONCE, ctx.population), dtype=np.int64)
         rows = {name: torch.from_numpy(value) for name, value in states.rows(ids).items()}
         for k in range(len(ids)):
-            yield {name: value[k] for name, value in rows.items()}
+            state = {name: value[k] for name, value in rows.items()}
+            yield strategy.model(state, ctx), state.get(BUFFERS, nothing)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.aggregate import Inbox, Mean
 from fedsparse.archive import under
-from fedsparse.engine.block import MEAN, Workload
-from fedsparse.engine.blocks import Answer, Blocks
-from fedsparse.engine.calls import MessageShape, MixCall, as_array
+from fedsparse.engine.block import Workload
+from fedsparse.engine.blocks import Answer, Work
+from fedsparse.engine.calls import MessageShape
 from fedsparse.engine.checks import check_some_finite
 from fedsparse.engine.exchange import Exchange, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
 from fedsparse.engine.gossip.clock import Clock
 from fedsparse.engine.gossip.edges import Edges, Flags
-from fedsparse.engine.gossip.judging import average, judged
+from fedsparse.engine.gossip.judging import Model, average, judged
 from fedsparse.engine.gossip.mail import Post
-from fedsparse.engine.gossip.shelf import lay_out
 from fedsparse.engine.gossip.toll import Toll
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.slab import Ids
@@ -37,32 +37,32 @@ from fedsparse.message import Payload, concatenate
 from fedsparse.protocol import Context, State
 from fedsparse.records import Record
 
-__all__ = ["GossipRounds"]
+__all__ = ["GossipRounds", "Messages", "queued"]
 
 Messages = Sequence[Mapping[str, Payload]]
 
 
-class GossipRounds:
-    """The run between two rounds, and how a round is made.
+class GossipRounds(ABC):
+    """The run between two rounds, and how a round is made, wherever the clients are.
 
     Args:
         plan: what is run; has ``matrices``, and a :class:`~fedsparse.gossip.Gossip` strategy.
         workload: what the clients optimise (the driver's own copy).
-        blocks: runs blocks of clients on workers.
+        work: the clients.
         states: slots of the clients' states.
     """
 
-    def __init__(self, plan: Plan, workload: Workload, blocks: Blocks, states: SlotStore) -> None:
+    def __init__(self, plan: Plan, workload: Workload, work: Work, states: SlotStore) -> None:
         if plan.matrices is None or not isinstance(plan.strategy, Gossip):
             raise ProtocolError("gossip needs a topology and a strategy for it")
         self.plan, self.workload = plan, workload
         self._matrices: Matrices = plan.matrices
         self._strategy: Gossip = plan.strategy
-        self._states, self._blocks = states, blocks
+        self._states, self._work = states, work
         self._who = type(plan.strategy).__name__
         self._clock = Clock(plan, workload.clients)
         self._toll = Toll(plan, workload.clients)
-        self._backlog = Backlog(name for name, kind in plan.strategy.delivery.items() if kind == "queued")
+        self._backlog = self._new_backlog()
         self._shapes: dict[str, MessageShape] = {}
         self._edges: tuple[int, Edges] | None = None
 
@@ -84,7 +84,7 @@ class GossipRounds:
                     "neighbours, or 'all'"
                 )
             self._phase(Exchange(strategy, ctx, k, audience, len(there)), tally)
-        self._blocks.close_round()
+        self._work.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
             metrics = self._evaluate(number)
@@ -105,12 +105,18 @@ class GossipRounds:
         """The mean of the clients' BatchNorm statistics ``[b]``."""
         return self._average(self.plan.rounds - 1)[1]
 
+    def _new_backlog(self) -> Backlog:
+        return Backlog(queued(self._strategy))
+
     # ---- one phase
 
     def _phase(self, exchange: Exchange, tally: Tally) -> None:
         ids = exchange.ids
-        answers = self._blocks.train(exchange, np.arange(len(ids)), {})
-        replies = [reply for _, reply in answers]
+        answers = self._work.train(exchange, np.arange(len(ids)), {})
+        exchange = _answered(exchange, answers, tally)
+        if not answers:
+            return
+        ids, replies = exchange.ids, [reply for _, reply in answers]
         self._clock.work(ids, np.concatenate([reply.examples for reply in replies]), exchange.ctx.round)
         if not any(reply.shapes for reply in replies):
             everybody = np.ones(len(ids), dtype=bool)
@@ -129,10 +135,7 @@ class GossipRounds:
 
     def _open(self, exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> tuple[Messages, Flags]:
         """The messages that are in order, block by block, and whose they are, ``[C]`` bool."""
-        phase, limit = exchange.ctx.phase, self.plan.aggregator.max_norm
-        gates = Gates(
-            self._who, self.plan.run, exchange.ctx.round, exchange.number, self._shapes.get(phase), limit
-        )
+        phase, gates = exchange.ctx.phase, self._gates(exchange)
         parts, masks = [], []
         for call, reply in answers:
             message, passed = gates.open(reply, call.ids, np.ones(len(call.ids), dtype=bool))
@@ -145,11 +148,17 @@ class GossipRounds:
         check_some_finite(self._who, len(exchange.ids), gates.refused, exchange.ctx.round)
         return parts, np.concatenate(masks)
 
+    def _gates(self, exchange: Exchange) -> Gates:
+        """What the messages of a phase have to pass."""
+        shapes = self._shapes.get(exchange.ctx.phase)
+        key = (self.plan.run, exchange.ctx.round, exchange.number)
+        return Gates(self._who, *key, shapes, self.plan.aggregator.max_norm)
+
     def _commit(self, answers: Sequence[Answer], accepted: Flags) -> None:
         first = 0
         for answer in answers:
             last = first + len(answer.call.ids)
-            self._blocks.commit(answer, accepted[first:last])
+            self._work.commit(answer, accepted[first:last])
             first = last
 
     def _deliver(self, exchange: Exchange, speakers: Ids, parts: Messages, cost: Cost) -> None:
@@ -197,6 +206,7 @@ class GossipRounds:
             lost[at] = faults.lost_links(ctx.seed, ctx.round, ctx.phase, senders, receivers, edges.clients)
         return lost
 
+    @abstractmethod
     def _mix(
         self,
         exchange: Exchange,
@@ -205,16 +215,15 @@ class GossipRounds:
         late: Messages,
         means: Mapping[str, Tensor],
     ) -> None:
-        ctx = exchange.ctx
-        letters, shared = lay_out(parts, "letter")
-        overdue, more = lay_out(late, "late")
-        shared |= more | {MEAN + name: as_array(value) for name, value in means.items()}
-        calls = [
-            MixCall(ctx.round, ctx.phase, exchange.number, ctx.now, mail, letters, overdue)
-            for mail in post.cut(self._blocks.cut(post.speakers))
-        ]
-        for mixed in self._blocks.mix(shared, calls):
-            self._blocks.commit(mixed, np.ones(len(mixed.call.ids), dtype=bool))
+        """Clients make their new states of what they have heard.
+
+        Args:
+            exchange: the phase.
+            post: who heard what.
+            parts: the messages.
+            late: those of earlier phases that arrive now; nothing, or one batch.
+            means: by name, the mean of all messages ``[1, d]``, where all have heard all.
+        """
 
     def _owing(self, parts: Messages, missing: Flags) -> dict[str, Payload]:
         """All messages of the names that are sent again, where one is missing."""
@@ -223,11 +232,9 @@ class GossipRounds:
         names = [name for name in parts[0] if self._strategy.delivery.get(name) == "queued"]
         return {name: concatenate([part[name] for part in parts]) for name in names}
 
+    @abstractmethod
     def _means(self, speakers: Ids, parts: Messages) -> dict[str, Tensor]:
-        ids = torch.from_numpy(speakers)
-        ones = torch.ones(len(ids), dtype=torch.float64)
-        inbox = Inbox(ids, ones.long(), ones, parts, Mean(), share=self._blocks.share)
-        return {name: inbox.mean(name, by="one")[None] for name in parts[0]}
+        """By name, the mean of all messages ``[1, d]``; nothing where clients find it themselves."""
 
     def _kinds(self, message: Mapping[str, Payload]) -> list[Delivery]:
         return sorted({self._strategy.delivery.get(name, "latest") for name in message})
@@ -242,20 +249,24 @@ class GossipRounds:
     # ---- evaluation
 
     def _average(self, number: int) -> tuple[Tensor, Tensor]:
-        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        strategy = self._strategy.at(number, self.plan.rounds)
-        return average(strategy, self._states, ctx, self.workload.start)
+        return average(self._models(number), self.workload.start)
+
+    @abstractmethod
+    def _models(self, number: int) -> Iterable[Model]:
+        """The clients' models as of the end of a round, in ascending order."""
 
     def _evaluate(self, number: int) -> dict[str, float]:
         clients = self.workload.clients
         count = min(self.plan.judged or clients, clients)
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
-        own = self._blocks.survey(number, self._clock.now_ns / 1e9, chosen)
+        own = self._survey(number, chosen)
         x, buffers = self._average(number)
-        of_average = self._blocks.evaluate(self.workload, x, buffers)
-        ctx = self._context(number, "evaluate", np.zeros(0, dtype=np.int64))
-        strategy = self._strategy.at(number, self.plan.rounds)
-        return judged(own, of_average, strategy, self._states, ctx, x)
+        of_average = self._work.evaluate(self.workload, x, buffers)
+        return judged(own, of_average, self._models(number), x)
+
+    @abstractmethod
+    def _survey(self, number: int, chosen: Ids) -> list[dict[str, float]]:
+        """Metrics of the own models of the ``chosen`` clients."""
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
         return context_of(self.plan, self.workload, number, phase, ids, self._clock.now_ns)
@@ -279,6 +290,20 @@ class GossipRounds:
         self._backlog.restore(under("backlog.", arrays))
         self._toll.ledger.restore(under("ledger.", arrays))
         self._states.write(arrays["clients"], under("client.", arrays))
+
+
+def queued(strategy: Gossip) -> list[str]:
+    """The names of messages that are not given up when they get lost."""
+    return [name for name, kind in strategy.delivery.items() if kind == "queued"]
+
+
+def _answered(exchange: Exchange, answers: Sequence[Answer], tally: Tally) -> Exchange:
+    """The phase among those who answered: who did not is not there."""
+    ids = np.concatenate([exchange.ids[:0], *(answer.call.ids for answer in answers)])
+    if len(ids) == len(exchange.ids):
+        return exchange
+    tally.late.update(np.setdiff1d(exchange.ids, ids).tolist())
+    return replace(exchange, ctx=replace(exchange.ctx, ids=torch.from_numpy(ids)))
 
 
 def _flags(ids: Ids, clients: int) -> Flags:

@@ -13,6 +13,7 @@ from fedsparse.engine.slab import Ids
 from fedsparse.engine.traffic import Cost
 from fedsparse.ledger import Ledger
 from fedsparse.message import Dense, Payload
+from fedsparse.wire import Sealed
 
 __all__ = ["Toll"]
 
@@ -80,7 +81,7 @@ class Toll:
             the bytes that each client sends, ``[C]``, and in how many steps.
         """
         ids, count = exchange.ids, len(exchange.ids)
-        adds = all(isinstance(payload, Dense) for payload in parts[0].values())
+        adds = all(map(_adds, parts[0].values()))
         steps = (2 if adds else 1) * (count - 1)
         share = count if adds else 1
         payload, dense = (-(-steps * values // share) for values in (cost.payload, cost.dense))
@@ -89,3 +90,8 @@ class Toll:
             for direction in ("up", "radio"):
                 self.ledger.send(direction, ids, payload, header=header, dense=dense)
         return payload + header, steps
+
+
+def _adds(payload: Payload) -> bool:
+    """Whether two of its kind can be added up to one."""
+    return payload.stands_for(Dense) if isinstance(payload, Sealed) else isinstance(payload, Dense)

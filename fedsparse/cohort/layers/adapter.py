@@ -1,0 +1,34 @@
+"""Low-rank adapters: one product with the frozen weights for all clients, two small ones for each client."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fedsparse.cohort.layers import dropout, linear
+from fedsparse.cohort.layers.base import Layer, Pass
+from fedsparse.models._adapter import Adapter
+
+__all__ = ["TYPES", "batched"]
+
+TYPES = (Adapter,)
+
+
+def batched(layer: Adapter, name: str) -> Layer | None:
+    """``[C * B, ..., n]`` to ``[C * B, ..., m]``; what is adapted must be a linear layer of PyTorch's."""
+    if type(layer.base) is not nn.Linear:
+        return None
+    frozen = linear.batched(layer.base, f"{name}.base")
+    dropped = (
+        dropout.batched(layer.dropout, f"{name}.dropout")
+        if isinstance(layer.dropout, dropout.KeyedDropout)
+        else None
+    )
+
+    def forward(run: Pass, x: Tensor) -> Tensor:
+        given = x if dropped is None else dropped(run, x)
+        low = linear.affine(given.reshape(run.clients, -1, x.shape[-1]), run.values[f"{name}.lora_A"], None)
+        own = linear.affine(low, run.values[f"{name}.lora_B"], None)
+        found: Tensor = frozen(run, x)
+        return found + layer.scale * own.reshape(found.shape)
+
+    return forward
