@@ -347,6 +347,14 @@ class Task(Protocol):
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone; of no width where there are none."""
 
+    def calibrate(self, x: Tensor, steps: int) -> None:
+        """Puts BatchNorm statistics at ``x`` in the place of those the engine keeps: means over ``steps`` minibatches.
+
+        Args:
+            x: where; a mean of models, say, whose statistics are not the mean of theirs.
+            steps: minibatches, those of steps 0 to ``steps`` - 1.
+        """
+
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
 

@@ -45,24 +45,27 @@ columns alone, which needs push-sum."""
 class Vectors:
     """What goes between the server and one client in one exchange, in vectors of d values.
 
-    Short messages beside them (coins, votes of a few numbers) are not declared.
+    Without a server ``up`` is what a client sends to each of its neighbours, and nothing comes ``down``. Short messages
+    beside vectors (coins, votes of a few numbers) are not declared.
 
     Attributes:
         down: vectors that the server sends uncompressed.
-        up: vectors that the client sends uncompressed.
+        up: vectors that the client sends uncompressed; not a whole number where a part of one is sent.
         down_compressed: vectors that go through a compressor of the strategy. What ``downlink`` does to broadcasts of
             any strategy is not its own and not said here.
-        up_compressed: vectors that go through ``uplink``.
-        probability: of the exchange in a round; below 1 for synchronisations at random times.
-        round: only in this round, from 0, in which there is nothing but exchanges for this round.
+        up_compressed: vectors that go through ``uplink``, or that the strategy itself makes shorter.
+        probability: of the exchange in a round; below 1 for synchronisations at random times, or in some of the rounds.
+        round: only in this round, from 0 (-1: the last), in which there is nothing but exchanges for this round.
+        everyone: not to each neighbour, but by an all-reduce, in which each of n clients sends 2 (n-1)/n times as much.
     """
 
-    down: int = 0
-    up: int = 0
-    down_compressed: int = 0
-    up_compressed: int = 0
+    down: float = 0
+    up: float = 0
+    down_compressed: float = 0
+    up_compressed: float = 0
     probability: float = 1.0
     round: int | None = None
+    everyone: bool = False
 
 
 @dataclass(frozen=True)

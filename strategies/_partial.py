@@ -11,7 +11,7 @@ from torch import Tensor
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Sparse
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 
 __all__ = ["PartialExchange"]
 
@@ -53,6 +53,9 @@ class PartialExchange(Gossip):
         x = self.back(inbox.completed("x", self.forth(client["x"])), ctx.layout.size)
         since = client["since"] + self.forth(x - client["x"]) if self.averaging else client["since"]
         return {"x": x, "since": since}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up_compressed=1),)
 
 
 def _where(there: Tensor, values: Tensor) -> Sparse:

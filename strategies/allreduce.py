@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Audience, Context, Message, Role, Start, State, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,6 @@ class AllReduce(Gossip):
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         return {"x": inbox.mix("x")}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1, everyone=True),)

@@ -10,7 +10,7 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,6 @@ class Beer(Gossip):
             "gap_G": client["gap_G"] + inbox.mix("v") - inbox.delivered("v"),
         }
         return {**client, **gaps}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up_compressed=2),)

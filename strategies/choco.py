@@ -10,7 +10,7 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,6 @@ class Choco(Gossip):
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         gap = client["gap"] + inbox.mix("q") - inbox.delivered("q")
         return {"x": client["x"] + self.gamma * gap, "xhat": client["xhat"], "gap": gap}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up_compressed=1),)

@@ -10,7 +10,7 @@ import torch
 from fedsparse.compress import Compressor, TopK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,6 @@ class DeepSqueeze(Gossip):
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         pull = inbox.mix("c") - inbox.own("c")
         return {"x": client["x"] + self.gamma * pull, "e": client["e"]}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up_compressed=1),)

@@ -12,7 +12,7 @@ from fedsparse.errors import ConfigError
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 from fedsparse.variance import corrected_mean
 
 
@@ -88,3 +88,6 @@ class DFedAvg(Gossip):
         if self.sends == "model":
             return {"x": inbox.mix("z")}
         return {"x": client["x"] + inbox.mix("q")}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1) if self.sends == "model" else Vectors(up_compressed=1),)

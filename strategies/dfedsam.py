@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 from fedsparse.variance import corrected_mean
 
 _LEAST = 1e-12
@@ -69,3 +69,6 @@ class DFedSAM(Gossip):
         if self.correct:
             return {"x": corrected_mean(lambda of: inbox.mix("z", of), ctx.layout)}
         return {"x": inbox.mix("z")}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1),) * self.mixings

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory, Vectors
 from fedsparse.variance import corrected_mean
 
 
@@ -66,3 +66,6 @@ class DPSGD(Gossip):
             if self.order == "atc"
             else {"x": mixed + client["change"], "change": client["change"]}
         )
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1),)

@@ -10,7 +10,7 @@ import torch
 from fedsparse.gossip import Gossip, Neighbours, Stochastic
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 from fedsparse.variance import corrected_mean
 
 
@@ -52,3 +52,6 @@ class EpidemicLearning(Gossip):
         if self.correct:
             return {"x": corrected_mean(lambda of: inbox.combine("x", share, others, of), ctx.layout)}
         return {"x": inbox.combine("x", share, others)}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1),)

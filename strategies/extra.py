@@ -10,7 +10,7 @@ import torch
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,6 @@ class Extra(Gossip):
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         x, mixed, p = inbox.own("x"), inbox.mix("x"), client["p"]
         return {"x": mixed + (client["x"] - x) - p, "p": p + (x - mixed) / 2}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1),)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedsparse.gossip import Gossip, Neighbours, Stochastic
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class GossipLearning(Gossip):
             parts[i, p] = (1 - w)[:, None] * parts[i, p] + w[:, None] * came[now]
             age[i, p] = torch.maximum(own, its)
         return {"x": parts.flatten(1)[:, : client["x"].shape[1]], "age": age}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1 / self.partitions),)
 
     def _parts(self, x: Tensor) -> Tensor:
         """The parts of models ``[C, d]``, filled up with zeros: ``[C, S, ceil(d / S)]``."""

@@ -10,7 +10,7 @@ import torch
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Theory, Vectors
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,6 @@ class GradientTracking(Gossip):
         if ctx.phase == "y":
             return {**client, "y": inbox.mix("y")}
         return {"x": inbox.mix("x") - self.lr * client["y"], "y": inbox.mix("y"), "g": client["g"]}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1), Vectors(up=1)) if self.order == "atc" else (Vectors(up=2),)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.options import option
-from fedsparse.protocol import Context
+from fedsparse.protocol import Context, Vectors
 from fedsparse.strategies._partial import PartialExchange
 
 _ROOT = math.sqrt(3)
@@ -71,6 +71,10 @@ class JWINS(PartialExchange):
         order = since.abs().argsort(dim=1, descending=True, stable=True)
         first = torch.arange(since.shape[1]) < wanted
         return torch.zeros_like(first).scatter_(1, order, first)
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        coefficients = sum(self._lengths(size)[1:], self._lengths(size)[-1])
+        return (Vectors(up_compressed=coefficients / size),)
 
     def _lengths(self, size: int) -> list[int]:
         """Of the vector, and of its coarse part after each division."""

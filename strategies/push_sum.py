@@ -11,7 +11,7 @@ from torch import Tensor
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,6 @@ class PushSum(Gossip):
 
     def model(self, state: State, ctx: Context) -> Tensor:
         return state["s"] / state["w"]
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1),)

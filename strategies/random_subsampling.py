@@ -8,7 +8,7 @@ from typing import ClassVar
 from fedsparse.compress import RandK
 from fedsparse.gossip import Gossip, Neighbours
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class RandomSubsampling(Gossip):
 
     def aggregate(self, client: State, inbox: Neighbours, ctx: Context) -> State:
         return {"x": inbox.completed("x", client["x"])}
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up_compressed=1),)
 
     def _draws(self, ctx: Context) -> Context:
         """Whose streams the masks come from."""

@@ -12,7 +12,7 @@ from fedsparse.compress import Compressor, Identity
 from fedsparse.gossip import Gossip, Neighbours, Stochastic
 from fedsparse.message import Dense
 from fedsparse.options import option
-from fedsparse.protocol import Context, Message, Role, Start, State, Task
+from fedsparse.protocol import Context, Message, Role, Start, State, Task, Vectors
 from fedsparse.variance import Scope, corrected, variances
 
 
@@ -90,6 +90,9 @@ class VarianceCorrected(Gossip):
             **client,
             "x": corrected(y, self._target(x, inbox, ctx), ctx.layout, self.scope, active, self.strength),
         }
+
+    def communication(self, size: int) -> tuple[Vectors, ...]:
+        return (Vectors(up=1) if isinstance(self.uplink, Identity) else Vectors(up_compressed=1),)
 
     def _target(self, x: Tensor, inbox: Neighbours, ctx: Context) -> Tensor:
         """The variance that each tensor shall have, ``[C, L]``."""

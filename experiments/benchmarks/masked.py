@@ -5,7 +5,8 @@
 The model is that of W2 (the CNN of McMahan et al., 1,663,370 parameters), on 10 clients with 60 examples each, three
 steps of minibatches of 20, a tenth of the weights, one process with one thread. A masked run and FedAvg take turns,
 round by round; shown is the median of the ratios of rounds that stood beside each other. Masked arithmetic is dense
-arithmetic with zeros, so what is measured is what masks cost, not what they could save.
+arithmetic with zeros, so what is measured is what masks cost, not what they could save. ``set`` moves its mask in
+every round, which the others do not.
 """
 
 from __future__ import annotations

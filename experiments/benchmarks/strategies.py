@@ -8,19 +8,29 @@ memory costs more than the arithmetic on virtual machines. A strategy and FedAvg
 the median of the ratios of rounds that stood beside each other, so that a machine that slows down slows both.
 Strategies are run with their defaults; those with local steps take three. Rounds of rare synchronisations are among
 the others, which does not move a median.
+
+The last columns say what can hardly be saved: the vectors of d values in a client's state, those that it compresses
+in a round, and what FedAvg's round would take if the former were copied in it and the latter compressed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from time import thread_time
+
+import numpy as np
+import torch
 
 from experiments.benchmarks.profile_round import examples, mlp
 from experiments.benchmarks.turns import against, session
 from fedsparse.command import concluded
+from fedsparse.engine.exchange import context_of
+from fedsparse.engine.session import Session, first_rows
 from fedsparse.errors import ConfigError
 from fedsparse.protocol import Strategy
 from fedsparse.registry import strategies
@@ -39,14 +49,20 @@ class Cost:
     Attributes:
         name: its name.
         gradients: of a client in a round.
-        round_s: median seconds of a round.
+        round_s: median of the processor's seconds for a round.
         ratio: median of the ratios to FedAvg's rounds.
+        kept: vectors of d values in a client's state.
+        compressed: vectors that a client compresses in a round.
+        least: the ratio of FedAvg's round, with the former copied and the latter compressed beside it, to FedAvg's.
     """
 
     name: str
     gradients: int
     round_s: float
     ratio: float
+    kept: float
+    compressed: float
+    least: float
 
 
 def cost(name: str, rounds: int) -> Cost:
@@ -63,7 +79,35 @@ def cost(name: str, rounds: int) -> Cost:
             for number in range(WARM_UP):
                 other.engine.round(number)
             round_s, ratio = against(own, other, range(WARM_UP, until))
-    return Cost(name, gradients, round_s, ratio)
+        kept, compressed, more_s = _beside(own)
+    return Cost(name, gradients, round_s, ratio, kept, compressed, 1 + more_s * ratio / round_s)
+
+
+def _beside(run: Session) -> tuple[float, float, float]:
+    """Vectors in a client's state, those that it compresses in a round, and the seconds of copying and compressing."""
+    plan, workload = run.engine.plan, run.workload
+    size = workload.start.x.numel()
+    kept = sum(row.size for row in first_rows(plan, workload)[0].values()) / size
+    every_round = [sent for sent in plan.strategy.communication(size) if sent.round is None]
+    compressed = sum(sent.up_compressed * sent.probability for sent in every_round)
+    source = torch.randn(CLIENTS, size, generator=torch.Generator().manual_seed(0))
+    into = torch.zeros_like(source)
+    more_s = kept * _seconds(lambda: into.copy_(source))
+    uplink = getattr(plan.strategy, "uplink", None)
+    if compressed and uplink is not None:
+        ctx = context_of(plan, workload, 0, "trial", np.arange(CLIENTS))
+        more_s += compressed * _seconds(lambda: uplink.compress(source, ctx))
+    return kept, compressed, more_s
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Median of the processor's seconds that something takes."""
+    taken = []
+    for _ in range(9):
+        began = thread_time()
+        work()
+        taken.append(thread_time() - began)
+    return statistics.median(taken)
 
 
 def _small(name: str) -> Strategy:
@@ -85,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _table(names: Sequence[str], rounds: int) -> int:
-    print("strategy          gradients  ms a round  x FedAvg", flush=True)
+    print("strategy          gradients  ms a round  x FedAvg   kept  compressed   least", flush=True)
     for name in names or strategies.names():
         try:
             found = cost(name, rounds)
@@ -94,7 +138,9 @@ def _table(names: Sequence[str], rounds: int) -> int:
                 raise
             print(f"{name:<18}left out: {error}", flush=True)
             continue
-        print(f"{name:<18}{found.gradients:9}{found.round_s * 1e3:12.1f}{found.ratio:10.2f}", flush=True)
+        times = f"{found.round_s * 1e3:12.1f}{found.ratio:10.2f}"
+        bound = f"{found.kept:7.1f}{found.compressed:12.1f}{found.least:8.2f}"
+        print(f"{name:<18}{found.gradients:9}{times}{bound}", flush=True)
     print(f"load {os.getloadavg()[0]:.2f}")
     return 0
 

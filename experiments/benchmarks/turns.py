@@ -1,4 +1,7 @@
-"""Two runs whose rounds take turns in one process, so that a machine that slows down slows both."""
+"""Two runs whose rounds take turns in one process, so that a machine that slows down slows both.
+
+Time is that of the processor: what else the machine does counts only by the caches and the memory that it takes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 
 from torch import nn
 
@@ -72,13 +75,13 @@ def session(
 
 
 def against(own: Session, other: Session, rounds: range) -> tuple[float, float]:
-    """Median seconds of a round of ``own``, and the median of the ratios to the rounds of ``other`` beside them."""
+    """Median of the processor's seconds for a round of ``own``, and that of the ratios to the rounds of ``other``."""
     both = [(_seconds(own, number), _seconds(other, number)) for number in rounds]
     ratio = statistics.median(mine / theirs for mine, theirs in both)
     return statistics.median(mine for mine, _ in both), ratio
 
 
 def _seconds(run: Session, number: int) -> float:
-    began = perf_counter()
+    began = thread_time()
     run.engine.round(number)
-    return perf_counter() - began
+    return thread_time() - began

@@ -143,6 +143,14 @@ class ClientTask(ABC):
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone."""
 
+    def calibrate(self, x: Tensor, steps: int) -> None:
+        """Puts the means of :meth:`statistics` over ``steps`` minibatches in the place of the statistics."""
+        if self.buffers.shape[1]:
+            found = self.statistics(x, 0)
+            for step in range(1, steps):
+                found = found + self.statistics(x, step)
+            self.buffers = found / steps
+
     @abstractmethod
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""

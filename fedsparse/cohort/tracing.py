@@ -116,6 +116,12 @@ def _emit(
         if isinstance(found, Ref):
             return found
     layer = batched(module, name)
+    if layer is not None and not name and any(True for _ in module.parameters()):
+        # Batched layers find their weights by the layer's name, and a model that is one layer has none.
+        steps.append(
+            _alone(module, "", inputs, options, "it is a single layer; nn.Sequential around it helps")
+        )
+        return Ref(len(steps))
     if layer is not None:
         steps.append(Step(layer, inputs, options, name, module))
         return Ref(len(steps))

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsparse.engine.suits import formula
+from fedsparse.gossip import Gossip
 from fedsparse.protocol import Strategy, Theory, Vectors
 from fedsparse.theory import ProblemClass
 
@@ -80,34 +81,40 @@ def _clients(strategy: Strategy) -> str:
 
 
 def _exchanges(strategy: Strategy) -> Sequence[str]:
-    return [_exchange(e) for e in strategy.communication(_SIZE)] or ["not declared"]
+    said = _between_neighbours if isinstance(strategy, Gossip) else _with_server
+    return [_when(e) + said(e) for e in strategy.communication(_SIZE)] or ["not declared"]
 
 
-def _exchange(vectors: Vectors) -> str:
-    sent = [
+def _between_neighbours(vectors: Vectors) -> str:
+    sent = _counted(vectors.up, vectors.up_compressed)
+    return f"{sent} of each client by an all-reduce" if vectors.everyone else f"{sent} to each neighbour"
+
+
+def _with_server(vectors: Vectors) -> str:
+    return ", ".join(
         f"{way} {_counted(dense, compressed)}"
         for way, dense, compressed in (
             ("down", vectors.down, vectors.down_compressed),
             ("up", vectors.up, vectors.up_compressed),
         )
-    ]
-    when = (
-        f"only in round {vectors.round + 1}: "
-        if vectors.round is not None
-        else ""
-        if vectors.probability == 1
-        else f"with probability {vectors.probability:.3g} (at d = {_SIZE:,}): "
     )
-    return when + ", ".join(sent)
 
 
-def _counted(dense: int, compressed: int) -> str:
-    parts = [(dense, ""), (compressed, "compressed ")]
-    words = [f"{n} {kind}vector{'' if n == 1 else 's'}" for n, kind in parts if n]
+def _when(vectors: Vectors) -> str:
+    if vectors.round is not None:
+        return "only in the last round: " if vectors.round < 0 else f"only in round {vectors.round + 1}: "
+    if vectors.probability == 1:
+        return ""
+    return f"with probability {vectors.probability:.3g} (at d = {_SIZE:,}): "
+
+
+def _counted(dense: float, compressed: float) -> str:
+    parts = [(f"{dense:.3g}", ""), (f"{compressed:.3g}", "compressed ")]
+    words = [f"{n} {kind}vector{'' if n == '1' else 's'}" for n, kind in parts if n != "0"]
     return " and ".join(words) or "nothing"
 
 
-def _mean(exchanges: Sequence[tuple[float, int, int]]) -> str:
+def _mean(exchanges: Sequence[tuple[float, float, float]]) -> str:
     dense, compressed = (sum(e[0] * e[k] for e in exchanges) for k in (1, 2))
     parts = [f"{dense:.3g}" if dense else "", f"{compressed:.3g}c" if compressed else ""]
     return "+".join(part for part in parts if part) or "-"

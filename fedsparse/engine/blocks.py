@@ -65,7 +65,7 @@ class Work(Protocol):
 
 
 class ServerWork(Work, Protocol):
-    """What a server asks of its clients."""
+    """What a server asks besides, whose clients may be tested by themselves."""
 
     def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the clients one by one, where a workload is ``personal``; see :meth:`Blocks.judge`."""

@@ -43,7 +43,7 @@ __all__ = ["Engine", "Place", "Session", "check_compressors", "default_block", "
 Engine: TypeAlias = Server | GossipRounds
 """What makes the rounds."""
 
-_MOST, _LEAST = 25, 5
+_MOST, _LEAST = 32, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
 
 _PROCESSOR, _ACCELERATOR = 64 << 20, 8 << 30

@@ -34,8 +34,6 @@ Runs are whole: Ctrl-C stops after a round, the same command goes on, and what i
 are kept in the folder of --out, but for those with changed keys: these stay with the runs.
 """
 
-_BEGIN, _END = "<!-- results:begin -->\n", "<!-- results:end -->"
-
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours."""
@@ -61,10 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     given = _parser().parse_intermixed_args(words)
     one_thread()
-    if given.table:
-        return _table(given.out)
-    if not given.words:
-        return _list(given.out)
+    if given.table or not given.words:
+        return _overview(given)
     return _experiment(given)
 
 
@@ -89,6 +85,7 @@ def _parser() -> _Parser:
 def _experiment(given: argparse.Namespace) -> int:
     from fedsparse.config import elsewhere
     from fedsparse.experiment.form import VARIANTS, read
+    from fedsparse.experiment.listing import rewritten
     from fedsparse.experiment.shelf import find
     from fedsparse.experiment.study import Study, cores
     from fedsparse.words import there_are
@@ -110,7 +107,24 @@ def _experiment(given: argparse.Namespace) -> int:
     changed = [word for word in pairs if not elsewhere(word.partition("=")[0])]
     _conclude(study, arms, name, variants[0], runs if changed else given.out / name)
     if not changed:
-        _rewrite(given.out)
+        rewritten(given.out)
+    return 0
+
+
+def _overview(given: argparse.Namespace) -> int:
+    """The list of all experiments, or the table in the README."""
+    from fedsparse.console import console
+    from fedsparse.experiment.listing import listing, rewritten
+
+    if not given.table:
+        console().print(listing(given.out))
+        return 0
+    file = rewritten(given.out)
+    if file is None:
+        raise ConfigError(
+            f"--table: {given.out.parent / 'README.md'} has no two lines to write the table between"
+        )
+    said(f"written: {file}")
     return 0
 
 
@@ -123,7 +137,8 @@ def _conclude(study: Study, arms: Sequence[Arm], name: str, variant: str, folder
     result.save(folder)
     text = one(study.experiment, result)
     (folder / f"{variant}.md").write_text(text, encoding="utf-8")
-    figure(study.experiment, arms, folder / variant)
+    if variant == "full":
+        figure(study.experiment, arms, folder / variant)
     shown = pages(study.experiment, arms, study.runs / "page")
     where = f"results: {folder}\npage: {', '.join(map(str, shown))}"
     sys.stdout.write(f"{text}\nstatus: {result.status}\n{where}\n")
@@ -157,58 +172,3 @@ def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Resul
         notes=[warning for arm in arms for warning in arm.warnings],
         curves=curves,
     )
-
-
-def _list(out: Path) -> int:
-    from rich.table import Table
-
-    from fedsparse.console import console
-    from fedsparse.experiment.form import read
-    from fedsparse.experiment.shelf import names
-    from fedsparse.experiment.stored import load
-    from fedsparse.units import seconds_text
-
-    table = Table()
-    for heading in ("experiment", "title", "quick", "full"):
-        table.add_column(heading, justify="right" if heading in ("quick", "full") else "left")
-    for name, file in names().items():
-        results = [load(_kept(out, file) / name, variant) for variant in ("quick", "full")]
-        known = [None if found is None else found.seconds for found in results]
-        times = ["–" if seconds is None else seconds_text(seconds) for seconds in known]
-        table.add_row(name, read(file, "full").title, *times)
-    table.caption = "time on one core, where it has been run"
-    console().print(table)
-    return 0
-
-
-def _kept(out: Path, file: Path) -> Path:
-    """Where results of a file are: in the folder that is asked for, or else beside the file."""
-    return out if out.is_dir() else file.parent / "results"
-
-
-def _table(out: Path) -> int:
-    file = out.parent / "README.md"
-    if not _rewrite(out):
-        raise ConfigError(f"{file}: has no lines {_BEGIN.strip()} and {_END} to write the table between")
-    said(f"written: {file}")
-    return 0
-
-
-def _rewrite(out: Path) -> bool:
-    """Writes the table into the README beside the results, where it has a place for it."""
-    from fedsparse.experiment.form import read
-    from fedsparse.experiment.stored import load
-    from fedsparse.experiment.tables import overview
-
-    file = out.parent / "README.md"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not end:
-        return False
-    every = [
-        (path.stem, read(path, "full"), load(out / path.stem, "full"))
-        for path in sorted(out.parent.glob("*.yaml"))
-    ]
-    file.write_text(f"{before}{begin}{overview(every)}\n{end}{after}", encoding="utf-8")
-    return True

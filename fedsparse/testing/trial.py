@@ -29,7 +29,7 @@ from fedsparse.protocol import Strategy
 from fedsparse.records import Record
 from fedsparse.registry import topologies
 
-__all__ = ["Played", "Setting", "difference", "opened", "played", "snapshot"]
+__all__ = ["Played", "Setting", "difference", "matrices", "opened", "played", "snapshot"]
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -94,7 +94,7 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         encode=setting.encode,
         evaluate=lambda _: False,
         run=SEED,
-        matrices=_matrices(strategy, problem.clients, setting),
+        matrices=matrices(strategy, problem.clients, setting),
         starts=setting.starts,
     )
     pool = LocalPool(setting.workers)
@@ -106,7 +106,8 @@ def opened(strategy: Strategy, problem: Problem, setting: Setting) -> Iterator[S
         pool.close()
 
 
-def _matrices(strategy: Strategy, clients: int, setting: Setting) -> Matrices | None:
+def matrices(strategy: Strategy, clients: int, setting: Setting) -> Matrices | None:
+    """Who hears whom in a trial; ``None`` where there is a server."""
     if not isinstance(strategy, Gossip):
         return None
     return Matrices(setting.topology or topologies.get("ring")(), clients, seed=SEED)

@@ -17,6 +17,7 @@ from fedsparse.masks import (
     layer_counts,
     layers_of,
     seeded_mask,
+    sizes,
     smallest,
     top_each,
 )
@@ -56,8 +57,13 @@ class Counted(Masked):
 
     def largest(self, x: Tensor, layout: Layout, counts: Sequence[int]) -> Tensor:
         """The masks ``[C, d]`` of the ``counts`` largest weights of each layer, and of all that is not pruned."""
-        layers = self.layers(layout)
-        return top_each(x, layers, counts) | everywhere(layout, layers)
+        layers, there = self.layers(layout), x != 0
+        # Where a layer has just so many they are those, which saves looking for the largest.
+        known = all(
+            bool((sizes(there[:, layer.slice]) == count).all())
+            for layer, count in zip(layers, counts, strict=True)
+        )
+        return (there if known else top_each(x, layers, counts)) | everywhere(layout, layers)
 
 
 @dataclass(frozen=True)

@@ -270,6 +270,11 @@ AS_ONE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         IMAGE,
         "0 (ConvTranspose2d has no batched form)",
     ),
+    "bare": (
+        lambda: nn.Linear(6, 3),
+        FLAT,
+        "the model (it is a single layer; nn.Sequential around it helps)",
+    ),
     "inner": (
         lambda: nn.Sequential(nn.Linear(6, 6), Branching()),
         FLAT,

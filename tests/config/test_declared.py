@@ -126,6 +126,18 @@ def test_help_says_what_a_strategy_declares():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("choco", "sent 1 compressed vector to each neighbour"),
+        ("allreduce", "sent 1 vector of each client by an all-reduce"),
+        ("single_merging", "only in the last round: 1 vector of each client by an all-reduce"),
+    ],
+)
+def test_help_says_what_goes_between_neighbours(name: str, sent: str):
+    assert sent in " ".join(told(f"strategy={name}").split())
+
+
 def test_help_compares_all_declarations():
     lines = told("strategy=all").splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[2:-1] if line.strip()}

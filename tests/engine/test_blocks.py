@@ -24,7 +24,8 @@ def test_blocks_are_as_few_as_their_size_allows_and_of_nearly_equal_lengths(
 @pytest.mark.parametrize(
     ("cohort", "client_bytes", "size"),
     [
-        (50, 1 << 20, 25), (1000, 1 << 20, 25), (8, 1, 5), (50, 16 << 20, 4), (10, 16 << 20, 3), (1, 1 << 40, 1),
+        (50, 1 << 20, 25), (64, 1 << 20, 32), (1000, 1 << 20, 32), (8, 1, 5), (50, 16 << 20, 4), (10, 16 << 20, 3),
+        (1, 1 << 40, 1),
     ],
 )  # fmt: skip
 def test_the_usual_size_follows_from_model_and_cohort(cohort: int, client_bytes: int, size: int):

@@ -191,3 +191,32 @@ def test_an_interrupted_experiment_goes_on_and_gives_the_same_bits(folder: Path)
     cut = (folder / "experiments/results/tiny/full.csv").read_bytes()
     subprocess.run([*command, "--runs", "whole"], cwd=folder, check=True)
     assert (folder / "experiments/results/tiny/full.csv").read_bytes() == cut
+
+
+BROKEN = '''
+"""FedAvg that fails."""
+
+from dataclasses import dataclass
+
+from fedsparse.strategies.fedavg import FedAvg
+
+
+@dataclass(frozen=True)
+class Broken(FedAvg):
+    """See above."""
+
+    def aggregate(self, server, inbox, ctx):
+        raise ValueError("no sum today")
+'''
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_ends_the_others_and_says_why(folder: Path) -> None:
+    (folder / "broken.py").write_text(BROKEN)
+    broken = {"label": "broken", "words": ["strategy=broken.py"]}
+    write(folder, {**TINY, "methods": [broken, *TINY["methods"]]})
+    command = [sys.executable, "-m", "fedsparse.experiment", "tiny", "--jobs", "2"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "no sum today" in done.stderr
+    assert not (folder / "experiments/results").exists()

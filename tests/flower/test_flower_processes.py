@@ -23,7 +23,7 @@ pytestmark = pytest.mark.flower
 RUNS = {
     "scafcom": ["strategy=scafcom", "uplink.fraction=0.1"],
     "econtrol": ["strategy=econtrol", "uplink.fraction=0.1"],
-    "fedavg": ["strategy=fedavg", "downlink=topk", "downlink.fraction=0.1"],
+    "fedavg": ["strategy=fedavg", "downlink=topk", "downlink.fraction=0.1", "personal=0.25"],
     "choco": ["strategy=choco", "topology=ring", "uplink=topk", "uplink.fraction=0.1"],
 }
 KILLED = ("econtrol", "choco")
@@ -117,12 +117,13 @@ def test_processes_end_with_the_bits_and_bytes_of_the_simulation(
     assert_same(simulated(tmp_path, *RUNS[name], "checkpoint_every=1"), parallel[name])
 
 
+@pytest.mark.parametrize("name", ["scafcom", "choco"])
 def test_the_run_folder_is_that_of_a_simulation(
-    parallel: dict[str, Ended], folder: Path, tmp_path: Path
+    name: str, parallel: dict[str, Ended], folder: Path, tmp_path: Path
 ) -> None:
-    simulated(tmp_path, *RUNS["scafcom"])
+    simulated(tmp_path, *RUNS[name])
     names = {path.name for path in (tmp_path / "simulated").iterdir()}
-    assert {path.name for path in (folder / "scafcom").iterdir()} == names
+    assert {path.name for path in (folder / name).iterdir()} == names
 
 
 @pytest.mark.parametrize("way", ["up", "down"])

@@ -58,6 +58,20 @@ def test_all_subsets_are_equally_likely(k, size):
     assert chi_square < 27.9  # 0.1 % of draws exceed it with nine degrees of freedom
 
 
+@pytest.mark.parametrize("k", [1, 40, 1_000, 5_000, 9_999])
+def test_a_subset_is_the_first_distinct_numbers_of_its_stream_one_by_one(k):
+    size, seen = 10_000, set()
+    source, few = np.random.Philox(key=11), min(k, size - k)
+    while len(seen) < few:
+        word = int(source.random_raw())
+        for half in (word & 0xFFFFFFFF, word >> 32):
+            product = half * size
+            if product % 2**32 >= 2**32 % size and len(seen) < few:
+                seen.add(product // 2**32)
+    expected = seen if few == k else set(range(size)) - seen
+    assert k_subset(11, k, size).tolist() == sorted(expected)
+
+
 def test_many_numbers_may_be_rejected():
     # Half of the 32-bit numbers are uneven remainder for this size, and the first draw is too short.
     assert len(np.unique(k_subset(5, 1_000, 2**31 + 1))) == 1_000
