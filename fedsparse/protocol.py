@@ -412,6 +412,7 @@ class Strategy:
             boolean field ``partial`` of the strategy is true: a variant of its own, without the theory.
         needs_optimum: whether it uses :attr:`Task.optimum`; a problem whose optimum is not known is refused then.
         fresh: names of what is said, and held, that is whole each time: whoever missed a round needs only the last one.
+        prunes: whether the server sets entries of the model to zero by itself, whatever the gradients.
         personal: whether only the clients' own models say what it is worth; a run in which they have no test examples
             of their own says that.
         robust: message names that the configured aggregation rule applies to; ``None``: all.
@@ -426,6 +427,7 @@ class Strategy:
     participation: ClassVar[Participation] = "partial"
     needs_optimum: ClassVar[bool] = False
     fresh: ClassVar[tuple[str, ...]] = ()
+    prunes: ClassVar[bool] = False
     personal: ClassVar[bool] = False
     robust: ClassVar[tuple[str, ...] | None] = None
     theory: ClassVar[Theory | tuple[Theory, ...] | None] = None
@@ -458,7 +460,7 @@ class Strategy:
         self._lacks("client_update")
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        """The server's new state."""
+        """The server's new state; a name with @ before it, as ``"@residual"``, is a number that the round records."""
         self._lacks("aggregate")
 
     def _lacks(self, method: str) -> NoReturn:

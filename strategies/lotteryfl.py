@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from fedsparse.masks import Cost, FixedMask, at_marks, mean_of_holders, smallest
+from fedsparse.masks import Cost, FixedMask, at_marks, mean_of_holders, smallest, unpacked
 from fedsparse.message import Mask, Ragged, Scalars
 from fedsparse.options import option
 from fedsparse.protocol import Context, Field, Inbox, Message, Role, Start, State, Strategy, Task
@@ -55,7 +55,7 @@ class LotteryFL(FixedMask):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         mask, layers = client["mask"], self.layers(ctx.layout)
-        x = _unpacked(heard["x"], mask)
+        x = unpacked(heard["x"], mask)
         pruned = self.pruned(x, mask, ~(task.accuracy(x) < self.threshold), layers)
         mask = mask & ~pruned
         here = torch.where(pruned.any(1, keepdim=True), torch.where(mask, client["start"], 0), x)
@@ -82,12 +82,6 @@ class LotteryFL(FixedMask):
             "x": server["x"] + self.server_lr * mean_of_holders(inbox, change, self.by),
             "tickets": server["tickets"].index_copy(0, inbox.senders, tickets),
         }
-
-
-def _unpacked(values: Tensor, mask: Tensor) -> Tensor:
-    """The vectors ``[C, d]`` with the first ``values [C, d]`` of each row at its places in ``mask [C, d]``."""
-    front = torch.arange(mask.shape[1]) < mask.sum(1, keepdim=True)
-    return torch.zeros_like(values).masked_scatter_(mask, values[front])
 
 
 def _left(mask: Tensor, layers: Sequence[Field]) -> Tensor:

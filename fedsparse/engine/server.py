@@ -219,6 +219,7 @@ class Server:
         if accepted.any():
             self._step(exchange, ids[accepted], parts)
             tally.stepped = True
+            tally.scalars |= {n[1:]: float(v) for n, v in self.state.items() if n.startswith("@")}
 
     def _open(
         self, exchange: Exchange, answers: Sequence[Answer], arrived: np.ndarray, tally: Tally

@@ -41,7 +41,7 @@ class Tally:
         gradient_calls: gradients of single clients.
         examples: training examples that went into them.
         loss: mean training loss of the accepted clients in the last phase that trained.
-        scalars: means over the accepted clients of the numbers that the strategy records.
+        scalars: means over the accepted clients of the numbers that the strategy records, and those of its server.
     """
 
     accepted: set[int] = field(default_factory=set)

@@ -26,7 +26,7 @@ from fedsparse.masks.moves import Move, largest_inactive, moved, prune_and_grow,
 from fedsparse.masks.numbers import factors, places, sizes
 from fedsparse.masks.seeded import new_seed, seeded_mask
 from fedsparse.masks.select import best, magnitude_mask, top_each, top_overall
-from fedsparse.masks.travel import at_marks, marked, mean_of_holders, placed, positions, taken
+from fedsparse.masks.travel import at_marks, marked, mean_of_holders, placed, positions, taken, unpacked
 
 __all__ = [
     "RATIOS",
@@ -70,4 +70,5 @@ __all__ = [
     "taken",
     "top_each",
     "top_overall",
+    "unpacked",
 ]

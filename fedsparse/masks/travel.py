@@ -13,7 +13,7 @@ from fedsparse.message import MaskedDense, Ragged, Sparse
 from fedsparse.protocol import Inbox
 from fedsparse.wire.sparse import starts_of
 
-__all__ = ["at_marks", "marked", "mean_of_holders", "placed", "positions", "taken"]
+__all__ = ["at_marks", "marked", "mean_of_holders", "placed", "positions", "taken", "unpacked"]
 
 
 def taken(x: Tensor, mask: Tensor) -> MaskedDense:
@@ -35,6 +35,12 @@ def marked(values: Tensor, marks: Tensor) -> Sparse:
 def at_marks(sent: Ragged, marks: Tensor) -> Sparse:
     """The values of each row of ``sent`` at that row's ``marks [C, d]``, of which there are as many."""
     return Sparse(marks.nonzero()[:, 1], sent.values, sent.offsets, marks.shape[1], sent.kind, sent.scale)
+
+
+def unpacked(values: Tensor, marks: Tensor) -> Tensor:
+    """The vectors ``[C, d]`` with the first ``values [C, d]`` of each row at its ``marks [C, d]``, else zeros."""
+    front = torch.arange(marks.shape[1]) < marks.sum(1, keepdim=True)
+    return torch.zeros_like(values).masked_scatter_(marks, values[front])
 
 
 def positions(sparse: Sparse) -> Tensor:
