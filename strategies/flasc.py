@@ -164,7 +164,11 @@ class Flasc(Adapters):
         masks = self.download(server["x"], ctx)
         starts = torch.where(masks[self.tiers(inbox.senders)], server["x"], 0)
         new = self.stepped(server, inbox.mean("dx", by="one"))
-        return {**new, "mask": self.evaluated_mask(masks), **self.measured(starts + inbox.stack("dx"), ctx.layout)}
+        return {
+            **new,
+            "mask": self.evaluated_mask(masks),
+            **self.measured(starts + inbox.stack("dx"), ctx.layout),
+        }
 
     def model(self, state: State, ctx: Context) -> Tensor:
         return torch.where(state["mask"], state["x"], 0) if self.eval_masked else state["x"]

@@ -1,4 +1,4 @@
-"""Baselines of sparse adapters are the transcription's: a frozen mask, a shrinking one, ranks that differ, a frozen A."""
+"""Baselines of sparse adapters are the transcription's: a frozen or shrinking mask, unequal ranks, a frozen A."""
 
 import numpy as np
 import pytest
@@ -54,9 +54,7 @@ def test_a_mask_of_the_start_never_trains_b():
     mask = top(START, D // 2)
     assert set(np.flatnonzero(mask)) <= set(A_AND_HEAD)
     result = run(SparseAdapter(density=0.5, after=0, **LOCAL, **SERVER))
-    assert_iterates(
-        result, masked(REFERENCE, START, COHORTS, AdamW(lr=0.05), lambda _r, _x, m: m, mask).x
-    )
+    assert_iterates(result, masked(REFERENCE, START, COHORTS, AdamW(lr=0.05), lambda _r, _x, m: m, mask).x)
     assert all((model[B] == 0).all() for model in result.models)
 
 

@@ -55,9 +55,7 @@ def test_densities_that_decay_are_the_transcriptions():
 
 def test_clients_of_different_densities_are_the_transcriptions():
     tiers = (0.1, 0.25, 1.0)
-    expected = flasc(
-        REFERENCE, START, COHORTS, AdamW(lr=0.05), down=1, up=1, tiers=tiers, adapters=ADAPTERS
-    )
+    expected = flasc(REFERENCE, START, COHORTS, AdamW(lr=0.05), down=1, up=1, tiers=tiers, adapters=ADAPTERS)
     assert_iterates(run(Flasc(densities=tiers, server_lr=0.05, **LOCAL)), expected.x)
 
 
@@ -147,7 +145,9 @@ def test_the_change_is_taken_from_the_masked_start():
 def test_clients_do_not_weigh_by_their_examples():
     unequal = Products()
     unequal.sizes = torch.arange(1, CLIENTS + 1)
-    assert_iterates(run(Flasc(**LOCAL), problem=unequal), np.stack([m.numpy() for m in run(Flasc(**LOCAL)).models]))
+    assert_iterates(
+        run(Flasc(**LOCAL), problem=unequal), np.stack([m.numpy() for m in run(Flasc(**LOCAL)).models])
+    )
 
 
 @pytest.mark.parametrize("options", [{"block": 1}, {"block": 2}, {"workers": 2, "block": 2}], ids=str)
