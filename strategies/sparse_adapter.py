@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.masks import Cost, best, moved, placed, taken
-from fedsparse.message import Mask
+from fedsparse.message import Mask, Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task
 from fedsparse.strategies._adapters import Adapters
@@ -67,12 +67,13 @@ class SparseAdapter(Adapters):
         mask = heard["mask"]
         local = self.train(heard["x"], task, mask)
         cost = Cost.of(task, mask, local.steps, self.momentum)
-        return {}, {"dx": taken(local.change, mask[0]), **cost.message()}
+        return {}, {"dx": Ragged.of(local.change, mask.expand_as(local.change)), **cost.message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         mask = server["mask"]
-        new = self.stepped(server, placed(inbox.mean("dx", by="one")[None], mask)[0])
-        sent = placed(inbox.stack("dx"), mask)
+        count = int(mask.sum())
+        new = self.stepped(server, placed(inbox.mean("dx", by="one")[None, :count], mask)[0])
+        sent = placed(inbox.stack("dx")[:, :count], mask)
         left = self.kept(torch.where(mask, new["x"], 0), mask, ctx.round + 1)
         return {
             **new,

@@ -8,11 +8,11 @@ from adapter_cases import (
     ADAPTERS,
     CLIENTS,
     COHORTS,
-    D,
     EVERYBODY,
     LAYOUT,
     PROBLEM,
     START,
+    D,
     assert_iterates,
     run,
 )
