@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedsparse.masks import Cost, best, moved, placed, taken
+from fedsparse.masks import Cost, best, moved, placed, unpacked
 from fedsparse.message import Mask, Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task
@@ -56,12 +56,15 @@ class SparseAdapter(Adapters):
         return {**state, "@residual": zero, **self.optimizer_state(start.x)}
 
     def broadcast(self, server: State, ctx: Context) -> Message:
-        return {"x": taken(server["x"][None], server["mask"]), "pruned": Mask(server["pruned"][None])}
+        return {
+            "x": Ragged.of(server["x"][None], server["mask"][None]),
+            "pruned": Mask(server["pruned"][None]),
+        }
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
         pruned = said["pruned"] > 0
         mask = moved(held["mask"], torch.zeros_like(pruned), pruned)
-        return {"x": placed(said["x"], mask[0]), "mask": mask}
+        return {"x": unpacked(said["x"], mask), "mask": mask}
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         mask = heard["mask"]

@@ -90,10 +90,10 @@ def test_a_rank_above_the_models_is_all_of_it():
 
 
 def test_a_rank_costs_its_share_of_the_adapters():
-    """28 entries of adapters, half of them at rank 1, and 6 of the head; 8 bytes each behind a head of three."""
+    """28 entries of adapters, half of them at rank 1, and 6 of the head; 8 bytes each behind a head of four."""
     for rank, count in ((1, 14 + 6), (2, 28 + 6)):
         traffic = run(HetLora(ranks=(rank,), **LOCAL), EVERYBODY).history[-1].traffic
-        assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (3 + 8 * count)
+        assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (4 + 8 * count)
 
 
 def test_a_stays_and_the_rest_is_the_transcriptions():
