@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from fedsparse.masks import Cost, at_marks, best, moved, unpacked
+from fedsparse.masks import Cost, best, moved, placed, unpacked
 from fedsparse.message import Mask, Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Task
@@ -57,8 +56,10 @@ class SparseAdapter(Adapters):
         return {**state, "@residual": zero, **self.optimizer_state(start.x)}
 
     def broadcast(self, server: State, ctx: Context) -> Message:
-        mask, pruned = server["mask"][None], server["pruned"][None]
-        return {"x": Ragged.of(server["x"][None], mask), "pruned": Mask(pruned)}
+        return {
+            "x": Ragged.of(server["x"][None], server["mask"][None]),
+            "pruned": Mask(server["pruned"][None]),
+        }
 
     def hear(self, held: State, said: State, ctx: Context) -> State:
         pruned = said["pruned"] > 0
@@ -73,8 +74,9 @@ class SparseAdapter(Adapters):
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         mask = server["mask"]
-        sent = at_marks(cast("Ragged", inbox.payload("dx")), mask.expand(len(inbox.senders), -1)).dense()
-        new = self.stepped(server, sent.mean(0))
+        count = int(mask.sum())
+        new = self.stepped(server, placed(inbox.mean("dx", by="one")[None, :count], mask)[0])
+        sent = placed(inbox.stack("dx")[:, :count], mask)
         left = self.kept(torch.where(mask, new["x"], 0), mask, ctx.round + 1)
         return {
             **new,

@@ -1,4 +1,4 @@
-"""Baselines of sparse adapters are the transcription's: frozen and shrinking masks, ranks that differ, a frozen A."""
+"""Baselines of sparse adapters are the transcription's: a frozen or shrinking mask, unequal ranks, a frozen A."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_with_a_that_stays_the_mean_of_products_is_the_product_of_means():
 
 
 def test_a_that_stays_is_not_sent():
-    """34 entries but for the 16 of A; 8 bytes each behind a head of four."""
+    """34 entries but for the 16 of A; 8 bytes each behind a head of three."""
     traffic = run(EVERY["ffa_lora"], EVERYBODY).history[0].traffic
     assert traffic["up_payload_bytes"] == traffic["down_payload_bytes"] == CLIENTS * (3 + 8 * (D - 16))
     assert len(ADAPTERS) == 28
