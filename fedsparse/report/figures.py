@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fedsparse.report.axes import Axis
@@ -48,6 +50,8 @@ _STYLE: Any = {
     "svg.hashsalt": "fedsparse",
 }
 _WIDTH, _HEIGHT = 3.5, 2.3  # inches: one column of a paper with two
+_SMALL, _HANDLE, _AFTER, _GAP = 7.0, 3.4, 0.8, 1.2  # of the legend: points; then widths in letters
+_LONG = 52  # letters that fit into one line of it
 _WIDE = 30.0  # from this ratio of largest to smallest on an axis is logarithmic
 
 
@@ -66,8 +70,10 @@ def save(figure: Figure, path: Path) -> None:
 
 def _figure(c: Comparison, axis: Axis) -> Figure:
     shown = (c.ends.order or list(range(len(c.groups))))[:MOST]
-    rows = math.ceil(len(shown) / 3)
-    figure = Figure(figsize=(_WIDTH, _HEIGHT + 0.16 * rows), layout="constrained")
+    labels = [_wrapped(c.groups[place].label) for place in shown]
+    columns = _columns(labels)
+    lines = math.ceil(len(shown) / columns) + sum(label.count("\n") for label in labels)
+    figure = Figure(figsize=(_WIDTH, _HEIGHT + 0.16 * lines), layout="constrained")
     axes = figure.subplots()
     for place in shown:
         _line(axes, c, axis, place)
@@ -77,9 +83,27 @@ def _figure(c: Comparison, axis: Axis) -> Figure:
     if c.target is not None:
         axes.axhline(c.target, color="0.55", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
     figure.legend(
-        loc="outside lower center", ncols=min(3, len(shown)), handlelength=3.4, columnspacing=1.2, fontsize=7
+        loc="outside lower center", ncols=columns, handlelength=_HANDLE, columnspacing=_GAP, fontsize=_SMALL
     )
     return figure
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """Columns of the legend, at most three, in which it is no wider than the figure."""
+    widths = [TextPath((0, 0), label, size=_SMALL).get_extents().width for label in labels]
+    for columns in (3, 2):
+        if columns > len(labels):
+            continue
+        # Matplotlib fills one column after the other; the first ones get one more where they cannot be equal.
+        wide = [max(part) for part in np.array_split(widths, columns)]
+        beside = _SMALL * (columns * (_HANDLE + _AFTER) + (columns - 1) * _GAP)
+        if sum(wide) + beside <= 72 * _WIDTH - 2 * _SMALL:
+            return columns
+    return 1
+
+
+def _wrapped(label: str) -> str:
+    return textwrap.fill(label, _LONG)
 
 
 def _line(axes: Axes, c: Comparison, axis: Axis, place: int) -> None:
@@ -98,7 +122,7 @@ def _line(axes: Axes, c: Comparison, axis: Axis, place: int) -> None:
         markeredgecolor="white",
         markeredgewidth=0.4,
         markevery=max(1, len(x) // 6),
-        label=c.groups[place].label,
+        label=_wrapped(c.groups[place].label),
         zorder=3,
     )
     if np.isfinite(curve.half).all():
