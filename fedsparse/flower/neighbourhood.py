@@ -35,6 +35,9 @@ from fedsparse.wire import Limits, Sealed, check_envelope, decode_message, pass_
 
 __all__ = ["Neighbourhood"]
 
+_SHOW = 60.0
+"""Seconds that models are waited for at least: an evaluation has no deadline, and should be of all who are there."""
+
 _REASONS = 40
 """Letters of a reason that a device gives."""
 
@@ -79,7 +82,7 @@ class Neighbourhood(Fleet):
         del shared
         ids = exchange.ids[at].tolist()
         stamp = Stamp(exchange.ctx.round, exchange.number)
-        answered = self._ask(exchange, ids, stamp, "train")
+        answered = self._ask(exchange, ids, stamp, "train", self._patience)
         place = dict(zip(ids, at.tolist(), strict=True))
         answers = self._answers(exchange, answered, place)
         self._said = {int(a.call.ids[0]): (a.reply.encoded or [b""])[0] for a in answers}
@@ -126,8 +129,9 @@ class Neighbourhood(Fleet):
             WorkerError: nobody does.
         """
         ids, stamp = exchange.ids.tolist(), Stamp(exchange.ctx.round, LAST - 1)
+        seconds = max(self._patience, _SHOW)
         found: dict[int, Model] = {}
-        for client, returned in self._ask(exchange, ids, stamp, "evaluate").items():
+        for client, returned in self._ask(exchange, ids, stamp, "evaluate", seconds).items():
             try:
                 found[client] = self._model(client, returned, stamp)
             except DecodeError:
@@ -137,19 +141,21 @@ class Neighbourhood(Fleet):
                 self._write(np.array([client], dtype=np.int64), stamp)
         if not found:
             raise WorkerError(
-                f"none of {len(ids)} devices showed its model within engine.patience={self._patience:g} s of the end "
-                f"of round {stamp.round}; bring them back and resume the run"
+                f"none of {len(ids)} devices showed its model within {seconds:g} s of the end of round {stamp.round}; "
+                "bring them back and resume the run"
             )
         return found
 
     # ---- orders and answers
 
-    def _ask(self, exchange: Exchange, ids: Sequence[int], stamp: Stamp, kind: str) -> dict[int, Returned]:
+    def _ask(
+        self, exchange: Exchange, ids: Sequence[int], stamp: Stamp, kind: str, seconds: float
+    ) -> dict[int, Returned]:
         orders: dict[int, Order] = {
             client: self._order(exchange, stamp, client, mail=self._mail.get(client)) for client in ids
         }
         contents = {client: order.content() for client, order in orders.items()}
-        returned = self._post.ask(contents, Terms(len(ids), self._patience), kind)
+        returned = self._post.ask(contents, Terms(len(ids), seconds), kind)
         self._check(exchange, ids, returned)
         answered = {c: r for c, r in sorted(returned.items()) if r.content is not None}
         for client, found in answered.items():

@@ -37,7 +37,7 @@ def test_the_codec_benchmark_says_what_a_pass_of_abs_is() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_start_up_benchmark_shows_every_program() -> None:
-    shown = run("startup.py")
+    shown = run("startup.py", "--repeat=1")
     assert "fedsparse, Ray minus Ray, bare" in shown
 
 
