@@ -86,13 +86,6 @@ def test_norms_are_those_of_the_dense_rows(payload):
     assert torch.allclose(payload.norm(), expected, rtol=1e-12, atol=1e-300, equal_nan=True)
 
 
-def test_rows_for_neighbours_are_accumulated_one_by_one():
-    payload = COLLECTION["edges"]
-    dense, out = payload.dense(), torch.zeros(payload.size)
-    payload.accumulate(out, torch.tensor([1.0, 2.0, 4.0]))
-    assert torch.equal(out, dense[0] + 2 * dense[1] + 4 * dense[2])
-
-
 @settings(max_examples=150, deadline=None)
 @given(payloads(edges=False))
 def test_norms_do_not_depend_on_the_batch(payload):
