@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsparse.data.checks import whole
+from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import reading
 from fedsparse.errors import ConfigError, DataError
 
-__all__ = ["BEGIN", "PADDING", "hashed", "labelled", "tokens"]
+__all__ = ["BEGIN", "PADDING", "classified", "hashed", "labelled", "tokens"]
 
 PADDING, BEGIN = 0, 1
 """The tokens behind a text and before it."""
@@ -39,6 +40,23 @@ def labelled(path: Path, column: str, classes: int) -> tuple[list[str], NDArray[
             f"{path} is not the file it should be: column {column!r} must hold texts and 'label' 0 to {classes - 1}"
         )
     return texts, labels
+
+
+def classified(
+    name: str,
+    train: Path,
+    test: Path,
+    column: str,
+    classes: int,
+    tokenised: Callable[[Sequence[str]], NDArray[np.int64]],
+) -> Dataset:
+    """The data set of two Parquet files, see :func:`labelled`, with texts as rows of tokens ``[n, T]``.
+
+    Raises:
+        DataError: a file is damaged or not what it should be.
+    """
+    (texts, y), (texts_test, y_test) = (labelled(path, column, classes) for path in (train, test))
+    return Dataset(name, tokenised(texts), y, tokenised(texts_test), y_test, classes=classes)
 
 
 def tokens(texts: Sequence[str], length: int, vocabulary: int, tokenizer: str) -> NDArray[np.int64]:

@@ -5,11 +5,12 @@ Source: X. Zhang, J. Zhao, Y. LeCun, "Character-level Convolutional Networks for
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import Files
-from fedsparse.data.sets._text import labelled, tokens
+from fedsparse.data.sets._text import classified, tokens
 
 __all__ = ["FILES", "load"]
 
@@ -42,9 +43,13 @@ def load(
     Returns:
         x ``[N, T]`` int64, y ``[N]`` int64.
     """
-    train = labelled(
-        FILES.find(data_dir, "ag_news_train.parquet", "ag_news_train10k.parquet"), "text", CLASSES
+    train = FILES.find(data_dir, "ag_news_train.parquet", "ag_news_train10k.parquet")
+    test = FILES.find(data_dir, "ag_news_test.parquet")
+    return classified(
+        "ag_news",
+        train,
+        test,
+        "text",
+        CLASSES,
+        partial(tokens, length=length, vocabulary=vocabulary, tokenizer=tokenizer),
     )
-    test = labelled(FILES.find(data_dir, "ag_news_test.parquet"), "text", CLASSES)
-    x, x_test = (tokens(texts, length, vocabulary, tokenizer) for texts, _ in (train, test))
-    return Dataset("ag_news", x, train[1], x_test, test[1], classes=CLASSES)

@@ -6,11 +6,12 @@ in the split of A. Wang et al., "GLUE", ICLR 2019, whose validation part, the on
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.files import Files
-from fedsparse.data.sets._text import labelled, tokens
+from fedsparse.data.sets._text import classified, tokens
 
 __all__ = ["FILES", "load"]
 
@@ -42,7 +43,12 @@ def load(
     Returns:
         x ``[N, T]`` int64, y ``[N]`` int64.
     """
-    train = labelled(FILES.find(data_dir, "sst2_train.parquet"), "sentence", CLASSES)
-    test = labelled(FILES.find(data_dir, "sst2_validation.parquet"), "sentence", CLASSES)
-    x, x_test = (tokens(texts, length, vocabulary, tokenizer) for texts, _ in (train, test))
-    return Dataset("sst2", x, train[1], x_test, test[1], classes=CLASSES)
+    train, test = (FILES.find(data_dir, f"sst2_{part}.parquet") for part in ("train", "validation"))
+    return classified(
+        "sst2",
+        train,
+        test,
+        "sentence",
+        CLASSES,
+        partial(tokens, length=length, vocabulary=vocabulary, tokenizer=tokenizer),
+    )
