@@ -14,6 +14,9 @@ from fedsparse.words import there_are
 
 __all__ = ["Seen", "Trend", "status"]
 
+_JITTER = 0.01
+"""By what share of a budget messages of nearly equal size may exceed it where budgets are to be equal."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -41,11 +44,13 @@ class Trend:
         method: a label.
         below: a number, or the label of another method.
         above: likewise; one of the two is given.
-        at: a budget on the experiment's axis, such as ``100kB``, or ``equal``: what the cheaper of both has spent.
+        at: a budget on the experiment's axis, such as ``100kB``, or ``equal``: what the cheaper of both has spent. The
+            other may then spend 1 % more: lengths of entropy-coded messages differ by as much from seed to seed, and
+            an evaluation that a few bytes set apart is one at equal cost.
         to: a value of the metric.
         times: factor on the other side.
         plus: is added to the other side.
-        metric: another one than the experiment's.
+        metric: another one than the experiment's, or a figure of ``summary.json``, such as ``scalars.kept.mean``.
         panel: where; by default wherever the method takes part.
     """
 
@@ -125,7 +130,9 @@ class Trend:
     def _figure(self, curve: Curve, budget: float | None) -> float:
         if self.to is not None:
             return curve.to(self.to)
-        return curve.end if budget is None else curve.at(budget)
+        if budget is None:
+            return curve.end
+        return curve.at(budget, _JITTER) if self.at == "equal" else curve.at(budget)
 
     def _what(self, called: str, budget: float | None, axis: Axis) -> str:
         if self.to is not None:

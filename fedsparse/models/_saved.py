@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedsparse.errors import ConfigError, DataError
 
-__all__ = ["Foreign", "filled", "foreign", "is_saved", "required", "write"]
+__all__ = ["Foreign", "filled", "folder_of", "foreign", "is_saved", "required", "write"]
 
 _SAID, _WEIGHTS = "model.json", "model.safetensors"
 _CONFIG, _SUMMARY = "config.yaml", "summary.json"
@@ -26,6 +26,11 @@ def write(folder: Path, module: nn.Module, said: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_model(module, str(folder / _WEIGHTS))
     (folder / _SAID).write_text(json.dumps(dict(said), indent=2) + "\n", encoding="utf-8")
+
+
+def folder_of(base: str, seed: int) -> Path:
+    """The folder that is meant, ``{seed}`` in it being the run's."""
+    return Path(base.replace("{seed}", str(seed))).expanduser()
 
 
 def is_saved(folder: Path) -> bool:

@@ -10,7 +10,6 @@ values included, are those of the library ``peft`` (extra ``lora``).
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -78,7 +77,7 @@ def _base(base: str, example_shape: tuple[int, ...], classes: int, seed: int) ->
     """The base, and the names of its weights that are not pre-trained although others are."""
     from fedsparse import models
 
-    folder = Path(base).expanduser()
+    folder = _saved.folder_of(base, seed)
     if _saved.is_saved(folder):
         return _saved.filled(folder, example_shape, classes, seed)
     if base == "lora":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import nn
 
 from fedsparse.errors import ConfigError
@@ -19,13 +17,14 @@ def build(example_shape: tuple[int, ...], classes: int, seed: int, *, base: str 
         example_shape: the shape of one input.
         classes: outputs.
         seed: of what the folder has no weights for.
-        base: the folder: of a finished run, or one that ``fedsparse.models.save`` wrote.
+        base: the folder: of a finished run, or one that ``fedsparse.models.save`` wrote; ``{seed}`` in it is the
+            run's seed.
 
     Raises:
         ConfigError: it is neither.
         DataError: it is damaged, or the run ended with something else than the weights of its model.
     """
-    folder = Path(base).expanduser()
+    folder = _saved.folder_of(base, seed)
     if not base or not _saved.is_saved(folder):
         raise ConfigError(
             f"model.base={base}: must be the folder of a finished run, or one that fedsparse.models.save wrote"

@@ -10,9 +10,8 @@ import pytest
 from experiments.least_loss import least_loss
 from fedsparse.experiment import main
 from fedsparse.experiment.curve import from_csv
-from fedsparse.experiment.form import read
-from fedsparse.experiment.stored import load
-from fedsparse.experiment.study import processor
+from fedsparse.experiment.reading import read
+from fedsparse.experiment.stored import load, processor
 from fedsparse.experiment.tables import ends_table, one, overview
 from fedsparse.recorded import versions
 

@@ -57,6 +57,13 @@ def test_a_head_for_other_classes_is_drawn(finished: Path) -> None:
     assert all(one.get_parameter(name).shape[0] == 3 for name in names)
 
 
+def test_each_seed_has_its_own_folder(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "s5").symlink_to(finished)
+    assert models.build("saved", IMAGE, 10, 5, base=f"{tmp_path}/s{{seed}}")
+    with pytest.raises(ConfigError, match="must be the folder"):
+        models.build("saved", IMAGE, 10, 6, base=f"{tmp_path}/s{{seed}}")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     for base in ("", str(tmp_path)):
         with pytest.raises(ConfigError, match="must be the folder of a finished run"):
