@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from fedsparse.experiment.form import Experiment
 from fedsparse.experiment.stored import End, Result
-from fedsparse.experiment.trends import Seen
+from fedsparse.experiment.trends import Seen, value_text
 from fedsparse.report.axes import AXES, Axis
-from fedsparse.units import bytes_text, number_text, seconds_text
+from fedsparse.units import number_text, seconds_text
 
 __all__ = ["command", "ends_table", "one", "overview"]
 
@@ -122,10 +121,7 @@ def _reached(end: End, target: float, axis: Axis) -> str:
 
 
 def _figure(end: End, name: str) -> str:
-    if name not in end.figures:
-        return "–"
-    shown = bytes_text if "bytes" in re.split("[^a-z]+", name) else number_text
-    return shown(end.figures[name])
+    return value_text(name, end.figures[name]) if name in end.figures else "–"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], ruled: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedsparse.errors import ConfigError
 from fedsparse.experiment.curve import Curve
 from fedsparse.report.axes import AXES, Axis
-from fedsparse.units import amount, number_text
+from fedsparse.units import amount, bytes_text, number_text
 from fedsparse.words import there_are
 
-__all__ = ["Seen", "Trend", "status"]
+__all__ = ["Seen", "Trend", "status", "value_text"]
 
 _JITTER = 0.01
 """By what share of a budget messages of nearly equal size may exceed it where budgets are to be equal."""
@@ -147,7 +148,12 @@ class Trend:
     def _text(self, value: float, axis: Axis) -> str:
         if not math.isfinite(value):
             return "never" if self.to is not None else "diverged" if math.isinf(value) else "no value"
-        return axis.text(value) if self.to is not None else number_text(value)
+        return axis.text(value) if self.to is not None else value_text(self.metric or "", value)
+
+
+def value_text(metric: str, value: float) -> str:
+    """A value of a metric or figure for people; one whose name says bytes is an amount of them."""
+    return (bytes_text if "bytes" in re.split("[^a-z]+", metric) else number_text)(value)
 
 
 def status(seen: Sequence[Seen]) -> str:
