@@ -29,7 +29,7 @@ RUNS = {
 KILLED = ("econtrol", "choco")
 """The runs whose servers are killed."""
 
-PATIENCE = 150.0
+PATIENCE = 240.0
 
 ROOT = Path(__file__).resolve().parents[2]
 
