@@ -58,7 +58,7 @@ Message = Mapping[str, Payload]
 """Named payloads, each with one row for each client (or one row for all, in a broadcast)."""
 
 Forward = Callable[[Tensor, Tensor], Tensor]
-"""From parameters ``[d]`` and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
+"""From parameters ``[d]`` (or ``[d + f]``: :meth:`Strategy.model`) and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
 
 Predict = Callable[[Tensor, Tensor, Forward], Tensor]
 """From a model, inputs and the module's forward to outputs: :meth:`Strategy.predict`."""
@@ -133,6 +133,24 @@ class Layout:
         """Views ``[..., *shape]`` of ``flat [..., d]``, one for each name."""
         lead = flat.shape[:-1]
         return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
+
+    @cached_property
+    def adapters(self) -> tuple[tuple[Field, Field], ...]:
+        """A ``[r, n]`` and B ``[m, r]`` of each low-rank adapter: ``<layer>.lora_A`` and ``<layer>.lora_B``."""
+        names = [f.name.removesuffix(".lora_A") for f in self.fields if f.name.endswith(".lora_A")]
+        return tuple((self[f"{name}.lora_A"], self[f"{name}.lora_B"]) for name in names)
+
+    @cached_property
+    def products(self) -> Layout:
+        """The products B A of the adapters, ``<layer>.lora`` of shape ``(m, n)``; they are in another vector than x."""
+        return Layout.of({a.name.removesuffix("_A"): (b.shape[0], a.shape[1]) for a, b in self.adapters})
+
+    def parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A model ``x [..., d]`` or ``[..., d + f]`` as its parameters, and what is merged into its frozen weights.
+
+        The latter has no width where there is nothing.
+        """
+        return x[..., : self.size], x[..., self.size :]
 
     @staticmethod
     def of(
@@ -355,6 +373,16 @@ class Task(Protocol):
             steps: minibatches, those of steps 0 to ``steps`` - 1.
         """
 
+    def merge(self, products: Tensor) -> None:
+        """Merges something into the frozen weights of layers with adapters, for all that is asked for afterwards.
+
+        W h + (alpha / r) B A h becomes (W + (alpha / r) P) h + (alpha / r) B A h. P is the same for all clients, so it
+        is held once. What was merged before is forgotten.
+
+        Args:
+            products: P of all layers in the order of ``layout.products``, ``[f]`` or ``[1, f]``.
+        """
+
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
 
@@ -486,7 +514,10 @@ class Strategy:
         return None
 
     def model(self, state: State, ctx: Context) -> Tensor:
-        """The parameters to evaluate, ``[d]``."""
+        """The parameters to evaluate, ``[d]``; with what is merged into the frozen weights behind them ``[d + f]``.
+
+        The latter f numbers are those of :meth:`Task.merge`.
+        """
         return state["x"]
 
     def statistics(self, state: State, ctx: Context) -> Tensor | None:
