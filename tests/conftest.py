@@ -30,6 +30,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return min(MOST, len(os.sched_getaffinity(0)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start Ray go to one process, one after the other, as two Rays would want the same CPUs.
 
