@@ -63,7 +63,10 @@ class KeyedFunctions(TorchFunctionMode):
     ) -> Any:
         """What is called instead of ``func``."""
         del types
-        own = {functional.dropout: self._dropout, functional.scaled_dot_product_attention: self._attention}
+        own: dict[Callable[..., Any], Callable[..., Any]] = {
+            functional.dropout: self._dropout,
+            functional.scaled_dot_product_attention: self._attention,
+        }
         return own.get(func, func)(*args, **(kwargs or {}))
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
