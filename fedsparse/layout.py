@@ -14,7 +14,7 @@ from fedsparse.lazy import cached_property
 __all__ = ["Field", "Forward", "Layout", "Start"]
 
 Forward: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From parameters ``[d]`` and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
+"""From parameters ``[d]``, or ``[d + f]`` with what is merged, and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,24 @@ class Layout:
         """Views ``[..., *shape]`` of ``flat [..., d]``, one for each name."""
         lead = flat.shape[:-1]
         return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
+
+    @cached_property
+    def adapters(self) -> tuple[tuple[Field, Field], ...]:
+        """A ``[r, n]`` and B ``[m, r]`` of each low-rank adapter: ``<layer>.lora_A`` and ``<layer>.lora_B``."""
+        names = [f.name.removesuffix(".lora_A") for f in self.fields if f.name.endswith(".lora_A")]
+        return tuple((self[f"{name}.lora_A"], self[f"{name}.lora_B"]) for name in names)
+
+    @cached_property
+    def products(self) -> Layout:
+        """The products B A of the adapters, ``<layer>.lora`` of shape ``(m, n)``; they are in another vector than x."""
+        return Layout.of({a.name.removesuffix("_A"): (b.shape[0], a.shape[1]) for a, b in self.adapters})
+
+    def parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A model ``x [..., d]`` or ``[..., d + f]`` as its parameters, and what is merged into its frozen weights.
+
+        The latter has no width where there is nothing.
+        """
+        return x[..., : self.size], x[..., self.size :]
 
     @staticmethod
     def of(

@@ -224,7 +224,10 @@ class Strategy:
         return None
 
     def model(self, state: State, ctx: Context) -> Tensor:
-        """The parameters to evaluate, ``[d]``."""
+        """The parameters to evaluate, ``[d]``; with what is merged into the frozen weights behind them ``[d + f]``.
+
+        The latter f numbers are those of :meth:`Task.merge`.
+        """
         return state["x"]
 
     def statistics(self, state: State, ctx: Context) -> Tensor | None:

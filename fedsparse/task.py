@@ -161,6 +161,16 @@ class Task(Protocol):
             steps: minibatches, those of steps 0 to ``steps`` - 1.
         """
 
+    def merge(self, products: Tensor) -> None:
+        """Merges something into the frozen weights of layers with adapters, for all that is asked for afterwards.
+
+        W h + (alpha / r) B A h becomes (W + (alpha / r) P) h + (alpha / r) B A h. P is the same for all clients, so it
+        is held once. What was merged before is forgotten.
+
+        Args:
+            products: P of all layers in the order of ``layout.products``, ``[f]`` or ``[1, f]``.
+        """
+
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
 

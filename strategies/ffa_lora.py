@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsparse.errors import ConfigError
 from fedsparse.masks import Cost, placed, taken
 from fedsparse.protocol import Context, Inbox, Layout, Message, Role, Start, State, Task
-from fedsparse.strategies._adapters import Adapters, pairs_of
+from fedsparse.strategies._adapters import Adapters
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FFALora(Adapters):
     def trained(self, layout: Layout) -> Tensor:
         """f, ``[d]`` bool."""
         mask = torch.ones(layout.size, dtype=torch.bool)
-        for a, _ in pairs_of(layout):
+        for a, _ in layout.adapters:
             mask[a.slice] = False
         return mask
 

@@ -96,6 +96,7 @@ class Batched:
         self._fixed = {
             name: p.detach()[None].to(device) for name, p in module.named_parameters() if not p.requires_grad
         }
+        self._adapters = {name: layer for name, layer in module.named_modules() if isinstance(layer, Adapter)}
         self._random = any(isinstance(m, KeyedDropout) and m.p for m in module.modules())
         named = dict(module.named_parameters()) | dict(module.named_buffers())
         x, stats = (
@@ -114,6 +115,21 @@ class Batched:
             self._x.cpu(), self.layout, self._stats.cpu(), self.buffer_layout, shape, self._forward
         )
         self.line = Line.of(self.program, {layer.name for layer in self.linear if layer.positions == 1})
+
+    def merged(self, products: Tensor) -> Batched:
+        """The same model with something merged into its frozen weights, which are then held once more.
+
+        Args:
+            products: beside B A of each adapter, ``[f]`` in the order of ``layout.products``; of no width: nothing.
+        """
+        if not products.numel():
+            return self
+        made, changes = copy.copy(self), self.layout.products.split(products.to(self._x.device))
+        made._fixed = dict(self._fixed)
+        for name, layer in self._adapters.items():
+            weight = f"{name}.base.weight"
+            made._fixed[weight] = layer.merged(self._fixed[weight], changes[f"{name}.lora"][None])
+        return made
 
     def run(
         self,
