@@ -122,8 +122,8 @@ class Inbox(Protocol):
     def sum(self, name: str, by: Literal["examples", "one"] = "one") -> Tensor:
         """Plain sum ``[d]``, or weighted by the numbers of examples."""
 
-    def stack(self, name: str) -> Tensor:
-        """All messages, dense, ``[M, d]``."""
+    def stack(self, name: str, columns: slice = slice(None)) -> Tensor:
+        """All messages, dense, ``[M, d]``; or some columns of them, where all at once would be too much memory."""
 
     def payload(self, name: str) -> Payload:
         """All messages as one payload of M rows."""

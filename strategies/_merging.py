@@ -7,7 +7,7 @@ changes is held once, and no client has frozen weights of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,12 +37,12 @@ class Stack(NamedTuple):
     right: Tensor
 
 
-def _packed(stacks: Sequence[Stack], layout: Layout) -> tuple[Tensor, Tensor]:
+def _packed(stacks: Iterable[Stack], merged: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """What is added to P, as it travels: factors where they are fewer numbers, else the matrix; and the ranks.
 
-    Both are as long in any round, whoever took part: ``[f]`` and ``[L]``.
+    Both are as long in any round, whoever took part: ``[f]``, as P ``merged`` is, and ``[L]``.
     """
-    news, ranks = stacks[0].left.new_zeros(layout.products.size), torch.zeros(len(stacks), dtype=torch.int64)
+    news, ranks = torch.zeros_like(merged), torch.zeros(len(layout.products), dtype=torch.int64)
     for k, (field, (left, right)) in enumerate(zip(layout.products, stacks, strict=True)):
         if left.numel() + right.numel() < field.size:
             ranks[k], values = len(left), torch.cat([left.flatten(), right.flatten()])
@@ -110,11 +110,15 @@ class Merging(Local):
     def hear(self, held: State, said: State, ctx: Context) -> State:
         return {"x": said["x"], "merged": _summed(held["merged"], said, ctx.layout)}
 
-    def merged(self, server: State, stacks: Sequence[Stack], layout: Layout) -> State:
-        """All of the server's state but x, after ``stacks``, one a layer, are added to P: to the bit as clients do."""
-        if not stacks:
-            return {name: server[name] for name in ("merged", "news", "ranks")}
-        news, ranks = _packed(stacks, layout)
+    def merged(self, server: State, stacks: Iterable[Stack], layout: Layout) -> State:
+        """All of the server's state but x, after what is stacked is added to P: to the bit as clients do.
+
+        Args:
+            server: the state before.
+            stacks: one a layer. Best made when it is asked for: together they are as long as all messages.
+            layout: of the model.
+        """
+        news, ranks = _packed(stacks, server["merged"], layout)
         said = self.news({"news": news, "ranks": ranks}, layout)
         change = {name: payload.dense() for name, payload in said.items()}
         return {

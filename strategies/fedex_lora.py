@@ -50,15 +50,15 @@ class FedExLora(Merging):
         return {}, {"dx": Dense(self.train(heard["x"], task).change)}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        changes, mean = inbox.stack("dx"), inbox.mean("dx", by=self.weighting)
-        p = self.coefficients(inbox).to(changes.dtype)
-        stacks = [_residual(changes, mean, p, a, b) for a, b in ctx.layout.adapters]
+        mean = inbox.mean("dx", by=self.weighting)
+        p = self.coefficients(inbox).to(mean.dtype)
+        stacks = (_residual(inbox, mean, p, a, b) for a, b in ctx.layout.adapters)
         return {"x": server["x"] + mean, **self.merged(server, stacks, ctx.layout)}
 
 
-def _residual(changes: Tensor, mean: Tensor, p: Tensor, a: Field, b: Field) -> Stack:
-    """R of a layer, of the clients' ``changes [M, d]`` and their weights ``p [M]``."""
+def _residual(inbox: Inbox, mean: Tensor, p: Tensor, a: Field, b: Field) -> Stack:
+    """R of a layer, of the clients' changes, their ``mean [d]`` and their weights ``p [M]``."""
+    of_a, of_b = inbox.stack("dx", a.slice), inbox.stack("dx", b.slice)
     # Where all start from is in no difference. The last client's part follows, as sum_i p_i (B_i - mean B) = 0.
-    left = p[:-1, None] * (changes[:-1, b.slice] - mean[b.slice])
-    right = changes[:-1, a.slice] - changes[-1, a.slice]
+    left, right = p[:-1, None] * (of_b[:-1] - mean[b.slice]), of_a[:-1] - of_a[-1]
     return Stack(left.view(-1, *b.shape).mT.reshape(-1, b.shape[0]), right.reshape(-1, a.shape[1]))

@@ -89,22 +89,28 @@ class FLora(Merging):
         return {}, {"dx": Ragged.of(self.train(torch.where(mask, heard["x"], 0), task, mask).change, mask)}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
-        mask, sent = self.masks(inbox.senders, ctx.layout), inbox.payload("dx")
-        if mask is not None:
-            sent = at_marks(cast("Ragged", sent), mask)
-        p, mean = self.coefficients(inbox), torch.zeros_like(server["x"])
-        sent.accumulate(mean, p)
-        begun = self.begun(server["x"], ctx)
-        ends = sent.dense() + (begun if mask is None else torch.where(mask, begun, 0))
-        stacks = [
-            _stacked(ends, p.to(ends), self.ranks_of(inbox.senders), a, b) for a, b in ctx.layout.adapters
-        ]
-        x = torch.where(head_of(ctx.layout), server["x"] + mean, server["x"])
-        return {"x": x, **self.merged(server, stacks, ctx.layout)}
+        layout, start = ctx.layout, self.begun(server["x"], ctx)
+        mask, p = self.masks(inbox.senders, layout), self.coefficients(inbox)
+        if mask is None:
+            mean = inbox.mean("dx", by=self.weighting)
+        else:
+            sent = at_marks(cast("Ragged", inbox.payload("dx")), mask)
+            mean = torch.zeros_like(start)
+            sent.accumulate(mean, p)
+            changes = sent.dense()
+
+        def ends(field: Field) -> Tensor:
+            """A tensor of all clients, ``[M, *shape]``; what a client does not have stands there and is not stacked."""
+            moved = inbox.stack("dx", field.slice) if mask is None else changes[:, field.slice]
+            return (start[field.slice] + moved).unflatten(1, field.shape)
+
+        ranks, weights = self.ranks_of(inbox.senders), p.to(start.dtype)[:, None, None]
+        stacks = (_stacked(ends(a), weights * ends(b), ranks) for a, b in layout.adapters)
+        x = torch.where(head_of(layout), server["x"] + mean, server["x"])
+        return {"x": x, **self.merged(server, stacks, layout)}
 
 
-def _stacked(ends: Tensor, p: Tensor, ranks: Tensor, a: Field, b: Field) -> Stack:
-    """A layer's adapters of all clients one behind the other, of their models ``[M, d]``, weights and ranks ``[M]``."""
-    there = torch.arange(a.shape[0]) < ranks[:, None]
-    left = (p[:, None] * ends[:, b.slice]).unflatten(1, b.shape).mT
-    return Stack(left[there], ends[:, a.slice].unflatten(1, a.shape)[there])
+def _stacked(a: Tensor, b: Tensor, ranks: Tensor) -> Stack:
+    """A layer's ``a [M, r, n]`` and ``b [M, m, r]`` one behind the other, as far as each client's rank ``[M]`` goes."""
+    there = torch.arange(a.shape[1]) < ranks[:, None]
+    return Stack(b.mT[there], a[there])

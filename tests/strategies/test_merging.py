@@ -1,6 +1,6 @@
 """Merging into the frozen weights is the transcription's, in explicit matrices; and nothing of the mean is missed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -121,8 +121,8 @@ def missed(strategy: Strategy, layer: str) -> float:
 class ForgetsTheResidual(FedExLora):
     """What averaging A and B apart comes to."""
 
-    def merged(self, server: State, stacks: Sequence[Stack], layout: Layout) -> State:
-        return super().merged(server, [], layout)
+    def merged(self, server: State, stacks: Iterable[Stack], layout: Layout) -> State:
+        return {name: server[name] for name in ("merged", "news", "ranks")}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
