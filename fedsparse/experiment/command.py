@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from fedsparse.arguments import Parser
 from fedsparse.command import concluded, one_thread, said
 from fedsparse.errors import ConfigError
 
@@ -35,13 +36,6 @@ are kept in the folder of --out, but for those with changed keys: these stay wit
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see python -m fedsparse.experiment --help")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -64,13 +58,8 @@ def _run(words: Sequence[str]) -> int:
     return _experiment(given)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m fedsparse.experiment",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("fedsparse.experiment", _ABOUT)
     add = parser.add_argument
     add("words", nargs="*", metavar="NAME [quick|full] [KEY=VALUE ...]", help="which experiment, and how")
     add("--runs", type=Path, metavar="FOLDER", help="of its runs; default: runs/experiments/NAME-VARIANT")
