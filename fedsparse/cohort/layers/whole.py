@@ -43,7 +43,7 @@ def whole(module: nn.Module, names: Sequence[str], prefix: str) -> Layer:
             if before is not None and not torch.equal(before, torch.get_rng_state()):
                 raise ConfigError(
                     f"model: {type(module).__name__} draws from PyTorch's global random generator in its forward, so "
-                    "runs would not repeat; use nn.Dropout layers, which get keyed streams, instead"
+                    "runs would not repeat; use dropout, as layers or functions, which gets keyed streams, instead"
                 )
             proven = True
             return out
