@@ -269,9 +269,11 @@ class Batched:
         results = self._results(examples, {})
         positions = Counter[str]()
         for step, made in zip(self.program.steps, results[1:], strict=True):
-            if isinstance(step.module, _WEIGHED) and isinstance(made, Tensor):
-                channels = made.shape[-1 if isinstance(step.module, nn.Linear) else 1]
-                positions[f"{step.name}.weight"] += made.numel() // (2 * channels)
+            if isinstance(step.module, (*_WEIGHED, Adapter)) and isinstance(made, Tensor):
+                adapted = isinstance(step.module, Adapter)
+                channels = made.shape[-1 if adapted or isinstance(step.module, nn.Linear) else 1]
+                for weight in ("lora_A", "lora_B") if adapted else ("weight",):
+                    positions[f"{step.name}.{weight}"] += made.numel() // (2 * channels)
         fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
         return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)
 

@@ -16,8 +16,9 @@ from fedsparse.command import concluded, one_thread, said
 from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fedsparse.experiment.arms import Arm
     from fedsparse.experiment.stored import Result
-    from fedsparse.experiment.study import Arm, Study
+    from fedsparse.experiment.study import Study
 
 __all__ = ["main"]
 
@@ -73,10 +74,12 @@ def _parser() -> Parser:
 
 def _experiment(given: argparse.Namespace) -> int:
     from fedsparse.config import elsewhere
-    from fedsparse.experiment.form import VARIANTS, read
+    from fedsparse.experiment.form import VARIANTS
     from fedsparse.experiment.listing import rewritten
+    from fedsparse.experiment.reading import read
     from fedsparse.experiment.shelf import find
-    from fedsparse.experiment.study import Study, cores
+    from fedsparse.experiment.study import Study
+    from fedsparse.experiment.works import cores
     from fedsparse.words import there_are
 
     name, file = find(given.words[0])
@@ -134,8 +137,7 @@ def _conclude(study: Study, arms: Sequence[Arm], name: str, variant: str, folder
 
 
 def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Result:
-    from fedsparse.experiment.stored import End, Result
-    from fedsparse.experiment.study import processor
+    from fedsparse.experiment.stored import End, Result, processor
     from fedsparse.experiment.tables import command
     from fedsparse.recorded import versions
 
@@ -155,7 +157,12 @@ def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Resul
             for seen in trend.seen(curves, asked.metric, asked.against, asked.called)
         ],
         ends=[
-            End.of(curve, arm.tuned.chosen if arm.tuned else {}, asked.targets)
+            End.of(
+                curve,
+                arm.tuned.chosen if arm.tuned else {},
+                asked.targets,
+                [each for each in curves if each.metric in asked.columns.values()],
+            )
             for arm, curve in zip(arms, judged, strict=True)
         ],
         notes=[warning for arm in arms for warning in arm.warnings],

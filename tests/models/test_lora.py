@@ -252,6 +252,25 @@ def test_a_folder_of_hugging_face_is_the_base(kind: str, tmp_path: Path) -> None
     assert module(x).shape == (2, 10)
 
 
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_model_of_hugging_face_trains_one_client_at_a_time_as_a_note_says(
+    kind: str, tmp_path: Path
+) -> None:
+    """With the dropout that its configuration has by default, of which two passes of a step see the same."""
+    make, shape, _, _ = FOREIGN[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = build("lora", shape, 10, 0, base=make(tmp_path))
+    x = torch.randint(1, 30, (6, *shape)) if len(shape) == 1 else torch.randn(6, *shape)
+    model = Batched(module, x)
+    (note,) = model.notes
+    assert note.startswith("model: clients go one at a time through the model (")
+    start, inputs = model.start.x.expand(2, -1), torch.stack([x[:3], x[:3]])
+    one, same = (model.outputs(start, torch.zeros(2, 0), inputs, [1, 2]) for _ in range(2))
+    assert torch.equal(one, same)
+    assert torch.equal(one[0], one[1]) == (kind == "vit"), "clients have the same dropout, or vit has some"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
