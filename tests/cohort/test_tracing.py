@@ -419,7 +419,9 @@ SHIPPED: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
 
 
 def test_every_model_that_comes_along_is_looked_at():
-    assert {name for name, _, _ in SHIPPED.values()} == set(models.names()) - {"saved"}  # which is one of the others
+    assert {name for name, _, _ in SHIPPED.values()} == set(models.names()) - {
+        "saved"
+    }  # which is one of the others
 
 
 @pytest.mark.parametrize("case", SHIPPED)
