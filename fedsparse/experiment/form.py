@@ -14,12 +14,46 @@ from fedsparse.errors import ConfigError
 from fedsparse.experiment.trends import Trend
 from fedsparse.words import listed, there_are
 
-__all__ = ["VARIANTS", "Experiment", "Method", "Panel", "Tune", "read"]
+__all__ = ["VARIANTS", "Base", "Experiment", "Method", "Panel", "Tune", "read"]
 
 VARIANTS = ("full", "quick")
 """The experiment as it is meant, and a short one that shows that everything runs."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that is pre-trained before the runs, for adapters; the runs' clients hold what it was not trained on.
+
+    Attributes:
+        data: the data set by name.
+        examples: of its training part; the others are left for the clients.
+        model: by name.
+        epochs: passes over the examples.
+        lr: step size of AdamW.
+        batch: examples of a minibatch.
+        objective: ``"labels"``, or ``"words"``: to guess hidden words of texts, whose labels are not looked at.
+        data_options: of the data set.
+        options: of the model.
+
+    Raises:
+        ConfigError: there is no such objective.
+    """
+
+    data: str
+    examples: int
+    model: str
+    epochs: int
+    lr: float
+    batch: int = 32
+    objective: str = "labels"
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("labels", "words"):
+            raise ConfigError(f"base: objective: {self.objective}: must be labels or words")
 
 
 @dataclass(frozen=True)
@@ -96,6 +130,7 @@ class Experiment:
         panels: circumstances; by default there are no others than the task.
         tune: how values are chosen; ``None``: as they stand.
         words: come after all others, to make a variant short.
+        base: what is pre-trained first; ``model.base`` and ``data=arrays`` of all runs are then its folder's.
     """
 
     title: str
@@ -113,12 +148,16 @@ class Experiment:
     panels: Sequence[Panel] = (Panel(""),)
     tune: Tune | None = None
     words: Sequence[str] = ()
+    base: Base | None = None
 
     @property
     def decisive(self) -> dict[str, Any]:
         """All that results depend on, as JSON holds it."""
         told = ("title", "claim", "source", "called", "expected", "against", "targets")
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
+        found = {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
+        if self.base is None:
+            del found["base"]
+        return found
 
 
 def read(path: Path, variant: str) -> Experiment:
@@ -140,8 +179,9 @@ def read(path: Path, variant: str) -> Experiment:
     quick = found.pop("quick", {}) or {}
     if variant == "quick":
         quick = {"expected": [], **quick}
-        if "tune" in quick and "tune" in found:
-            quick["tune"] = {**found["tune"], **quick["tune"]}
+        for key in ("tune", "base"):
+            if key in quick and key in found:
+                quick[key] = {**found[key], **quick[key]}
         found |= quick
     return _checked(_experiment(found, str(path)), str(path))
 
@@ -153,8 +193,9 @@ def _experiment(found: Mapping[str, Any], where: str) -> Experiment:
             if not isinstance(made[key], list):
                 raise ConfigError(f"{where}: {key}: must be a list")
             made[key] = [_made(kind, each, f"{where}: {key}") for each in made[key]]
-    if made.get("tune") is not None:
-        made["tune"] = _made(Tune, made["tune"], f"{where}: tune")
+    for key, kind in (("tune", Tune), ("base", Base)):
+        if made.get(key) is not None:
+            made[key] = _made(kind, made[key], f"{where}: {key}")
     return _made(Experiment, made, where)
 
 

@@ -92,6 +92,7 @@ class Study:
             FedSparseError: a run failed, other than by diverging.
         """
         arms = list(self._arms())
+        self._prepare(arms[0].config)
         tune = self.experiment.tune
         if tune is not None:
             arms = self._tuned(arms, tune)
@@ -129,7 +130,27 @@ class Study:
                     yield Arm(panel, method, configuration.parse([*words, *HERE]))
 
     def _words(self, panel: Panel, method: Method) -> list[str]:
-        return [*self.experiment.task, *panel.words, *method.words, *self.experiment.words, *self.words]
+        asked = self.experiment
+        return [*self._base_words(), *asked.task, *panel.words, *method.words, *asked.words, *self.words]
+
+    # ---- what is pre-trained
+
+    @property
+    def _base(self) -> Path:
+        return self.runs / "base"
+
+    def _base_words(self) -> list[str]:
+        if self.experiment.base is None:
+            return []
+        clients = self._base / "clients"
+        return ["model=lora", f"model.base={self._base}", "data=arrays", f"data.folder={clients}"]
+
+    def _prepare(self, config: RunConfig) -> None:
+        if self.experiment.base is not None:
+            from fedsparse.experiment.pretraining import pretrained
+
+            data_dir = None if config.data_dir is None else Path(config.data_dir)
+            pretrained(self.experiment.base, data_dir, self._base, self.note)
 
     def _final(self, arm: Arm, seed: int) -> Work:
         config = _placed(arm.config, self.runs / "final" / arm.slug, seed)
