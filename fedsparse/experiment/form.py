@@ -193,9 +193,10 @@ def _experiment(found: Mapping[str, Any], where: str) -> Experiment:
             if not isinstance(made[key], list):
                 raise ConfigError(f"{where}: {key}: must be a list")
             made[key] = [_made(kind, each, f"{where}: {key}") for each in made[key]]
-    for key, kind in (("tune", Tune), ("base", Base)):
-        if made.get(key) is not None:
-            made[key] = _made(kind, made[key], f"{where}: {key}")
+    if made.get("tune") is not None:
+        made["tune"] = _made(Tune, made["tune"], f"{where}: tune")
+    if made.get("base") is not None:
+        made["base"] = _made(Base, made["base"], f"{where}: base")
     return _made(Experiment, made, where)
 
 

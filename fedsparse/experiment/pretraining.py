@@ -105,7 +105,7 @@ def _words(model: nn.Module, x: Tensor, draw: np.random.Generator) -> Tensor:
 
 def _batches(n: int, size: int, epoch: int) -> Iterator[Tensor]:
     order = torch.from_numpy(rng.stream(0, "pretrain", epoch).permutation(n))
-    return iter(order.split(size))
+    return iter(order.split(size))  # type: ignore[no-untyped-call]
 
 
 def _write_examples(folder: Path, of: Dataset) -> None:

@@ -21,7 +21,7 @@ FOLDER = ROOT / "experiments"
 RESULTS = FOLDER / "results"
 NAMES = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
 STORED = [(name, v) for name in NAMES for v in ("full", "quick") if (RESULTS / name / f"{v}.json").exists()]
-DOWNLOADED = {"a9a"}
+DOWNLOADED = {"a9a", "cellm"}
 """Experiments whose quick variant needs a data set that does not come with the package."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from experiments.lora import pretrain
@@ -15,9 +16,11 @@ from fedsparse import data, rng
 from fedsparse.data import load
 from fedsparse.data.dataset import Dataset
 from fedsparse.errors import ConfigError, DataError
-from fedsparse.experiment import pretraining
+from fedsparse.experiment import main, pretraining
 from fedsparse.experiment.form import Base
 from fedsparse.experiment.pretraining import CLIENTS, own_and_rest, pretrained
+from fedsparse.experiment.stored import load as stored
+from fedsparse.models._saved import is_saved
 
 pytest.importorskip("peft", reason="the extra 'lora' is not installed")
 
@@ -120,3 +123,26 @@ def test_an_objective_that_is_not_known_is_told() -> None:
 def test_a_base_that_leaves_nothing_to_the_clients_is_refused() -> None:
     with pytest.raises(DataError, match="leaves none of its 1437 examples"):
         own_and_rest(replace(SMALL, examples=1437), None)
+
+
+@pytest.mark.slow
+def test_an_experiment_begins_with_its_base_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = {
+        "title": "Adapters", "claim": "They learn.", "source": "nobody", "metric": "accuracy", "seeds": [0],
+        "base": {"data": "digits", "examples": 64, "model": "mlp", "epochs": 1, "lr": 0.001},
+        "task": ["clients=4", "cohort=2", "rounds=1", "model.targets=linear", "network=none"],
+        "methods": [{"label": "dense", "words": ["strategy=cellm", "strategy.down=1", "strategy.up=1"]}],
+        "quick": {"base": {"examples": 32}},
+    }  # fmt: skip
+    (tmp_path / "adapters.yaml").write_text(yaml.safe_dump(experiment))
+    for variant, examples in (("full", 64), ("quick", 32)):
+        assert main(["adapters.yaml", variant, "--jobs", "1"]) == 0
+        base = tmp_path / f"runs/experiments/adapters-{variant}/base"
+        assert is_saved(base)
+        assert len(np.load(base / CLIENTS / "x.npy")) == len(load("digits", None).x) - examples
+        found = stored(tmp_path / "experiments/results/adapters", variant)
+        assert found is not None
+        assert found.asked["base"]["examples"] == examples
