@@ -193,9 +193,9 @@ class Inbox:
         examples = self.examples.to(self.weights.dtype)
         return self._reduce(name, _choose(by, examples, torch.ones_like(self.weights)))
 
-    def stack(self, name: str) -> Tensor:
-        """All messages, dense, ``[M, d]``."""
-        return torch.cat([part[name].dense() for part in self._named(name)])
+    def stack(self, name: str, columns: slice = slice(None)) -> Tensor:
+        """All messages, dense, ``[M, d]``, or some columns of them."""
+        return torch.cat([part[name].dense()[:, columns] for part in self._named(name)])
 
     def payload(self, name: str) -> Payload:
         """All messages as one payload of M rows."""

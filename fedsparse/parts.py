@@ -108,6 +108,7 @@ class _Found(NamedTuple):
 def _load(config: RunConfig) -> _Found:
     """The data set, divided, or the problem."""
     from fedsparse import data
+    from fedsparse.data.chosen import chosen
     from fedsparse.data.partition import partition
     from fedsparse.data.personal import set_aside
     from fedsparse.data.validation import held_back
@@ -117,6 +118,7 @@ def _load(config: RunConfig) -> _Found:
     if not isinstance(dataset, data.Dataset):
         return _Found(_accepted(dataset, config), None)
     if not isinstance(found, data.Divisible):
+        dataset = chosen(dataset, config.examples, config.seed)
         dataset = held_back(dataset, config.validation, config.seed)
     held = partition(config.partition.name, dataset, config.clients, config.seed, **config.partition.options)
     if isinstance(found, data.Divisible):
@@ -204,12 +206,12 @@ def _accepted(problem: Problem, config: RunConfig) -> Problem:
 
 
 def check_nothing_held_back(config: RunConfig) -> None:
-    """A problem has no examples for a validation part, nor for clients to be tested on by themselves.
+    """A problem has no examples to choose from, for a validation part, or for clients to be tested on by themselves.
 
     Raises:
         ConfigError: one is asked for.
     """
-    for key in ("validation", "personal"):
+    for key in ("examples", "validation", "personal"):
         if share := getattr(config, key):
             raise ConfigError(
                 f"{key}={share}: data={config.data.name} has no examples to hold back, it is judged by a metric of "

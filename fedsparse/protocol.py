@@ -16,8 +16,8 @@ A client's new state takes effect when its message was accepted, what it *held* 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, Self
 
 import torch
@@ -25,10 +25,11 @@ from torch import Tensor
 
 from fedsparse import rng
 from fedsparse.errors import ProtocolError
-from fedsparse.lazy import cached_property
+from fedsparse.layout import Field, Forward, Layout, Start
 from fedsparse.message import Payload
 from fedsparse.options import validate
 from fedsparse.schedule import Schedule
+from fedsparse.task import Task, Trained
 from fedsparse.theory import CompressorClass, Facts, Participation, ProblemClass, Theory, Vectors
 
 __all__ = [
@@ -57,116 +58,11 @@ State = Mapping[str, Tensor]
 Message = Mapping[str, Payload]
 """Named payloads, each with one row for each client (or one row for all, in a broadcast)."""
 
-Forward = Callable[[Tensor, Tensor], Tensor]
-"""From parameters ``[d]`` and inputs ``[B, ...]`` to outputs ``[B, ...]``."""
-
 Predict = Callable[[Tensor, Tensor, Forward], Tensor]
 """From a model, inputs and the module's forward to outputs: :meth:`Strategy.predict`."""
 
 Role = Literal["server", "client", "held"]
 Audience = Literal["cohort", "all", "new"]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One parameter tensor inside the flat vector.
-
-    Attributes:
-        name: of the tensor.
-        start: its first place.
-        shape: of the tensor.
-        prunable: whether single entries may be left out: weights of linear layers and convolutions.
-        positions: how often an entry is multiplied for one example: output positions of a convolution, rows of a
-            sequence; 0 where that is not known.
-        table: whether it is that of an embedding: a row for each symbol, of which an example looks up some.
-    """
-
-    name: str
-    start: int
-    shape: tuple[int, ...]
-    prunable: bool = False
-    positions: int = 0
-    table: bool = False
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return int(torch.Size(self.shape).numel())
-
-    @property
-    def slice(self) -> slice:
-        """Where the tensor lies in the flat vector."""
-        return slice(self.start, self.start + self.size)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a flat vector is made of named tensors; ``layout["fc.weight"]`` is that tensor's :class:`Field`.
-
-    Attributes:
-        fields: the tensors, in order.
-        activations: numbers that the model computes for one example, all layers together; 0 where that is not known.
-    """
-
-    fields: tuple[Field, ...]
-    activations: int = 0
-
-    @property
-    def size(self) -> int:
-        """Length of the flat vector."""
-        return sum(f.size for f in self.fields)
-
-    def __getitem__(self, name: str) -> Field:
-        return self._by_name[name]
-
-    def __iter__(self) -> Iterator[Field]:
-        return iter(self.fields)
-
-    def __len__(self) -> int:
-        return len(self.fields)
-
-    @cached_property
-    def _by_name(self) -> dict[str, Field]:
-        return {f.name: f for f in self.fields}
-
-    def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views ``[..., *shape]`` of ``flat [..., d]``, one for each name."""
-        lead = flat.shape[:-1]
-        return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
-
-    @staticmethod
-    def of(
-        shapes: Mapping[str, Sequence[int]],
-        prunable: frozenset[str] = frozenset(),
-        tables: frozenset[str] = frozenset(),
-    ) -> Layout:
-        """Tensors one behind the other in the order of ``shapes``."""
-        made, start = [], 0
-        for name, shape in shapes.items():
-            made.append(Field(name, start, tuple(shape), name in prunable, table=name in tables))
-            start += made[-1].size
-        return Layout(tuple(made))
-
-
-@dataclass(frozen=True)
-class Start:
-    """What everything starts from.
-
-    Attributes:
-        x: initial parameters ``[d]``, float32 or float64.
-        layout: the tensors in ``x``.
-        buffers: initial BatchNorm statistics and the like ``[b]``; empty where the model has none.
-        buffer_layout: the tensors in ``buffers``.
-        input_shape: the shape of one input; of no width where there are none.
-        forward: the module in evaluation mode, differentiable in its parameters; ``None`` where there is no network.
-    """
-
-    x: Tensor
-    layout: Layout
-    buffers: Tensor = field(default_factory=lambda: torch.zeros(0))
-    buffer_layout: Layout = field(default_factory=lambda: Layout(()))
-    input_shape: tuple[int, ...] = (0,)
-    forward: Forward | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -208,164 +104,6 @@ class Context:
         return replace(self, ids=torch.tensor([rng.NOBODY]), round=round, phase="server")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The result of local training. What is ``[C, d]`` is made when it is first asked for: ask for what you need.
-
-    It is the caller's, who may write to it when nothing else will be asked for.
-
-    Attributes:
-        steps: local steps that each client took, ``[C, 1]`` in the dtype of the parameters.
-        loss: mean minibatch loss over the steps, ``[C]``.
-        buffers: final statistics ``[C, b]``.
-        make_x: gives :attr:`x`.
-        make_change: gives :attr:`change`.
-        make_mean_grad: gives :attr:`mean_grad`, less what it is given.
-    """
-
-    steps: Tensor
-    loss: Tensor
-    buffers: Tensor
-    make_x: Callable[[], Tensor] = field(repr=False)
-    make_change: Callable[[], Tensor] = field(repr=False)
-    make_mean_grad: Callable[[Tensor | None], Tensor] = field(repr=False)
-
-    @cached_property
-    def x(self) -> Tensor:
-        """Final parameters, ``[C, d]``."""
-        return self.make_x()
-
-    @cached_property
-    def change(self) -> Tensor:
-        """Final minus first parameters, ``[C, d]``: cheaper than the parameters, and with the digits they lose."""
-        return self.make_change()
-
-    @cached_property
-    def mean_grad(self) -> Tensor:
-        """Mean over the steps of the minibatch gradients of the loss, ``[C, d]``: without shift, momentum, decay, prox.
-
-        Equal to -change / (steps lr) - shift + control where none of the latter three is used.
-        """
-        return self.make_mean_grad(None)
-
-    def mean_grad_less(self, known: Tensor) -> Tensor:
-        """``mean_grad - known``, ``[C, d]``, where the former alone is not needed: it saves a pass over memory.
-
-        Args:
-            known: ``[C, d]`` or ``[1, d]``.
-        """
-        return self.make_mean_grad(known)
-
-
-class Task(Protocol):
-    """What C clients optimise. ``x`` is ``[C, d]``, or ``[1, d]`` for the same point on all of them.
-
-    A task is bound to one round: the same ``step`` gives the same minibatch at two points, and a new one next round.
-    """
-
-    layout: Layout
-    sizes: Tensor
-    """Examples of each client, ``[C]`` int64."""
-    examples: Tensor
-    """Examples that each client has trained on so far, ``[C]`` int64."""
-
-    def sgd(
-        self,
-        x: Tensor,
-        *,
-        lr: float,
-        steps: int | None = None,
-        epochs: int | None = None,
-        shift: Tensor | None = None,
-        control: Tensor | None = None,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        prox: float = 0.0,
-        mask: Tensor | None = None,
-        buffers: Tensor | None = None,
-        first: int = 0,
-    ) -> Trained:
-        """Local training, ``y <- y - lr (m <- momentum m + g(y) + shift - control + weight_decay y + prox (y - x))``.
-
-        Args:
-            x: where it starts.
-            lr: step size.
-            steps: local steps of every client; give this or ``epochs``.
-            epochs: passes over each client's own examples, hence unequal steps.
-            shift: added to every gradient, ``[C, d]`` or ``[1, d]``; one row for all costs next to nothing.
-            control: subtracted from every gradient, likewise: a client's control variate.
-            momentum: heavy-ball weight, starting from zero.
-            weight_decay: L2 penalty.
-            prox: weight of the pull back to ``x``.
-            mask: 0/1, ``[C, d]`` or ``[1, d]``: entries outside, and their velocity, stay exactly zero.
-            buffers: statistics to start from, ``[C, b]``; by default those the engine keeps.
-            first: number of the first step, which names its minibatch.
-        """
-
-    def grad(
-        self,
-        x: Tensor,
-        step: int = 0,
-        slices: Sequence[slice] | None = None,
-        less: Tensor | None = None,
-    ) -> Tensor:
-        """Minibatch gradient ``[C, d]`` (of a saddle problem: its operator), which the caller may write to.
-
-        Args:
-            x: where.
-            step: names the minibatch.
-            slices: only these parts of it, one behind the other, e.g. ``[layout["fc.weight"].slice]``.
-            less: is taken off the gradient, ``[C, d]`` or ``[1, d]``: cheaper here than afterwards.
-        """
-
-    def full_grad(self, x: Tensor) -> Tensor:
-        """Gradient over all of the client's examples, ``[C, d]``."""
-
-    def loss(self, x: Tensor, buffers: Tensor | None = None, step: int | None = None) -> Tensor:
-        """Loss in evaluation mode over all of the client's examples, or over the minibatch of ``step``, ``[C]``.
-
-        Args:
-            x: where.
-            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
-            step: names the minibatch.
-        """
-
-    def accuracy(self, x: Tensor) -> Tensor:
-        """Share of the client's own examples that are classified right in evaluation mode, ``[C]``; NaN: no classes."""
-
-    def own_accuracy(
-        self, model: Tensor | Callable[[Tensor, Tensor, Tensor], Tensor], buffers: Tensor | None = None
-    ) -> Tensor:
-        """Share of each client's own test examples that are classified right, ``[C]``; NaN where it has none.
-
-        Args:
-            model: ``[C, d]`` or ``[1, d]``; or a function that gives it for inputs ``[G, B, ...]``, their real rows
-                ``[G]`` and the clients' places in the block ``[G]``, as gates do.
-            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
-        """
-
-    def statistics(self, x: Tensor, step: int) -> Tensor:
-        """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone; of no width where there are none."""
-
-    def calibrate(self, x: Tensor, steps: int) -> None:
-        """Puts BatchNorm statistics at ``x`` in the place of those the engine keeps: means over ``steps`` minibatches.
-
-        Args:
-            x: where; a mean of models, say, whose statistics are not the mean of theirs.
-            steps: minibatches, those of steps 0 to ``steps`` - 1.
-        """
-
-    def inputs(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs of the minibatch of ``step``, ``[C, B, ...]``, padded, and its real rows ``[C]``.
-
-        Of a problem without examples: one row of no width.
-        """
-
-    @property
-    def optimum(self) -> Tensor:
-        """The minimiser of the mean of all losses, ``[d]``: for yardsticks, which declare ``needs_optimum``."""
-
-
 class Inbox(Protocol):
     """The accepted messages of a phase, ascending by sender; never empty. Reductions go in that order."""
 
@@ -384,8 +122,8 @@ class Inbox(Protocol):
     def sum(self, name: str, by: Literal["examples", "one"] = "one") -> Tensor:
         """Plain sum ``[d]``, or weighted by the numbers of examples."""
 
-    def stack(self, name: str) -> Tensor:
-        """All messages, dense, ``[M, d]``."""
+    def stack(self, name: str, columns: slice = slice(None)) -> Tensor:
+        """All messages, dense, ``[M, d]``; or some columns of them, where all at once would be too much memory."""
 
     def payload(self, name: str) -> Payload:
         """All messages as one payload of M rows."""
@@ -486,7 +224,10 @@ class Strategy:
         return None
 
     def model(self, state: State, ctx: Context) -> Tensor:
-        """The parameters to evaluate, ``[d]``."""
+        """The parameters to evaluate, ``[d]``; with what is merged into the frozen weights behind them ``[d + f]``.
+
+        The latter f numbers are those of :meth:`Task.merge`.
+        """
         return state["x"]
 
     def statistics(self, state: State, ctx: Context) -> Tensor | None:

@@ -228,12 +228,15 @@ class _Run:
 
         start = session.workload.start
         x = session.engine.model(self.config.rounds - 1)
-        if x.shape != start.x.shape:
+        own, merged = start.layout.parted(x)
+        if own.shape != start.x.shape or merged.numel() not in (0, start.layout.products.size):
             # More than the module's parameters: only the strategy knows what it means.
             save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
             return
-        tensors = start.layout.split(x) | start.buffer_layout.split(session.engine.buffers)
-        shapes = {f.name: f.shape for f in (*start.layout, *start.buffer_layout)}
+        parts = [(start.layout, own), (start.buffer_layout, session.engine.buffers)]
+        parts += [(start.layout.products, merged)] if merged.numel() else []
+        tensors = {name: value for layout, flat in parts for name, value in layout.split(flat).items()}
+        shapes = {f.name: f.shape for layout, _ in parts for f in layout}
         save_file(
             {name: t.reshape(shapes[name]).contiguous() for name, t in tensors.items()},
             self.folder.path / "model.safetensors",

@@ -17,23 +17,28 @@ from fedsparse.masks import everywhere
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout, State, Strategy, Task, Trained
 
-__all__ = ["Adapters", "adapter_fields", "head_of", "pairs_of", "residual"]
+__all__ = ["Adapters", "Local", "adapter_fields", "head_of", "rank_masks", "residual"]
 
 
 def adapter_fields(layout: Layout) -> tuple[Field, ...]:
     """The tensors A and B of all adapters."""
-    return tuple(field for field in layout if field.name.endswith((".lora_A", ".lora_B")))
-
-
-def pairs_of(layout: Layout) -> tuple[tuple[Field, Field], ...]:
-    """A and B of each adapter."""
-    names = [field.name.removesuffix(".lora_A") for field in layout if field.name.endswith(".lora_A")]
-    return tuple((layout[f"{name}.lora_A"], layout[f"{name}.lora_B"]) for name in names)
+    return tuple(field for pair in layout.adapters for field in pair)
 
 
 def head_of(layout: Layout) -> Tensor:
     """The mask ``[d]`` of what belongs to no adapter."""
     return everywhere(layout, adapter_fields(layout))
+
+
+def rank_masks(layout: Layout, ranks: Sequence[int]) -> Tensor:
+    """What a client of each rank has, ``[n, d]`` bool: the first rows of A, the first columns of B, and the head."""
+    found = torch.ones(len(ranks), layout.size, dtype=torch.bool)
+    of_each = torch.tensor(ranks)[:, None]
+    for a, b in layout.adapters:
+        there = torch.arange(a.shape[0]) < of_each
+        found[:, a.slice] = there.repeat_interleave(a.shape[1], 1)
+        found[:, b.slice] = there.repeat(1, b.shape[0])
+    return found
 
 
 def residual(x: Tensor, layout: Layout) -> float:
@@ -50,7 +55,7 @@ def residual(x: Tensor, layout: Layout) -> float:
         The ratio; 0 where the mean product is zero or there is no adapter.
     """
     shapes: dict[tuple[tuple[int, ...], ...], list[tuple[Field, Field]]] = defaultdict(list)
-    for a, b in pairs_of(layout):
+    for a, b in layout.adapters:
         shapes[a.shape, b.shape].append((a, b))
     missed = whole = 0.0
     for alike in shapes.values():
@@ -75,8 +80,8 @@ def _square_of_mean(a: Tensor, b: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Adapters(Strategy):
-    """Local steps of the clients; an unweighted mean; and AdamW, or a plain step, on the server."""
+class Local(Strategy):
+    """Local steps of the clients."""
 
     lr: float = option(0.05, "local step size η_l", above=0)
     steps: int = option(5, "local steps K of every client", at_least=1)
@@ -84,6 +89,23 @@ class Adapters(Strategy):
     momentum: float = option(
         0.9, "heavy-ball weight of the local steps, zero at their start", at_least=0, below=1
     )
+
+    def train(self, x: Tensor, task: Task, mask: Tensor | None = None) -> Trained:
+        """Local training from ``x``, on ``mask`` where there is one; both ``[1, d]`` or ``[C, d]``."""
+        return task.sgd(
+            x,
+            lr=self.lr,
+            steps=None if self.epochs else self.steps,
+            epochs=self.epochs,
+            momentum=self.momentum,
+            mask=None if mask is None else mask.to(x.dtype),
+        )
+
+
+@dataclass(frozen=True)
+class Adapters(Local):
+    """Local steps of the clients; an unweighted mean; and AdamW, or a plain step, on the server."""
+
     optimizer: str = option("adamw", "the server's rule", choices=("adamw", "sgd"))
     server_lr: float = option(5e-3, "server step size η_g", above=0)
     beta1: float = option(0.9, "memory β1 of the mean change (adamw)", at_least=0, below=1)
@@ -100,17 +122,6 @@ class Adapters(Strategy):
             "v": torch.zeros_like(x),
             "updates": torch.zeros(1, dtype=torch.int64),
         }
-
-    def train(self, x: Tensor, task: Task, mask: Tensor | None = None) -> Trained:
-        """Local training from ``x``, on ``mask`` where there is one; both ``[1, d]`` or ``[C, d]``."""
-        return task.sgd(
-            x,
-            lr=self.lr,
-            steps=None if self.epochs else self.steps,
-            epochs=self.epochs,
-            momentum=self.momentum,
-            mask=None if mask is None else mask.to(x.dtype),
-        )
 
     def stepped(self, server: State, change: Tensor) -> dict[str, Tensor]:
         """``x`` and what the rule remembers after a step along ``change [d]``, the negative of a gradient."""

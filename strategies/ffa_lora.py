@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedsparse.errors import ConfigError
-from fedsparse.masks import placed, taken
+from fedsparse.masks import Cost, placed, taken
 from fedsparse.protocol import Context, Inbox, Layout, Message, Role, Start, State, Task
-from fedsparse.strategies._adapters import Adapters, pairs_of
+from fedsparse.strategies._adapters import Adapters
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class FFALora(Adapters):
     zero. It wants steps of its own, larger than where A is trained, too.
 
     Sent: both ways the values on f. A comes with the frozen model and is not charged. Server state: 3 d (adamw);
-    clients keep none. Limit: with ``optimizer=sgd`` of step 1 that of FedAvg without weights on f.
+    clients keep none. Records ``flops`` and ``device_bytes``, in which A counts as little as the frozen model does.
+    Limit: with ``optimizer=sgd`` of step 1 that of FedAvg without weights on f.
     A model without adapters is all head. A client takes ``steps``; ``epochs`` are refused.
     """
 
@@ -43,7 +44,7 @@ class FFALora(Adapters):
     def trained(self, layout: Layout) -> Tensor:
         """f, ``[d]`` bool."""
         mask = torch.ones(layout.size, dtype=torch.bool)
-        for a, _ in pairs_of(layout):
+        for a, _ in layout.adapters:
             mask[a.slice] = False
         return mask
 
@@ -69,7 +70,8 @@ class FFALora(Adapters):
         for step in range(self.steps):
             velocity = self.momentum * velocity + torch.where(mask, task.grad(y, step), 0)
             y = y - self.lr * velocity
-        return {}, {"dx": taken(y - heard["x"], mask)}
+        cost = Cost.of(task, mask[None], y.new_full((len(y), 1), self.steps), self.momentum)
+        return {}, {"dx": taken(y - heard["x"], mask), **cost.message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         mask = self.trained(ctx.layout)

@@ -12,7 +12,7 @@ from fedsparse.masks import Cost, at_marks, unpacked
 from fedsparse.message import Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Layout, Message, Role, Start, State, Task
-from fedsparse.strategies._adapters import Adapters, pairs_of
+from fedsparse.strategies._adapters import Adapters, rank_masks
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,9 @@ class HetLora(Adapters):
 
     ranks: tuple[int, ...] = option((1, 4, 16), "ranks of the clients, in turn", at_least=1)
 
-    def masks(self, layout: Layout) -> Tensor:
-        """What a client of each rank has, ``[n, d]`` bool."""
-        found = torch.ones(len(self.ranks), layout.size, dtype=torch.bool)
-        ranks = torch.tensor(self.ranks)[:, None]
-        for a, b in pairs_of(layout):
-            there = torch.arange(a.shape[0]) < ranks
-            found[:, a.slice] = there.repeat_interleave(a.shape[1], 1)
-            found[:, b.slice] = there.repeat(1, b.shape[0])
-        return found
-
     def masks_of(self, ids: Tensor, layout: Layout) -> Tensor:
         """What these clients have, ``[C, d]`` bool."""
-        return self.masks(layout)[ids % len(self.ranks)]
+        return rank_masks(layout, self.ranks)[ids % len(self.ranks)]
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         if role != "server":

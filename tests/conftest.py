@@ -1,6 +1,7 @@
 """What holds for every test, and how tests are divided among processes."""
 
 import os
+import sys
 
 import pytest
 
@@ -29,8 +30,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return min(MOST, len(os.sched_getaffinity(0)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray go to one process, one after the other: two Rays would want the same CPUs."""
+    """Tests that start Ray go to one process, one after the other, as two Rays would want the same CPUs.
+
+    So do those that start Flower's processes: a deployment serves all tests of its module.
+    """
     for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        for name in ("ray", "flower"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws without a seed, such as the weights of a module, does not depend on the tests before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -2,10 +2,11 @@
 
     python -m experiments.benchmarks.gossip [--repeat 9] [CASE ...]
 
-Each line is one graph with Metropolis weights on dense float32 messages of all nodes. A copy moves each value once from
-memory and once into it, which is the least that mixing has to do; both take turns in one process, and the ratio is
-taken within a repetition. Two threads cut copy and mixing by receivers, as an engine's workers do, or mixing by
-columns. Parts are the batches in which messages lie, as workers leave them. Whole rounds are measured by
+Each line is one graph with Metropolis weights on dense float32 messages of all nodes. What is measured is a worker's
+way from messages to mixed models: messages lie in the blocks in which clients train, and one block after another, or
+two side by side on the workers of a run, mixes what it has heard. A copy moves each value once from memory and once
+into it, which is the least that mixing has to do; both take turns in one process, and the ratio is taken within a
+repetition. Beside it stands how receivers of the first block were summed. Whole rounds are measured by
 
     python -m experiments.benchmarks.speed --workloads W3,W3b
 """
@@ -17,7 +18,6 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -25,98 +25,113 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
-from fedsparse.engine.gossip.kernel import mix
-from fedsparse.engine.memory import keep_memory
+from fedsparse import models
+from fedsparse.cohort.batched import Batched
+from fedsparse.engine.gossip.edges import Edges
+from fedsparse.engine.gossip.inbox import NeighbourInbox
+from fedsparse.engine.gossip.mail import Post
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.session import default_block
 from fedsparse.graphs import Matrices, Topology
+from fedsparse.message import Dense
 from fedsparse.registry import topologies
 from fedsparse.words import there_are
 
 __all__ = ["CASES", "Case", "main", "measure"]
 
-SEED, THREADS = 0, 2
+SEED, INPUTS, BATCH = 0, 784, 32
 
 
 @dataclass(frozen=True)
 class Case:
-    """A graph and the length of a message.
+    """A graph whose nodes train a network of two hidden layers.
 
     Attributes:
-        topology: its name, and options.
+        topology: its name.
         nodes: n.
-        size: d.
-        parts: batches of messages.
+        hidden: width of both layers.
+        options: of the topology.
     """
 
     topology: str
     nodes: int
-    size: int
-    parts: int = 4
+    hidden: int
     options: tuple[tuple[str, int], ...] = ()
 
-    @property
-    def title(self) -> str:
-        """What the table calls it."""
-        return f"{self.topology}, {self.nodes:,} x {self.size:,}, {self.parts} parts"
-
-    def weights(self) -> csr_array:
-        """W of its first exchange."""
+    def edges(self) -> Edges:
+        """The links of its first exchange."""
         made: Topology = topologies.get(self.topology)(**dict(self.options))
-        return Matrices(made, self.nodes, seed=SEED).at(0)
+        return Edges.of(Matrices(made, self.nodes, seed=SEED).at(0))
+
+    def sizes(self) -> tuple[int, int]:
+        """Values of a message, and clients of a block."""
+        net = models.build("mlp", (INPUTS,), 10, SEED, hidden=(self.hidden, self.hidden))
+        model = Batched(net, torch.zeros(2, INPUTS))
+        return model.layout.size, default_block(self.nodes, model.client_bytes(BATCH))
 
 
 CASES = {
-    "ring": Case("ring", 64, 199_210),
-    "complete": Case("complete", 64, 199_210),
-    "regular": Case("random_regular", 4096, 10_000, parts=164, options=(("degree", 8),)),
+    "ring": Case("ring", 64, 200),
+    "complete": Case("complete", 64, 200),
+    "regular": Case("random_regular", 4096, 12, options=(("degree", 8),)),
 }
 """Those of the table, by name."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Bandwidth of mixing as a share of a copy's: on one thread, on two by receivers, on two by columns."""
+    """What was measured of a case.
 
+    Attributes:
+        title: what it is.
+        copy_s: seconds of a copy, on one thread and on two.
+        shares: bandwidth of mixing as a share of that of the copy, likewise.
+        ways: how the receivers of the first block were summed.
+    """
+
+    title: str
     copy_s: tuple[float, float]
-    one: float
-    receivers: float
-    columns: float
+    shares: tuple[float, float]
+    ways: Sequence[str]
 
 
 def measure(case: Case, repetitions: int) -> Shares:
     """Mixes and copies in turn; medians over repetitions."""
-    weights, parts = case.weights(), _messages(case)
-    out, other = (torch.zeros(case.nodes, case.size) for _ in range(2))
-    cuts = np.linspace(0, case.nodes, THREADS + 1).astype(int)
-    halves = list(pairwise(cuts))
-    rows = [weights[a:b] for a, b in halves]
-    with ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-
-        def together(work: Sequence[Callable[[], object]]) -> None:
-            for done in [pool.submit(part) for part in work]:
-                done.result()
-
-        steps: list[Callable[[], object]] = [
-            partial(_copy, out, other),
-            partial(together, [partial(_copy, out[a:b], other[a:b]) for a, b in halves]),
-            partial(mix, weights, parts),
-            partial(together, [partial(mix, some, parts) for some in rows]),
-            partial(mix, weights, parts, together),
-        ]
-        taken = [[_seconds(step) for step in steps] for _ in range(1 + repetitions)][1:]
-    copies = [statistics.median(row[k] for row in taken) for k in range(2)]
-    shares = [
-        statistics.median(row[below] / row[k] for row in taken) for k, below in ((2, 0), (3, 1), (4, 1))
-    ]
-    return Shares((copies[0], copies[1]), *shares)
-
-
-def _messages(case: Case) -> list[Tensor]:
+    size, block = case.sizes()
+    everybody = np.arange(case.nodes)
+    blocks = np.array_split(everybody, -(-case.nodes // block))
     draw = np.random.default_rng(SEED)
-    rows = torch.from_numpy(draw.standard_normal((case.nodes, case.size), dtype=np.float32))
-    return [rows] if case.parts == 1 else [part.clone() for part in rows.tensor_split(case.parts)]
+    parts = [torch.from_numpy(draw.standard_normal((len(ids), size), dtype=np.float32)) for ids in blocks]
+    edges = case.edges()
+    post = Post(edges, np.ones(len(edges), dtype=bool), everybody, ("latest",), {})
+    letters = {"x": [Dense(part) for part in parts]}
+    inboxes = [partial(NeighbourInbox, mail, letters, {}, {}, {}) for mail in post.cut(blocks)]
+    mixing = [partial(_mix, inbox) for inbox in inboxes]
+    out, other = (torch.zeros(case.nodes, size) for _ in range(2))
+    halves = list(pairwise((0, case.nodes // 2, case.nodes)))
+    copying = [partial(_copy, out[a:b], other[a:b]) for a, b in halves]
+    alone, both = LocalPool(1), LocalPool(2)
+    try:
+        steps = [partial(pool.share, work) for work in (copying, mixing) for pool in (alone, both)]
+        taken = [[_seconds(step) for step in steps] for _ in range(1 + repetitions)][1:]
+    finally:
+        both.close()
+        alone.close()
+    return Shares(
+        f"{case.topology}, {case.nodes:,} x {size:,}, blocks of {len(blocks[0])}",
+        (statistics.median(row[0] for row in taken), statistics.median(row[1] for row in taken)),
+        (
+            statistics.median(row[0] / row[2] for row in taken),
+            statistics.median(row[1] / row[3] for row in taken),
+        ),
+        inboxes[0]().ways("x"),
+    )
+
+
+def _mix(inbox: Callable[[], NeighbourInbox]) -> None:
+    inbox().mix("x")
 
 
 def _copy(source: Tensor, into: Tensor) -> None:
@@ -141,15 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"gossip: {unknown[0]}: there is no such case{there_are(unknown[0], CASES)}", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)
-    keep_memory()
-    heads = ("copy ms", "on two", "1 thread", "2, receivers", "2, columns")
-    print(f"{'share of the bandwidth of a copy':40}" + "".join(f"{head:>14}" for head in heads), flush=True)
+    heads = ("copy ms", "on two", "1 thread", "2 threads")
+    print(f"{'share of the bandwidth of a copy':44}" + "".join(f"{head:>11}" for head in heads), flush=True)
     for name in names:
         found = measure(CASES[name], given.repeat)
-        copies = "".join(f"{seconds * 1e3:14.2f}" for seconds in found.copy_s)
-        shares = "".join(f"{share:14.2f}" for share in (found.one, found.receivers, found.columns))
-        print(f"{CASES[name].title:40}{copies}{shares}", flush=True)
+        copies = "".join(f"{seconds * 1e3:11.2f}" for seconds in found.copy_s)
+        shares = "".join(f"{share:11.2f}" for share in found.shares)
+        print(f"{found.title:44}{copies}{shares}   {'; '.join(found.ways)}", flush=True)
     print(f"load {os.getloadavg()[0]:.2f}")
     return 0
 

@@ -6,7 +6,7 @@ The model is that of W2 (the CNN of McMahan et al., 1,663,370 parameters), on 10
 steps of minibatches of 20, a tenth of the weights, one process with one thread. A masked run and FedAvg take turns,
 round by round; shown is the median of the ratios of rounds that stood beside each other. Masked arithmetic is dense
 arithmetic with zeros, so what is measured is what masks cost, not what they could save. ``set`` moves its mask in
-every round, which the others do not.
+every round, and ``gmp`` prunes in every round; ``srste`` and ``sparcl`` find a mask for every client in every step.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from fedsparse.cohort.trainer import Trainer
 from fedsparse.protocol import Strategy
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.random_mask import RandomMask
+from fedsparse.trainers.gmp import GMP
+from fedsparse.trainers.rigl import RigL
 from fedsparse.trainers.s2ft import S2FT
 from fedsparse.trainers.sara import SaRA
 from fedsparse.trainers.set import SET
+from fedsparse.trainers.sparcl import SparCL
+from fedsparse.trainers.srste import SRSTE
 from fedsparse.words import there_are
 
 __all__ = ["CASES", "main", "ratio"]
@@ -40,6 +44,10 @@ CASES: dict[str, tuple[Strategy, Trainer | None]] = {
     "set": (DENSE, SET(density=DENSITY)),
     "sara": (DENSE, SaRA(share=DENSITY)),
     "s2ft": (DENSE, S2FT(share=DENSITY)),
+    "rigl": (DENSE, RigL(density=DENSITY)),
+    "gmp": (DENSE, GMP(density=DENSITY)),
+    "sparcl": (DENSE, SparCL(density=DENSITY)),
+    "srste": (DENSE, SRSTE()),
 }
 """A strategy with a mask of its own, and trainers of FedAvg."""
 

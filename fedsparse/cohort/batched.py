@@ -16,6 +16,7 @@ from fedsparse.cohort.line import Line
 from fedsparse.cohort.program import Program
 from fedsparse.cohort.steady import steady
 from fedsparse.cohort.tracing import as_one, traced
+from fedsparse.models._adapter import Adapter
 from fedsparse.protocol import Layout, Start
 
 __all__ = ["Batched", "Linear", "layouts", "parameters_of"]
@@ -95,6 +96,7 @@ class Batched:
         self._fixed = {
             name: p.detach()[None].to(device) for name, p in module.named_parameters() if not p.requires_grad
         }
+        self._adapters = {name: layer for name, layer in module.named_modules() if isinstance(layer, Adapter)}
         self._random = any(isinstance(m, KeyedDropout) and m.p for m in module.modules())
         named = dict(module.named_parameters()) | dict(module.named_buffers())
         x, stats = (
@@ -113,6 +115,21 @@ class Batched:
             self._x.cpu(), self.layout, self._stats.cpu(), self.buffer_layout, shape, self._forward
         )
         self.line = Line.of(self.program, {layer.name for layer in self.linear if layer.positions == 1})
+
+    def merged(self, products: Tensor) -> Batched:
+        """The same model with something merged into its frozen weights, which are then held once more.
+
+        Args:
+            products: beside B A of each adapter, ``[f]`` in the order of ``layout.products``; of no width: nothing.
+        """
+        if not products.numel():
+            return self
+        made, changes = copy.copy(self), self.layout.products.split(products.to(self._x.device))
+        made._fixed = dict(self._fixed)
+        for name, layer in self._adapters.items():
+            weight = f"{name}.base.weight"
+            made._fixed[weight] = layer.merged(self._fixed[weight], changes[f"{name}.lora"][None])
+        return made
 
     def run(
         self,
@@ -252,9 +269,11 @@ class Batched:
         results = self._results(examples, {})
         positions = Counter[str]()
         for step, made in zip(self.program.steps, results[1:], strict=True):
-            if isinstance(step.module, _WEIGHED) and isinstance(made, Tensor):
-                channels = made.shape[-1 if isinstance(step.module, nn.Linear) else 1]
-                positions[f"{step.name}.weight"] += made.numel() // (2 * channels)
+            if isinstance(step.module, (*_WEIGHED, Adapter)) and isinstance(made, Tensor):
+                adapted = isinstance(step.module, Adapter)
+                channels = made.shape[-1 if adapted or isinstance(step.module, nn.Linear) else 1]
+                for weight in ("lora_A", "lora_B") if adapted else ("weight",):
+                    positions[f"{step.name}.{weight}"] += made.numel() // (2 * channels)
         fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
         return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)
 

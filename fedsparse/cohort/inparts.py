@@ -23,8 +23,8 @@ __all__ = ["InParts", "Layer"]
 class InParts(Kept):
     """Weights of a linear layer, ``[C, m, n]``, that are kept as they are, with their gradients D^T H only in parts.
 
-    That of a client is made when it takes its step, used while it is in cache, and forgotten; D and H stay. The sum
-    over steps, which few strategies ask for, is made of these.
+    Some rows of that of a client are made when it takes its step, used while they are in cache, and forgotten; D and H
+    stay. The sum over steps, which few strategies ask for, is made of these.
     """
 
     def __init__(self, asked: Descent, field: Field) -> None:
@@ -47,21 +47,23 @@ class InParts(Kept):
             self._open = self.point.new_zeros(clients, 1, m), self.point.new_zeros(clients, 1, n)
         (d, h), (before, out) = self._open, self._ends()
 
-        def own(value: Tensor, at: slice) -> Tensor:
-            return value if len(value) == 1 else value[at]
-
         for client in range(len(d)):
-            at = slice(client, client + 1)
-            self._asked.rule.move(
-                before[at],
-                products.each(d[at].mT, h[at]),
-                None if self._velocity is None else self._velocity[at],
-                None if running is None else running[at],
-                self.start[at],
-                [(factor, own(value, at)) for factor, value in self._shifts],
-                None if self._moves is None else own(self._moves, at),
-                None if out is None else out[at],
-            )
+            at, taking = slice(client, client + 1), None if running is None else running[client : client + 1]
+            for rows, gradient in products.in_parts(d[at].mT, h[at]):
+
+                def own(value: Tensor, at: slice = at, rows: slice = rows) -> Tensor:
+                    return value[slice(None) if len(value) == 1 else at, rows]
+
+                self._asked.rule.move(
+                    own(before),
+                    gradient,
+                    None if self._velocity is None else own(self._velocity),
+                    taking,
+                    own(self.start),
+                    [(factor, own(value)) for factor, value in self._shifts],
+                    None if self._moves is None else own(self._moves),
+                    None if out is None else own(out),
+                )
         self._factors.append(self._open)
         self._open = None
         if sum(rows.numel() for factors in self._factors for rows in factors) > self.point.numel():

@@ -7,12 +7,12 @@ more than they do, go through one batched call, whose rows are a client's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["Term", "add_each", "added", "apply", "by_row", "each", "large"]
+__all__ = ["Term", "add_each", "added", "apply", "by_row", "each", "in_parts", "large"]
 
 Term = tuple[float, Tensor]
 """A factor, and what it multiplies."""
@@ -21,6 +21,9 @@ _Linear = Callable[[Tensor, Tensor, Tensor | None, str, list[float], str], Tenso
 
 _LARGE = 4_000_000
 """Multiplications and additions of a product from which a call of its own is worth it."""
+
+_PART = 1 << 19
+"""Entries of a part of a product: few enough to stay in cache, and enough to be worth a call."""
 
 
 def _find() -> _Linear | None:
@@ -105,6 +108,26 @@ def each(
         return out
     found = _batched(a, b, bias)
     return _write(found if out is None else out, found, plus)
+
+
+def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The product of one client, some rows at a time, for whoever uses them up while they are in cache.
+
+    Args:
+        a: ``[1, p, k]``, in any strides.
+        b: ``[1, k, q]``, in any strides.
+
+    Returns:
+        Which rows, and those of ``a b``, ``[1, rows, q]``, with the bits that :func:`each` gives them.
+    """
+    p, k, q = *a.shape[1:], b.shape[2]
+    if _linear is None or not by_row(a) or not large(p, k, q):
+        yield slice(p), each(a, b)
+        return
+    parts = min(p // 2, max(1, p * q // _PART))  # one row alone takes another routine
+    for part in range(parts):
+        rows = slice(part * p // parts, (part + 1) * p // parts)
+        yield rows, _linear(a[0, rows], b[0].mT, None, "none", [], "")[None]
 
 
 def _write(into: Tensor, found: Tensor, plus: Term | None) -> Tensor:

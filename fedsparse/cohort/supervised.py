@@ -46,12 +46,16 @@ class SupervisedTask(ClientTask):
         buffers: Tensor,
     ) -> None:
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
-        self._model, self._device = workload.model, workload.device
+        self._base = self._model = workload.model
+        self._device = workload.device
         self._batches = Minibatches(workload.examples, ids, seed, round, workload.batch, workload.device)
         self._tested = workload.examples.own_test
         self._tests = (workload.examples, ids, seed, round, workload.batch, workload.device, self._tested)
         self.gradient_calls, self.examples = self._batches.gradient_calls, self._batches.used
         self._step = 0
+
+    def _merge(self, products: Tensor) -> None:
+        self._model = self._base.merged(products)
 
     def _descend(self, asked: Descent) -> Trained:
         asked, groups = asked.on(self._device), list(self._batches.groups())
@@ -254,7 +258,9 @@ class SupervisedWorkload:
         """
 
         def forward(parameters: Tensor, inputs: Tensor) -> Tensor:
-            return self.model.outputs(parameters[None], buffers[None], inputs[None])[0]
+            own, products = self.start.layout.parted(parameters)
+            model = self.model.merged(products)
+            return model.outputs(own[None], buffers[None], inputs[None])[0]
 
         x, buffers = x.to(self.device), buffers.to(self.device)
         prefix, piece = self._pieces[chunk]

@@ -151,6 +151,26 @@ class ClientTask(ABC):
                 found = found + self.statistics(x, step)
             self.buffers = found / steps
 
+    def merge(self, products: Tensor) -> None:
+        """Merges something into the frozen weights; see :class:`~fedsparse.protocol.Task`.
+
+        Raises:
+            ProtocolError: it is not as long as the adapters' products, or there are no frozen weights.
+        """
+        size = self.layout.products.size
+        if products.numel() != size or products.shape[-1] != size:
+            raise ProtocolError(
+                f"task.merge: products have shape {tuple(products.shape)}; they must be [{size}] or [1, {size}], one "
+                "number for each frozen weight of the layers with adapters"
+            )
+        if size:
+            self._merge(products.flatten())
+
+    def _merge(self, products: Tensor) -> None:
+        """Merges ``products [f]``, f > 0."""
+        del products
+        raise ProtocolError("task.merge: this problem has adapters and no frozen weights; use model=lora")
+
     @abstractmethod
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""

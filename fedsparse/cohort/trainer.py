@@ -150,7 +150,7 @@ class Stepped(Trainer):
         Args:
             y: where the clients are, ``[C, d]``.
             layout: of the model.
-            gradient: that of the step's minibatch, to be asked for once.
+            gradient: that of the step's minibatch, to be asked for once; what it gives may be written to.
         """
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
@@ -160,13 +160,16 @@ class Stepped(Trainer):
         velocity = torch.zeros_like(y) if asked.rule.momentum else None
         total, losses = torch.zeros_like(y), torch.zeros(len(y))
         for step in range(int(asked.steps.max())):
-            running = asked.steps > step
-            batch = _Minibatch(asked, task, step)
-            direction = torch.where(running[:, None], self.direction(y, moment.layout, batch), 0)
+            running, batch = asked.steps > step, _Minibatch(asked, task, step)
+            direction, resting = self.direction(y, moment.layout, batch), not bool(running.all())
+            if resting:
+                direction = torch.where(running[:, None], direction, 0)
             asked = replace(asked, buffers=batch.found.buffers)
             losses = losses + torch.where(running, batch.found.loss, 0)
             total += direction
-            asked.rule.move(y, direction, velocity, running, x, asked.shifts, asked.moves)
+            asked.rule.move(
+                y, direction, velocity, running if resting else None, x, asked.shifts, asked.moves
+            )
         taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
         return Trained(
             asked.steps[:, None].to(y.dtype),

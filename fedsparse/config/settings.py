@@ -114,6 +114,9 @@ class RunConfig:
         None, "gossip: clients whose own models are evaluated, evenly chosen; null: all", at_least=1
     )
     batch: int = option(20, "examples of a minibatch; 0: all of the client's", at_least=0, at_most=10_000_000)
+    examples: str | None = option(
+        None, "training examples that are used: how many, or FROM:TO of an order drawn by the seed; null: all"
+    )
     validation: float = option(
         0.0,
         "share of the training examples held back from the clients, for metrics named validation_...",
@@ -159,6 +162,10 @@ class RunConfig:
             )
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device={self.device}: must be cpu, cuda, or cuda:0 and so on")
+        if self.examples is not None and not re.fullmatch(r"(\d+:)?\d+", self.examples):
+            raise ConfigError(
+                f"examples={self.examples}: must be how many, such as 6000, or FROM:TO, such as 500:6000"
+            )
         named(self.sinks)
         if self.name is not None and not re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", self.name):
             raise ConfigError(

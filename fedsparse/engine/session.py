@@ -46,7 +46,7 @@ Engine: TypeAlias = Server | GossipRounds
 _MOST, _LEAST = 32, 5
 """Clients of a block, at most and at least: products gain from company, but the most is soon gained."""
 
-_PROCESSOR, _ACCELERATOR = 64 << 20, 8 << 30
+_PROCESSOR, _ACCELERATOR = 72 << 20, 8 << 30
 """Bytes of a block: what is still partly in cache; what any accelerator has."""
 
 

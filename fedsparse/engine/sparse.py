@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedsparse.cohort.task import ClientTask, Descent
@@ -67,6 +68,9 @@ class SparseTask(ClientTask):
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone, in the sparse model."""
         return self._dense.statistics(self._model(x), step)
+
+    def _merge(self, products: Tensor) -> None:
+        self._inner.merge(products)
 
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""
@@ -142,9 +146,9 @@ class SparseWorkload:
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """Sums over one piece of the evaluation of the sparse model."""
-        return self._dense.evaluate(
-            self._trainer.model(x[None], self.start.layout)[0], buffers, chunk, predict
-        )
+        own, products = self.start.layout.parted(x)
+        sparse = self._trainer.model(own[None], self.start.layout)[0]
+        return self._dense.evaluate(torch.cat([sparse, products]), buffers, chunk, predict)
 
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
         """The evaluation from its pieces."""

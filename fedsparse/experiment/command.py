@@ -9,14 +9,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from fedsparse.arguments import Parser
 from fedsparse.command import concluded, one_thread, said
 from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fedsparse.experiment.arms import Arm
     from fedsparse.experiment.stored import Result
-    from fedsparse.experiment.study import Arm, Study
+    from fedsparse.experiment.study import Study
 
 __all__ = ["main"]
 
@@ -33,13 +35,6 @@ Runs an experiment and says whether its claim holds. Experiments are YAML files.
 Runs are whole: Ctrl-C stops after a round, the same command goes on, and what is finished is only read. Results
 are kept in the folder of --out, but for those with changed keys: these stay with the runs.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see python -m fedsparse.experiment --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,13 +59,8 @@ def _run(words: Sequence[str]) -> int:
     return _experiment(given)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m fedsparse.experiment",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("fedsparse.experiment", _ABOUT)
     add = parser.add_argument
     add("words", nargs="*", metavar="NAME [quick|full] [KEY=VALUE ...]", help="which experiment, and how")
     add("--runs", type=Path, metavar="FOLDER", help="of its runs; default: runs/experiments/NAME-VARIANT")
@@ -84,10 +74,12 @@ def _parser() -> _Parser:
 
 def _experiment(given: argparse.Namespace) -> int:
     from fedsparse.config import elsewhere
-    from fedsparse.experiment.form import VARIANTS, read
+    from fedsparse.experiment.form import VARIANTS
     from fedsparse.experiment.listing import rewritten
+    from fedsparse.experiment.reading import read
     from fedsparse.experiment.shelf import find
-    from fedsparse.experiment.study import Study, cores
+    from fedsparse.experiment.study import Study
+    from fedsparse.experiment.works import cores
     from fedsparse.words import there_are
 
     name, file = find(given.words[0])
@@ -145,8 +137,7 @@ def _conclude(study: Study, arms: Sequence[Arm], name: str, variant: str, folder
 
 
 def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Result:
-    from fedsparse.experiment.stored import End, Result
-    from fedsparse.experiment.study import processor
+    from fedsparse.experiment.stored import End, Result, processor
     from fedsparse.experiment.tables import command
     from fedsparse.recorded import versions
 
@@ -166,7 +157,12 @@ def _result(study: Study, arms: Sequence[Arm], name: str, variant: str) -> Resul
             for seen in trend.seen(curves, asked.metric, asked.against, asked.called)
         ],
         ends=[
-            End.of(curve, arm.tuned.chosen if arm.tuned else {}, asked.targets)
+            End.of(
+                curve,
+                arm.tuned.chosen if arm.tuned else {},
+                asked.targets,
+                [each for each in curves if each.metric in asked.columns.values()],
+            )
             for arm, curve in zip(arms, judged, strict=True)
         ],
         notes=[warning for arm in arms for warning in arm.warnings],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Curve:
     Attributes:
         panel: where.
         method: whose.
-        metric: of what.
+        metric: of what: its name, or the place of a figure in ``summary.json``.
         rounds: after which it was evaluated, from 1, ``[n]``.
         cost: what that had cost, mean over seeds ``[n]``.
         low: the smallest value over seeds ``[n]``.
@@ -64,6 +65,35 @@ class Curve:
             any(not run.finished for run in runs),
         )
 
+    @classmethod
+    def of_ends(
+        cls,
+        panel: str,
+        method: str,
+        runs: Sequence[Run],
+        summaries: Sequence[Mapping[str, Any] | None],
+        figure: str,
+        axis: str,
+    ) -> Curve | None:
+        """A figure of the summaries as a curve of one point, at the end; ``None`` where not all runs have it.
+
+        Args:
+            panel: where.
+            method: whose.
+            runs: that differ in nothing but the seed.
+            summaries: of the runs, as ``summary.json`` has them; ``None`` where a run diverged.
+            figure: its place there, such as ``scalars.kept.mean``.
+            axis: the cost.
+        """
+        found = [_at(summary, figure) for summary in summaries]
+        values = np.array([value for value in found if value is not None])
+        if len(values) < len(found):
+            return None
+        rounds = np.array([min(float(run.course.cost("rounds")[-1]) for run in runs)])
+        cost = np.array([np.mean([run.course.cost(axis)[-1] for run in runs])])
+        low, mean, high = (np.array([of(values)]) for of in (np.min, np.mean, np.max))
+        return cls(panel, method, figure, rounds, cost, low, mean, high)
+
     @property
     def lower(self) -> bool:
         """Whether less is better."""
@@ -81,9 +111,9 @@ class Curve:
         """The cost at the end."""
         return float(self.cost[-1]) if len(self.cost) else 0.0
 
-    def at(self, budget: float) -> float:
-        """The mean at the last evaluation that cost no more; NaN where the first did."""
-        place = int(np.searchsorted(self.cost, budget * (1 + 1e-9), side="right")) - 1
+    def at(self, budget: float, slack: float = 1e-9) -> float:
+        """The mean at the last evaluation that cost no more than ``budget``, or a ``slack``-th of it more; else NaN."""
+        place = int(np.searchsorted(self.cost, budget * (1 + slack), side="right")) - 1
         return float(self.mean[place]) if place >= 0 else math.nan
 
     def to(self, target: float) -> float:
@@ -96,6 +126,13 @@ class Curve:
         wanted = np.geomspace(self.rounds[0], self.rounds[-1], points)
         places = np.minimum(np.searchsorted(self.rounds, wanted), len(self.rounds) - 1)
         yield from sorted({0, *places.tolist(), len(self.rounds) - 1})
+
+
+def _at(summary: Any, figure: str) -> float | None:
+    for key in figure.split("."):
+        summary = summary.get(key) if isinstance(summary, Mapping) else None
+    is_number = isinstance(summary, int | float) and not isinstance(summary, bool)
+    return float(summary) if is_number else None
 
 
 def to_csv(curves: Sequence[Curve], points: int = 50) -> str:

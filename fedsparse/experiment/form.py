@@ -5,21 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml  # type: ignore[import-untyped]
+from typing import Any
 
 from fedsparse.errors import ConfigError
 from fedsparse.experiment.trends import Trend
-from fedsparse.words import listed, there_are
 
-__all__ = ["VARIANTS", "Base", "Experiment", "Method", "Panel", "Tune", "read"]
+__all__ = ["VARIANTS", "Base", "Experiment", "Method", "Panel", "Preparation", "Tune"]
 
 VARIANTS = ("full", "quick")
 """The experiment as it is meant, and a short one that shows that everything runs."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -85,6 +79,19 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """A run that comes before the others, once for each seed.
+
+    Attributes:
+        name: ``model.base={name}`` begins the other runs with what the one with their seed ended with.
+        words: all that it is made of, as for ``python -m fedsparse.run``.
+    """
+
+    name: str
+    words: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Tune:
     """How values are chosen, for each method and panel: all combinations, the best by the validation part.
 
@@ -127,7 +134,9 @@ class Experiment:
         called: what tables call the metric; by default its name.
         against: the cost that it is held against, an axis of ``fedsparse.report``.
         targets: values of the metric; tables say what it cost to reach them.
+        columns: what else tables show, by heading: a metric, or a figure of ``summary.json`` (``scalars.kept.mean``).
         panels: circumstances; by default there are no others than the task.
+        prepare: runs that come first, such as the training of a model that all begin with.
         tune: how values are chosen; ``None``: as they stand.
         words: come after all others, to make a variant short.
         base: what is pre-trained first; ``model.base`` and ``data=arrays`` of all runs are then its folder's.
@@ -145,7 +154,9 @@ class Experiment:
     called: str = ""
     against: str = "up_bytes"
     targets: Sequence[float] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     panels: Sequence[Panel] = (Panel(""),)
+    prepare: Sequence[Preparation] = ()
     tune: Tune | None = None
     words: Sequence[str] = ()
     base: Base | None = None
@@ -153,91 +164,8 @@ class Experiment:
     @property
     def decisive(self) -> dict[str, Any]:
         """All that results depend on, as JSON holds it."""
-        told = ("title", "claim", "source", "called", "expected", "against", "targets")
+        told = ("title", "claim", "source", "called", "expected", "against", "targets", "columns")
         found = {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
         if self.base is None:
             del found["base"]
         return found
-
-
-def read(path: Path, variant: str) -> Experiment:
-    """The experiment of a file.
-
-    Args:
-        path: the YAML file.
-        variant: one of :data:`VARIANTS`; what stands under ``quick`` counts before the rest.
-
-    Raises:
-        ConfigError: it cannot be read, a key is missing or unknown, or parts do not go together.
-    """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: must be a mapping with the keys of an experiment, such as title and task")
-    quick = found.pop("quick", {}) or {}
-    if variant == "quick":
-        quick = {"expected": [], **quick}
-        for key in ("tune", "base"):
-            if key in quick and key in found:
-                quick[key] = {**found[key], **quick[key]}
-        found |= quick
-    return _checked(_experiment(found, str(path)), str(path))
-
-
-def _experiment(found: Mapping[str, Any], where: str) -> Experiment:
-    made = dict(found)
-    for key, kind in (("methods", Method), ("panels", Panel), ("expected", Trend)):
-        if key in made:
-            if not isinstance(made[key], list):
-                raise ConfigError(f"{where}: {key}: must be a list")
-            made[key] = [_made(kind, each, f"{where}: {key}") for each in made[key]]
-    if made.get("tune") is not None:
-        made["tune"] = _made(Tune, made["tune"], f"{where}: tune")
-    if made.get("base") is not None:
-        made["base"] = _made(Base, made["base"], f"{where}: base")
-    return _made(Experiment, made, where)
-
-
-def _made(kind: type[_T], values: Any, where: str) -> _T:
-    """An object of a dataclass from a mapping."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: {values!r} must be a mapping")
-    fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"{where}: there is no key '{key}'{there_are(str(key), list(fields))}")
-    missing = [
-        name
-        for name, each in fields.items()
-        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-    ]
-    lacking = [name for name in missing if name not in values]
-    if lacking:
-        raise ConfigError(f"{where}: {listed(lacking)} must be given")
-    return kind(**values)
-
-
-def _checked(made: Experiment, where: str) -> Experiment:
-    from fedsparse.report.axes import AXES
-
-    labels, panels = [m.label for m in made.methods], [p.label for p in made.panels]
-    for what, names in (("method", labels), ("panel", panels), ("seed", list(map(str, made.seeds)))):
-        if len(set(names)) < len(names) or not names:
-            raise ConfigError(
-                f"{where}: each {what} must be there once, and there must be one: {listed(names)}"
-            )
-    if made.against not in AXES:
-        raise ConfigError(f"{where}: against: {made.against}{there_are(made.against, list(AXES))}")
-    for trend in made.expected:
-        trend.check(labels, panels, where)
-    for label in made.tune.own if made.tune else ():
-        if label not in labels:
-            raise ConfigError(f"{where}: tune: own: '{label}' is no method{there_are(label, labels)}")
-    both = sorted(set(made.tune.seeds) & set(made.seeds)) if made.tune else []
-    if both:
-        raise ConfigError(
-            f"{where}: seed {both[0]}: values are chosen with it, which would favour them; give others"
-        )
-    return made

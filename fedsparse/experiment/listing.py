@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fedsparse.experiment.form import read
+from fedsparse.experiment.reading import read
 from fedsparse.experiment.shelf import names
 from fedsparse.experiment.stored import load
 from fedsparse.experiment.tables import overview

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fedsparse.experiment.arms import Arm
 from fedsparse.experiment.form import Experiment
-from fedsparse.experiment.study import Arm
 from fedsparse.report.asked import Asked
 from fedsparse.report.comparison import Comparison
 from fedsparse.report.write import put_together, write

@@ -14,7 +14,7 @@ from fedsparse.experiment.curve import Curve, from_csv, to_csv
 from fedsparse.experiment.trends import Seen, status
 from fedsparse.files import make_folder, replacing
 
-__all__ = ["End", "Result", "load"]
+__all__ = ["End", "Result", "load", "processor"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class End:
         mean: the mean.
         highest: the largest.
         to: by target, the cost until all seeds were there; ``None`` where that never was.
+        figures: by name, the mean of what else is shown; what it has not is not there.
     """
 
     panel: str
@@ -42,15 +43,24 @@ class End:
     mean: float | None
     highest: float | None
     to: Mapping[str, float | None]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, curve: Curve, chosen: Mapping[str, Any], targets: Sequence[float]) -> End:
-        """The end of a curve."""
+    def of(
+        cls,
+        curve: Curve,
+        chosen: Mapping[str, Any],
+        targets: Sequence[float],
+        others: Sequence[Curve] = (),
+    ) -> End:
+        """The end of a curve, with those of further ones of the same method on the same panel among ``others``."""
         known = not curve.diverged and len(curve.rounds) > 0
         low, mean, high = (float(of[-1]) if known else None for of in (curve.low, curve.mean, curve.high))
         reached = {f"{target:g}": _finite(curve.to(target)) for target in targets}
         rounds = int(curve.rounds[-1]) if len(curve.rounds) else 0
-        return cls(curve.panel, curve.method, dict(chosen), rounds, curve.spent, low, mean, high, reached)
+        where = curve.panel, curve.method, dict(chosen), rounds, curve.spent
+        own = [each for each in others if (each.panel, each.method) == where[:2] and math.isfinite(each.end)]
+        return cls(*where, low, mean, high, reached, {each.metric: each.end for each in own})
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,13 @@ def load(folder: Path, variant: str) -> Result | None:
         return Result(**found, curves=curves)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: damaged: {error!r}; run the experiment again") from error
+
+
+def processor() -> str:
+    """What PyTorch found this processor to be capable of, such as ``AVX2``."""
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def _finite(value: float) -> float | None:

@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedsparse import config as configuration
 from fedsparse.config import RunConfig
-from fedsparse.errors import ConfigError, Diverged
+from fedsparse.errors import ConfigError
+from fedsparse.experiment.arms import Arm, placed
+from fedsparse.experiment.choosing import check_budgets, grid_of, with_choice
 from fedsparse.experiment.curve import Curve
-from fedsparse.experiment.form import Experiment, Method, Panel, Tune
+from fedsparse.experiment.form import Experiment, Method, Panel, Preparation, Tune
 from fedsparse.experiment.works import HERE, Work, carried_out
-from fedsparse.records import Record, plain
-from fedsparse.report.course import Run
-from fedsparse.report.reading import read_run
-from fedsparse.runfolder import read_rounds
-from fedsparse.tuning.fairness import Tuned
-from fedsparse.tuning.grid import Method as Tried
-from fedsparse.tuning.grid import method as tried
-from fedsparse.tuning.result import MethodResult, Scored
-from fedsparse.tuning.score import Trial, metric_of, scored
+from fedsparse.records import plain
+from fedsparse.runfolder import read_rounds, read_summary
+from fedsparse.tuning.grid import Method as Grid
 from fedsparse.words import listed
 
-__all__ = ["Arm", "Study", "cores"]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A method on a panel.
-
-    Attributes:
-        panel: where.
-        method: which.
-        config: with the chosen values; seed and folder are those of nobody.
-        tuned: how they were chosen; ``None`` where they were not.
-        warnings: what a reader should know about the choice.
-        works: its runs, one for each seed.
-    """
-
-    panel: Panel
-    method: Method
-    config: RunConfig
-    tuned: Tuned | None = None
-    warnings: Sequence[str] = ()
-    works: Sequence[Work] = ()
-
-    @property
-    def slug(self) -> str:
-        """Its place in a folder."""
-        return "/".join(part for part in (_slug(self.panel.label), _slug(self.method.label)) if part)
-
-    @property
-    def label(self) -> str:
-        """What it is called where there are several panels."""
-        return f"{self.panel.label}: {self.method.label}" if self.panel.label else self.method.label
-
-    @property
-    def runs(self) -> list[Run]:
-        """Its runs, read."""
-        return [read_run(work.path) for work in self.works]
+__all__ = ["Study"]
 
 
 @dataclass
@@ -91,36 +49,58 @@ class Study:
             Interrupted: a signal stopped it; the same command goes on.
             FedSparseError: a run failed, other than by diverging.
         """
-        arms = list(self._arms())
-        self._prepare(arms[0].config)
-        tune = self.experiment.tune
+        arms, tune = list(self._arms()), self.experiment.tune
+        grids = [grid_of(self._words(a.panel, a.method), a.method.label, tune) for a in arms] if tune else []
         if tune is not None:
-            arms = self._tuned(arms, tune)
-        arms = [
-            replace(arm, works=[self._final(arm, seed) for seed in self.experiment.seeds]) for arm in arms
-        ]
-        self.note(f"{sum(len(arm.works) for arm in arms)} runs that are judged")
-        carried_out([work for arm in arms for work in arm.works], self.jobs, self.note)
+            check_budgets(arms, grids)
+        self._pretrain(arms[0].config)
+        self._do(list(self._preparations()), "runs that come first")
+        if tune is not None:
+            arms = self._tuned(arms, grids, tune)
+        seeds = self.experiment.seeds
+        arms = [replace(arm, works=[self._final(arm, seed) for seed in seeds]) for arm in arms]
+        self._do([work for arm in arms for work in arm.works], "runs that are judged")
         return arms
 
     def curves(self, arms: Sequence[Arm]) -> list[Curve]:
-        """The curves of all metrics that were evaluated; ``less`` is taken from the one that is judged."""
-        asked, found = self.experiment, []
-        for arm in arms:
-            runs = arm.runs
-            names = set.intersection(*(set(run.course.metrics) for run in runs))
-            if asked.metric not in names:
-                raise ConfigError(f"metric: {asked.metric}: {arm.label} has {listed(sorted(names))}")
-            for name in (asked.metric, *sorted(names & {t.metric for t in asked.expected} - {asked.metric})):
-                less = asked.less if name == asked.metric else 0.0
-                label = arm.panel.label, arm.method.label
-                found.append(Curve.of(*label, runs, str(name), asked.against, less))
+        """The curves of the metric that is judged, less ``less``, and of what else statements and columns name.
+
+        Raises:
+            ConfigError: no run has one of them.
+        """
+        asked = self.experiment
+        further = {trend.metric for trend in asked.expected if trend.metric} | set(asked.columns.values())
+        found = [curve for arm in arms for curve in self._curves(arm, sorted(further - {asked.metric}))]
+        for name in sorted(further - {curve.metric for curve in found}):
+            raise ConfigError(
+                f"{name}: no run has a metric of that name, nor a figure in its summary.json, such as "
+                "scalars.NAME.mean or down_bytes"
+            )
         return found
 
     def seconds(self) -> float:
         """What all runs in the folder took, those with which values were chosen among them."""
         folders = [path.parent for path in self.runs.glob("**/rounds.jsonl")]
         return math.fsum(record["wall_s"] for folder in folders for record in read_rounds(folder))
+
+    def _curves(self, arm: Arm, further: Sequence[str]) -> Iterator[Curve]:
+        asked, runs = self.experiment, arm.runs
+        label = arm.panel.label, arm.method.label
+        names = set.intersection(*(set(run.course.metrics) for run in runs))
+        if asked.metric not in names:
+            raise ConfigError(f"metric: {asked.metric}: {arm.label} has {listed(sorted(names))}")
+        yield Curve.of(*label, runs, asked.metric, asked.against, asked.less)
+        summaries = [read_summary(run.path) for run in runs]
+        for name in further:
+            if name in names:
+                yield Curve.of(*label, runs, name, asked.against)
+            elif (curve := Curve.of_ends(*label, runs, summaries, name, asked.against)) is not None:
+                yield curve
+
+    def _do(self, works: Sequence[Work], called: str) -> None:
+        if works:
+            self.note(f"{len(works)} {called}")
+            carried_out(works, self.jobs, self.note)
 
     def _arms(self) -> Iterator[Arm]:
         for panel in self.experiment.panels:
@@ -131,9 +111,23 @@ class Study:
 
     def _words(self, panel: Panel, method: Method) -> list[str]:
         asked = self.experiment
-        return [*self._base_words(), *asked.task, *panel.words, *method.words, *asked.words, *self.words]
+        own = [*self._base_words(), *asked.task, *panel.words, *method.words, *asked.words, *self.words]
+        for each in asked.prepare:
+            # The model fills the seed in, so that runs that differ in nothing but the seed have one configuration.
+            place = str(self._prepared(each) / "s{seed}")
+            own = [word.replace(f"{{{each.name}}}", place) for word in own]
+        return own
 
-    # ---- what is pre-trained
+    def _prepared(self, each: Preparation) -> Path:
+        return self.runs / "prepare" / each.name
+
+    def _preparations(self) -> Iterator[Work]:
+        asked = self.experiment
+        where = [word for word in self.words if configuration.elsewhere(word.partition("=")[0])]
+        for each in asked.prepare:
+            config = configuration.parse([*each.words, *where, *HERE])
+            for seed in dict.fromkeys([*(asked.tune.seeds if asked.tune else ()), *asked.seeds]):
+                yield _work(each.name, self._prepared(each), config, seed)
 
     @property
     def _base(self) -> Path:
@@ -145,7 +139,7 @@ class Study:
         clients = self._base / "clients"
         return ["model=lora", f"model.base={self._base}", "data=arrays", f"data.folder={clients}"]
 
-    def _prepare(self, config: RunConfig) -> None:
+    def _pretrain(self, config: RunConfig) -> None:
         if self.experiment.base is not None:
             from fedsparse.experiment.pretraining import pretrained
 
@@ -153,84 +147,21 @@ class Study:
             pretrained(self.experiment.base, data_dir, self._base, self.note)
 
     def _final(self, arm: Arm, seed: int) -> Work:
-        config = _placed(arm.config, self.runs / "final" / arm.slug, seed)
-        tuning = None if arm.tuned is None else plain(arm.tuned)
-        return Work(f"{arm.label}, seed {seed}", self.runs / "final" / arm.slug / f"s{seed}", config, tuning)
+        work = _work(arm.label, self.runs / "final" / arm.slug, arm.config, seed)
+        return work if arm.tuned is None else replace(work, tuning=plain(arm.tuned))
 
-    # ---- choosing values
-
-    def _tuned(self, arms: Sequence[Arm], tune: Tune) -> list[Arm]:
-        grids = [self._grid(arm, tune) for arm in arms]
-        budgets = {arm.label: len(grid.settings) for arm, grid in zip(arms, grids, strict=True)}
-        if len(set(budgets.values())) > 1:
-            counted = listed([f"{label} {count}" for label, count in budgets.items()])
-            raise ConfigError(
-                f"tune: methods have different numbers of trials ({counted}); give them as many"
-            )
+    def _tuned(self, arms: Sequence[Arm], grids: Sequence[Grid], tune: Tune) -> list[Arm]:
         trials = [list(self._trials(arm, grid, tune)) for arm, grid in zip(arms, grids, strict=True)]
-        self.note(f"{sum(map(len, trials))} runs to choose values")
-        carried_out([work for own in trials for work in own], self.jobs, self.note)
+        self._do([work for own in trials for work in own], "runs to choose values")
         every = zip(arms, grids, trials, strict=True)
-        return [_with_choice(arm, _result(grid, works, tune)) for arm, grid, works in every]
+        return [with_choice(arm, grid, works, tune) for arm, grid, works in every]
 
-    def _grid(self, arm: Arm, tune: Tune) -> Tried:
-        words = [*self._words(arm.panel, arm.method), f"validation={tune.validation}", *HERE]
-        (name,) = [word.removeprefix("strategy=") for word in words if word.startswith("strategy=")][-1:]
-        others = [word for word in words if not word.startswith("strategy=")]
-        return tried(name, [*others, *tune.words(arm.method.label)])
-
-    def _trials(self, arm: Arm, grid: Tried, tune: Tune) -> Iterator[Work]:
+    def _trials(self, arm: Arm, grid: Grid, tune: Tune) -> Iterator[Work]:
         for number, setting in enumerate(grid.settings, start=1):
             folder = self.runs / "trials" / arm.slug / str(number)
             for seed in tune.seeds:
-                label = f"{arm.label} {setting.label}, seed {seed}"
-                yield Work(label, folder / f"s{seed}", _placed(setting.config, folder, seed))
+                yield _work(f"{arm.label} {setting.label}", folder, setting.config, seed)
 
 
-def _placed(config: RunConfig, folder: Path, seed: int) -> RunConfig:
-    return replace(config, seed=seed, runs=str(folder), name=f"s{seed}")
-
-
-def _result(grid: Tried, works: Sequence[Work], tune: Tune) -> MethodResult:
-    """The trials of a method, judged; works are in the order of settings, then seeds."""
-    metric, trials = tune.metric, []
-    for work in works:
-        if work.diverged:
-            trials.append(Trial(work.label, work.config.seed, "diverged"))
-            continue
-        records = [Record.of(values) for values in read_rounds(work.path)]
-        metric = metric_of({name for record in records for name in record.metrics}, metric)
-        trials.append(Trial(work.label, work.config.seed, *scored(records, tune.select, metric, None)))
-    count = len(tune.seeds)
-    found = [Scored(s, trials[at * count : (at + 1) * count]) for at, s in enumerate(grid.settings)]
-    return MethodResult(grid, found, tune.select, metric or "", tune.seeds)
-
-
-def _with_choice(arm: Arm, result: MethodResult) -> Arm:
-    chosen, tuned = result.chosen, result.tuned
-    if chosen is None:
-        raise Diverged(f"{arm.label}: no value of the grid worked with all seeds; give others")
-    name = result.method.name
-    warnings = [warning.replace(f"{name}:", f"{arm.label}:", 1) for warning in result.warnings]
-    return replace(
-        arm,
-        config=replace(chosen.setting.config, validation=arm.config.validation),
-        tuned=tuned,
-        warnings=warnings,
-    )
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^\w.]+", "-", text).strip("-")
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def processor() -> str:
-    """What PyTorch found this processor to be capable of, such as ``AVX2``."""
-    import torch
-
-    return str(torch.backends.cpu.get_cpu_capability())
+def _work(label: str, folder: Path, config: configuration.RunConfig, seed: int) -> Work:
+    return Work(f"{label}, seed {seed}", folder / f"s{seed}", placed(config, folder, seed))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fedsparse.experiment.form import Experiment
 from fedsparse.experiment.stored import End, Result
-from fedsparse.experiment.trends import Seen
+from fedsparse.experiment.trends import Seen, value_text
 from fedsparse.report.axes import AXES, Axis
 from fedsparse.units import number_text, seconds_text
 
@@ -23,11 +23,20 @@ def one(asked: Experiment, result: Result) -> str:
         rows = [[each.says, each.found, "yes" if each.holds else "**no**"] for each in result.seen]
         parts.append(_table(["expected", "found", "holds"], rows, ":--"))
     parts.append(ends_table(asked, result.ends))
-    left_out = [f"{m.label} on {panel}: {why}" for m in asked.methods for panel, why in m.without.items()]
-    parts += [f"Not run: {text}." for text in left_out]
+    parts += [f"Not run: {text}." for text in _left_out(asked)]
     parts += [f"{note.rstrip('.')}." for note in result.notes]
     parts.append(made(result))
     return "\n\n".join(parts) + "\n"
+
+
+def _left_out(asked: Experiment) -> list[str]:
+    """Methods that do not take part in a panel, and why: those with the same reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for method in asked.methods:
+        for panel in asked.panels:
+            if panel.label in method.without:
+                found.setdefault((panel.label, method.without[panel.label]), []).append(method.label)
+    return [f"on {panel} {', '.join(labels)}: {why}" for (panel, why), labels in found.items()]
 
 
 def made(result: Result) -> str:
@@ -71,7 +80,7 @@ def _figures(seen: Sequence[Seen]) -> list[str]:
 
 
 def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
-    """A line for each method on each panel: where it ended, what it had cost, and what it cost to reach targets."""
+    """A line for each method on each panel: its end, the cost of that and of reaching targets, and further figures."""
     axis, chosen = AXES[asked.against], any(end.chosen for end in ends)
     panels = any(end.panel for end in ends)
     heads = [
@@ -82,11 +91,12 @@ def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
         "rounds",
         axis.short,
     ]
-    heads += [f"{axis.short} to {target:g}" for target in asked.targets]
+    heads += [*(f"{axis.short} to {target:g}" for target in asked.targets), *asked.columns]
     rows = []
     for end in ends:
         row = [*([end.panel] * panels), end.method, *([_chosen(end)] * chosen), _value(end), str(end.rounds)]
-        rows.append([*row, axis.text(end.cost), *(_reached(end, target, axis) for target in asked.targets)])
+        row += [axis.text(end.cost), *(_reached(end, target, axis) for target in asked.targets)]
+        rows.append([*row, *(_figure(end, name) for name in asked.columns.values())])
     return _table(heads, rows, "---:")
 
 
@@ -108,6 +118,10 @@ def _value(end: End) -> str:
 def _reached(end: End, target: float, axis: Axis) -> str:
     cost = end.to.get(f"{target:g}")
     return "–" if cost is None else axis.text(cost)
+
+
+def _figure(end: End, name: str) -> str:
+    return value_text(name, end.figures[name]) if name in end.figures else "–"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], ruled: str) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedsparse.errors import ConfigError
 from fedsparse.experiment.curve import Curve
 from fedsparse.report.axes import AXES, Axis
-from fedsparse.units import amount, number_text
+from fedsparse.units import amount, bytes_text, number_text
 from fedsparse.words import there_are
 
-__all__ = ["Seen", "Trend", "status"]
+__all__ = ["Seen", "Trend", "status", "value_text"]
+
+_JITTER = 0.01
+"""By what share of a budget messages of nearly equal size may exceed it where budgets are to be equal."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class Trend:
         method: a label.
         below: a number, or the label of another method.
         above: likewise; one of the two is given.
-        at: a budget on the experiment's axis, such as ``100kB``, or ``equal``: what the cheaper of both has spent.
+        at: a budget on the experiment's axis, such as ``100kB``, or ``equal``: what the cheaper of both has spent. The
+            other may then spend 1 % more: lengths of entropy-coded messages differ by as much from seed to seed, and
+            an evaluation that a few bytes set apart is one at equal cost.
         to: a value of the metric.
         times: factor on the other side.
         plus: is added to the other side.
-        metric: another one than the experiment's.
+        metric: another one than the experiment's, or a figure of ``summary.json``, such as ``scalars.kept.mean``.
         panel: where; by default wherever the method takes part.
     """
 
@@ -125,7 +131,9 @@ class Trend:
     def _figure(self, curve: Curve, budget: float | None) -> float:
         if self.to is not None:
             return curve.to(self.to)
-        return curve.end if budget is None else curve.at(budget)
+        if budget is None:
+            return curve.end
+        return curve.at(budget, _JITTER) if self.at == "equal" else curve.at(budget)
 
     def _what(self, called: str, budget: float | None, axis: Axis) -> str:
         if self.to is not None:
@@ -140,7 +148,12 @@ class Trend:
     def _text(self, value: float, axis: Axis) -> str:
         if not math.isfinite(value):
             return "never" if self.to is not None else "diverged" if math.isinf(value) else "no value"
-        return axis.text(value) if self.to is not None else number_text(value)
+        return axis.text(value) if self.to is not None else value_text(self.metric or "", value)
+
+
+def value_text(metric: str, value: float) -> str:
+    """A value of a metric or figure for people; one whose name says bytes is an amount of them."""
+    return (bytes_text if "bytes" in re.split("[^a-z]+", metric) else number_text)(value)
 
 
 def status(seen: Sequence[Seen]) -> str:

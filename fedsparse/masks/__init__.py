@@ -25,7 +25,7 @@ from fedsparse.masks.layers import (
 from fedsparse.masks.moves import Move, largest_inactive, moved, prune_and_grow, share_at, smallest
 from fedsparse.masks.numbers import factors, places, sizes
 from fedsparse.masks.seeded import new_seed, seeded_mask
-from fedsparse.masks.select import best, magnitude_mask, top_each, top_overall
+from fedsparse.masks.select import best, magnitude_mask, top_among, top_each, top_overall
 from fedsparse.masks.travel import at_marks, marked, mean_of_holders, placed, positions, taken, unpacked
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "sizes",
     "smallest",
     "taken",
+    "top_among",
     "top_each",
     "top_overall",
     "unpacked",

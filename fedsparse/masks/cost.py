@@ -1,7 +1,8 @@
 """What training a sparse model costs a device: arithmetic and memory, by formulas, as if zeros were really left out.
 
-Counted are the multiplications and additions of linear layers and convolutions, two for each weight and position, and a
-backward pass as two forward ones. Not counted: biases, norms, activations, and the positions of the weights.
+Counted are the multiplications and additions of linear layers, convolutions and low-rank adapters, two for each weight
+and position, and a backward pass as two forward ones. Not counted: biases, norms, activations, the positions of the
+weights, and frozen weights.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def forward_flops(layout: Layout, mask: Tensor, layers: Sequence[Field] | None =
     Args:
         layout: of the model; where it does not know a layer's positions there is one.
         mask: ``[C, d]``.
-        layers: only these; by default all that could be pruned.
+        layers: only these; by default all that could be pruned, and adapters.
     """
-    counted = [field for field in layout if field.prunable] if layers is None else layers
+    counted = [field for field in layout if field.prunable or field.positions] if layers is None else layers
     found = torch.zeros(len(mask), dtype=torch.float64)
     for field in counted:
         found += 2 * max(1, field.positions) * sizes(mask[:, field.slice])

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedsparse.compress.select import largest
 from fedsparse.errors import ProtocolError
-from fedsparse.masks.select import top_each
+from fedsparse.masks.select import top_among, top_each
 from fedsparse.masks.travel import marked
 from fedsparse.message import Sparse
 from fedsparse.protocol import Field
@@ -99,16 +98,7 @@ def smallest(weights: Tensor, mask: Tensor, layers: Sequence[Field], counts: Seq
         layers: that are looked at.
         counts: how many of each layer, ``[C]`` int64, not more than there are.
     """
-    found = torch.zeros_like(mask)
-    for layer, count in zip(layers, counts, strict=True):
-        at = layer.slice
-        lightness = torch.where(mask[:, at], _lightness(weights[:, at]), 0)
-        chosen = largest(lightness, int(count.max()))
-        # The lightest first: rows that want fewer than others leave the last ones out.
-        order = lightness.gather(1, chosen).sort(dim=1, descending=True, stable=True).indices
-        wanted = torch.arange(chosen.shape[1]) < count[:, None]
-        found[:, at] = torch.zeros_like(mask[:, at]).scatter_(1, chosen.gather(1, order), wanted)
-    return found
+    return top_among(_lightness(weights), mask, layers, counts)
 
 
 def _lightness(weights: Tensor) -> Tensor:

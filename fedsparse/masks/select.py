@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from fedsparse.compress.select import largest
 from fedsparse.masks.layers import everywhere
 from fedsparse.protocol import Field, Layout
 
-__all__ = ["best", "magnitude_mask", "top_each", "top_overall"]
+__all__ = ["best", "magnitude_mask", "top_among", "top_each", "top_overall"]
 
 
 def top_each(scores: Tensor, layers: Sequence[Field], counts: Sequence[int]) -> Tensor:
@@ -25,6 +26,32 @@ def top_each(scores: Tensor, layers: Sequence[Field], counts: Sequence[int]) -> 
     mask = torch.zeros(scores.shape, dtype=torch.bool)
     for layer, count in zip(layers, counts, strict=True):
         mask[:, layer.slice].scatter_(1, largest(scores[:, layer.slice], count), True)
+    return mask
+
+
+def top_among(scores: Tensor, places: Tensor, layers: Sequence[Field], counts: Sequence[Tensor]) -> Tensor:
+    """Masks ``[C, d]`` of the largest |scores| among some places of each layer; cheaper where these are few.
+
+    Where there are not enough places in a layer it is all of them, and the first of its other entries: with the
+    non-zero scores as places it is what :func:`top_each` gives.
+
+    Args:
+        scores: ``[C, d]``; of equal ones the lowest index wins.
+        places: ``[C, d]`` bool.
+        layers: that are pruned.
+        counts: how many each layer keeps, ``[C]`` int64.
+    """
+    mask = torch.zeros(scores.shape, dtype=torch.bool)
+    for layer, wanted in zip(layers, counts, strict=True):
+        for row, count in enumerate(wanted.tolist()):
+            allowed = places[row, layer.slice].numpy()
+            at = torch.from_numpy(np.flatnonzero(allowed))
+            own = mask[row, layer.slice]
+            if len(at) > count:
+                own[at[largest(scores[row, layer.slice][at][None], count)[0]]] = True
+            else:
+                own[at] = True
+                own[np.flatnonzero(~allowed[:count])[: count - len(at)]] = True
     return mask
 
 

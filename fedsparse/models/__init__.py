@@ -91,7 +91,7 @@ def save(
     classes: int,
     **options: object,
 ) -> None:
-    """Write a model with its weights, for ``model=lora model.base=FOLDER``.
+    """Write a model with its weights, for ``model=saved model.base=FOLDER`` and for ``model=lora``.
 
     Args:
         folder: is made if it is not there.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +37,11 @@ class Adapter(nn.Module):
         self.lora_A, self.lora_B = nn.Parameter(lora_A.detach()), nn.Parameter(lora_B.detach())
         self.base, self.scale = base.requires_grad_(False), scale
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def merged(self, weight: Tensor, product: Tensor) -> Tensor:
+        """The frozen weights with ``product [out, in]`` merged into them: in the place of its B A."""
+        turned = type(self.base).__name__ == "Conv1D"  # GPT-2's weights are [in, out]
+        return torch.add(weight, product.mT if turned else product, alpha=self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., in]`` to ``[..., out]``."""

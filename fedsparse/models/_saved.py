@@ -1,4 +1,4 @@
-"""Models in folders: ours with what was said to build them, and those of Hugging Face."""
+"""Models in folders: ours with what was said to build them, those of finished runs, and those of Hugging Face."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from fedsparse.errors import ConfigError, DataError
 
-__all__ = ["Foreign", "foreign", "is_saved", "load_into", "required", "said_of", "write"]
+__all__ = ["Foreign", "filled", "folder_of", "foreign", "is_saved", "required", "write"]
 
 _SAID, _WEIGHTS = "model.json", "model.safetensors"
+_CONFIG, _SUMMARY = "config.yaml", "summary.json"
 
 
 def write(folder: Path, module: nn.Module, said: Mapping[str, Any]) -> None:
@@ -26,50 +28,69 @@ def write(folder: Path, module: nn.Module, said: Mapping[str, Any]) -> None:
     (folder / _SAID).write_text(json.dumps(dict(said), indent=2) + "\n", encoding="utf-8")
 
 
+def folder_of(base: str, seed: int) -> Path:
+    """The folder that is meant, ``{seed}`` in it being the run's."""
+    return Path(base.replace("{seed}", str(seed))).expanduser()
+
+
 def is_saved(folder: Path) -> bool:
-    """Whether :func:`write` made this folder."""
-    return (folder / _SAID).is_file()
+    """Whether :func:`write` made this folder, or a run that is finished."""
+    return (folder / _SAID).is_file() or ((folder / _CONFIG).is_file() and (folder / _SUMMARY).is_file())
 
 
-def said_of(folder: Path) -> dict[str, Any]:
-    """What builds the model of a folder.
+def filled(
+    folder: Path, example_shape: tuple[int, ...], classes: int, seed: int
+) -> tuple[nn.Module, list[str]]:
+    """The model of a folder with its weights, and the names of those that are not from there: of another shape.
 
     Raises:
-        DataError: the description is damaged.
+        DataError: the folder is damaged.
     """
-    path = folder / _SAID
+    from fedsparse import models
+
+    said = _said(folder)
+    module = models.build(said["name"], example_shape, classes, seed, **said["options"])
+    return module, _load_into(module, folder)
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """The name and the options of the model of a folder."""
+    ours = (folder / _SAID).is_file()
+    path = folder / (_SAID if ours else _CONFIG)
     try:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: said[key] for key in ("name", "options", "example_shape", "classes")}
-    except (ValueError, KeyError, TypeError) as error:
+        text = path.read_text(encoding="utf-8")
+        said = json.loads(text) if ours else yaml.safe_load(text)["model"]
+        return {"name": said["name"], "options": dict(said.get("options") or {})}
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise DataError(
             f"{path} is damaged ({type(error).__name__}: {error}); write the model again"
         ) from error
 
 
 @torch.no_grad()
-def load_into(module: nn.Module, folder: Path) -> list[str]:
-    """Fills a model with the weights of a folder; those of another shape stay as they are, and are given back by name.
-
-    Raises:
-        DataError: the file is damaged, or a weight is missing.
-    """
+def _load_into(module: nn.Module, folder: Path) -> list[str]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / _WEIGHTS
     try:
         stored = load_file(path)
-        kept = []
-        for name, value in module.state_dict().items():
-            if stored[name].shape == value.shape:
-                value.copy_(stored[name])
-            else:
-                kept.append(name)
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError) as error:
         raise DataError(
             f"{path} is damaged ({type(error).__name__}: {error}); write the model again"
         ) from error
+    missing = [name for name, p in module.named_parameters() if p.requires_grad and name not in stored]
+    if missing:
+        raise DataError(
+            f"{path} has no {missing[0]}: it is damaged, or the run's strategy kept something else than the weights "
+            "of its model"
+        )
+    kept = []
+    for name, value in module.state_dict().items():
+        if name in stored and stored[name].shape == value.shape:
+            value.copy_(stored[name])
+        elif name in stored:
+            kept.append(name)
     return kept
 
 

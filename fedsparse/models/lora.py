@@ -10,7 +10,6 @@ values included, are those of the library ``peft`` (extra ``lora``).
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -47,7 +46,8 @@ def build(
         example_shape: the shape of one input.
         classes: outputs.
         seed: of adapters, and of what the base has no weights for.
-        base: a model by name (random weights), a folder with a saved one, or one of Hugging Face's: folder or id.
+        base: a model by name (random weights), a folder with a saved one or of a finished run, or one of Hugging
+            Face's: folder or id.
         rank: r of the adapters.
         alpha: what they add is scaled by alpha / r.
         targets: attention (queries and values), linear (all linear layers but the head), or ends of names with commas.
@@ -77,11 +77,9 @@ def _base(base: str, example_shape: tuple[int, ...], classes: int, seed: int) ->
     """The base, and the names of its weights that are not pre-trained although others are."""
     from fedsparse import models
 
-    folder = Path(base).expanduser()
+    folder = _saved.folder_of(base, seed)
     if _saved.is_saved(folder):
-        said = _saved.said_of(folder)
-        module = models.build(said["name"], example_shape, classes, seed, **said["options"])
-        return module, _saved.load_into(module, folder)
+        return _saved.filled(folder, example_shape, classes, seed)
     if base == "lora":
         raise ConfigError("model.base=lora: adapters of adapters are not meant; name another model")
     if base in models.names() or ":" in base:

@@ -10,8 +10,8 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from fedsparse.arguments import Parser
 from fedsparse.command import concluded
 from fedsparse.errors import ConfigError
 from fedsparse.report.asked import FORMATS, Asked
@@ -30,13 +30,6 @@ Compares runs: tables here; in the folder of --out a page for the browser, Markd
   python -m fedsparse.report runs/* --follow                  while they run
   python -m fedsparse.report runs/* --network 10Mbps/1Mbps,50ms
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see python -m fedsparse.report --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,15 +69,10 @@ def _run(words: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> _Parser:
+def _parser() -> Parser:
     from fedsparse.report.axes import AXES
 
-    parser = _Parser(
-        prog="python -m fedsparse.report",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("fedsparse.report", _ABOUT)
     add = parser.add_argument
     add("paths", nargs="*", metavar="RUN", help="run folders, or folders that hold some")
     add("--metric", help="what is judged; default: accuracy, distance or what all runs have")

@@ -45,9 +45,13 @@ const ranges = (lines) => {
   return { x0, x1, y0, y1, logx, logy };
 };
 
+// A page that is not shown yet, as in a frame that is opened later, has no width; what is drawn then only must make sense.
+const LEAST = 240;
+const widthOf = (svg) => Math.max(LEAST, svg.parentNode.clientWidth);
+
 let drawn = null;
 const draw = () => {
-  const svg = by("chart"), width = svg.parentNode.clientWidth, height = Math.max(280, Math.min(460, width * 0.52));
+  const svg = by("chart"), width = widthOf(svg), height = Math.max(280, Math.min(460, width * 0.52));
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.style.height = `${height}px`;
@@ -110,7 +114,7 @@ const drawTarget = () => {
   const any = data.groups.some((group) => group.needed);
   by("needs").hidden = !any;
   if (!any) return;
-  const axis = axisOf(), svg = by("target"), width = svg.parentNode.clientWidth, rows = shown().filter(({ group }) => group.needed && group.needed[state.axis]);
+  const axis = axisOf(), svg = by("target"), width = widthOf(svg), rows = shown().filter(({ group }) => group.needed && group.needed[state.axis]);
   by("needs-title").textContent = `What it took to reach ${data.targetText}: ${axis.label}`;
   const narrow = width < 560, left = narrow ? 12 : Math.min(220, 20 + 7.2 * Math.max(4, ...rows.map(({ group }) => group.label.length)));
   const tall = narrow ? 54 : 32, box = { left, right: width - 16, top: 8, bottom: 12 + tall * rows.length };

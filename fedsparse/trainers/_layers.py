@@ -17,9 +17,8 @@ from fedsparse.masks import (
     layer_counts,
     layers_of,
     seeded_mask,
-    sizes,
     smallest,
-    top_each,
+    top_among,
 )
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout
@@ -57,13 +56,8 @@ class Counted(Masked):
 
     def largest(self, x: Tensor, layout: Layout, counts: Sequence[int]) -> Tensor:
         """The masks ``[C, d]`` of the ``counts`` largest weights of each layer, and of all that is not pruned."""
-        layers, there = self.layers(layout), x != 0
-        # Where a layer has just so many they are those, which saves looking for the largest.
-        known = all(
-            bool((sizes(there[:, layer.slice]) == count).all())
-            for layer, count in zip(layers, counts, strict=True)
-        )
-        return (there if known else top_each(x, layers, counts)) | everywhere(layout, layers)
+        layers = self.layers(layout)
+        return top_among(x, x != 0, layers, _alike(counts, x)) | everywhere(layout, layers)
 
 
 @dataclass(frozen=True)
@@ -128,4 +122,9 @@ class Moving(Counted):
 
     def lightest(self, x: Tensor, mask: Tensor, counts: list[int], moment: Moment) -> Tensor:
         """The ``counts`` weights of least magnitude of each layer, ``[C, d]`` bool."""
-        return smallest(x, mask, self.layers(moment.layout), [torch.full((len(x),), k) for k in counts])
+        return smallest(x, mask, self.layers(moment.layout), _alike(counts, x))
+
+
+def _alike(counts: Sequence[int], x: Tensor) -> list[Tensor]:
+    """The same numbers for all rows of ``x``."""
+    return [torch.full((len(x),), count) for count in counts]

@@ -10,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Gradient, Masked, Moment
-from fedsparse.masks import everywhere, layers_of
+from fedsparse.masks import Last, everywhere, layers_of
 from fedsparse.options import option
+
+_SMALL: Last[tuple[float, Tensor]] = Last()
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,19 @@ class SaRA(Masked):
 
     def mask(self, x: Tensor, moment: Moment, gradient: Gradient) -> Tensor:
         """The weights that are below the threshold."""
+        threshold, mask = self._small(moment)
+        return mask if moment.round < int(self.again * moment.rounds) else mask & (x.abs() <= threshold)
+
+    def _small(self, moment: Moment) -> tuple[float, Tensor]:
+        """τ, and the weights that are not above it at the start, ``[1, d]`` bool; the same in every round."""
+        known = _SMALL.get(moment.start, (self, moment.layout))
+        if known is not None:
+            return known
         weights = ~everywhere(moment.layout, layers_of(moment.layout, ends=True))
         first = moment.start.abs()
         among = first[weights].numpy()
         rank = max(1, math.floor(self.share * len(among) + 0.5)) - 1
         threshold = float(np.partition(among, rank)[rank])
-        mask = (weights & (first <= threshold))[None]
-        return mask if moment.round < int(self.again * moment.rounds) else mask & (x.abs() <= threshold)
+        return _SMALL.put(
+            moment.start, (threshold, (weights & (first <= threshold))[None]), (self, moment.layout)
+        )

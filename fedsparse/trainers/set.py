@@ -42,5 +42,6 @@ class SET(Moving, Layered):
         """What grows are random places that were empty; the same for all clients with the same mask."""
         pruned = self.lightest(x, mask, counts, moment)
         drawn = moment.shared("grow").random(mask.shape[1], dtype=np.float32)
-        scores = torch.where(mask, 0, torch.from_numpy(drawn) + 1)
+        drawn += 1  # what is empty is above zero
+        scores = torch.from_numpy(drawn * ~mask.numpy())
         return mask & ~pruned | top_each(scores, self.layers(moment.layout), counts)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Gradient, Stepped
-from fedsparse.masks import everywhere, layer_counts, layers_of, top_each
+from fedsparse.masks import everywhere, factors, layer_counts, layers_of, top_each
 from fedsparse.options import option
 from fedsparse.protocol import Layout
 
@@ -38,4 +37,4 @@ class SparCL(Stepped):
         layers = layers_of(layout, self.ends)
         counts = layer_counts(layers, self.density, "uniform")
         moved = top_each(y.abs() + self.alpha * g.abs(), layers, counts) | everywhere(layout, layers)
-        return torch.where(moved, g, 0)
+        return g.mul_(factors(moved, g.dtype))

@@ -116,6 +116,15 @@ def test_large_products_have_the_same_bits_in_any_company(shape: tuple[int, int,
         assert products.each(d[one].clone().mT, h[one].clone())[0].equal(gradient[i])
 
 
+@pytest.mark.parametrize("shape", [(2, 300, 3500), (700, 3, 1000), (1025, 4, 1024), (5, 2, 3)])
+def test_parts_of_a_product_have_the_bits_of_the_whole(shape: tuple[int, int, int]):
+    p, k, q = shape
+    a, b = numbers(0, 1, p, k, turned=True), numbers(1, 1, k, q)
+    parts = list(products.in_parts(a, b))
+    assert torch.cat([part for _, part in parts], dim=1).equal(products.each(a, b))
+    assert [row for rows, _ in parts for row in range(p)[rows]] == list(range(p))
+
+
 # ---- the rule as a table
 
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 0.9])

@@ -25,7 +25,7 @@ def test_blocks_are_as_few_as_their_size_allows_and_of_nearly_equal_lengths(
     ("cohort", "client_bytes", "size"),
     [
         (50, 1 << 20, 25), (64, 1 << 20, 32), (1000, 1 << 20, 32), (8, 1, 5), (50, 16 << 20, 4), (10, 16 << 20, 3),
-        (1, 1 << 40, 1),
+        (1, 1 << 40, 1), (64, 2_202_448, 32),  # the last: 199,210 parameters and minibatches of 32
     ],
 )  # fmt: skip
 def test_the_usual_size_follows_from_model_and_cohort(cohort: int, client_bytes: int, size: int):

@@ -86,7 +86,8 @@ def test_mixing_is_measured_beside_a_copy_on_one_thread_and_on_two() -> None:
     )
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("ring, 64 x 199,210"))
-    assert all(float(share) > 0 for share in line.split()[-3:])
+    *_, copy, copy_on_two, one, two = line.partition("   30 bags, a batch as it lies")[0].split()
+    assert all(float(number) > 0 for number in (copy, copy_on_two, one, two))
 
 
 def test_a_case_of_mixing_that_is_not_there_is_refused() -> None:

@@ -100,6 +100,46 @@ def test_values_are_chosen_with_other_seeds_and_said(folder: Path) -> None:
     assert summary["tuning"]["trials"] == 2
 
 
+DIGITS = ["data=digits", "partition=iid", "model=linear", "batch=10", "network=none"]
+PREPARED = {
+    **TINY,
+    "metric": "accuracy",
+    "prepare": [{"name": "base", "words": [*DIGITS, "examples=0:300", "clients=1", "rounds=1"]}],
+    "task": [
+        *DIGITS, "examples=300:400", "clients=2", "rounds=1", "model=saved", "model.base={base}", "strategy.lr=1e-9",
+    ],
+    "columns": {"down": "down_bytes", "kept": "scalars.kept.mean"},
+    "methods": [
+        {"label": "dense", "words": ["strategy=fedavg"]},
+        {"label": "gated", "words": ["strategy=pfedgate", "strategy.budget=0.5"]},
+    ],
+    "targets": [],
+    "expected": [
+        {"method": "dense", "above": 0.2},
+        {"method": "gated", "metric": "up_bytes", "below": "dense", "times": 0.8},
+    ],
+}  # fmt: skip
+
+
+def test_runs_that_come_first_are_where_the_others_begin_and_further_figures_are_judged(folder: Path) -> None:
+    write(folder, PREPARED)
+    assert main(["tiny", "--jobs", "1"]) == 0
+    found = load(folder / "experiments/results/tiny", "full")
+    assert found is not None
+    assert [seen.holds for seen in found.seen] == [True, True]
+    dense, gated = found.ends
+    # A step of 1e-9 leaves a model as it was, and those of the two seeds are not alike.
+    bases = [folder / "runs/experiments/tiny-full/prepare/base" / seed for seed in ("s5", "s6")]
+    ends = sorted(read_summary(base)["final"]["accuracy"] for base in bases)  # type: ignore[index]
+    assert ends[0] < ends[1]
+    assert [dense.lowest, dense.highest] == ends
+    # Both clients hear 650 numbers of 4 bytes, and a header; only gates keep a part.
+    assert dense.figures["down_bytes"] == pytest.approx(2 * 650 * 4, rel=0.1)
+    assert "scalars.kept.mean" not in dense.figures
+    assert 0 < gated.figures["scalars.kept.mean"] <= 0.5
+    assert "| up | down | kept |" in (folder / "experiments/results/tiny/full.md").read_text()
+
+
 def test_unequal_budgets_are_refused_before_anything_runs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +171,9 @@ def test_runs_of_another_experiment_are_refused(folder: Path, capsys: pytest.Cap
         ({"expected": [{"method": "EF22", "below": 1}]}, "'EF22' is no method"),
         ({"task": ["data=quadratic", "clients=3", "roundz=3"]}, "roundz"),
         ({"metric": "accuracy"}, "accuracy"),
+        ({"task": [*TINY["task"], "model.base={bse}"]}, "nothing of that name is prepared"),
+        ({"prepare": [{"name": "base", "words": ["roundz=3"]}]}, "roundz"),
+        ({"columns": {"kept": "scalars.kept.mean"}}, "scalars.kept.mean: no run has"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(

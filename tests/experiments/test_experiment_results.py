@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from experiments.least_loss import least_loss
+from fedsparse.data import SETS
 from fedsparse.experiment import main
 from fedsparse.experiment.curve import from_csv
-from fedsparse.experiment.form import read
-from fedsparse.experiment.stored import load
-from fedsparse.experiment.study import processor
+from fedsparse.experiment.reading import read
+from fedsparse.experiment.stored import load, processor
 from fedsparse.experiment.tables import ends_table, one, overview
 from fedsparse.recorded import versions
 
@@ -21,8 +21,6 @@ FOLDER = ROOT / "experiments"
 RESULTS = FOLDER / "results"
 NAMES = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
 STORED = [(name, v) for name in NAMES for v in ("full", "quick") if (RESULTS / name / f"{v}.json").exists()]
-DOWNLOADED = {"a9a", "cellm"}
-"""Experiments whose quick variant needs a data set that does not come with the package."""
 
 
 @pytest.mark.parametrize(("name", "variant"), STORED)
@@ -78,6 +76,18 @@ def test_the_least_loss_of_inputs_that_say_nothing_is_the_entropy_of_the_labels(
     assert norm < 1e-5
 
 
+def test_every_experiment_has_a_stored_result_of_both_variants() -> None:
+    assert sorted(STORED) == sorted((name, variant) for name in NAMES for variant in ("full", "quick"))
+
+
+def needs_files(name: str) -> bool:
+    """Whether its quick variant needs a data set that does not come with the package."""
+    given = dict(word.partition("=")[::2] for word in read(FOLDER / f"{name}.yaml", "quick").task)
+    return "data.on" in given or hasattr(
+        SETS.module(given["data"]), "FILES"
+    )  # data.on: a problem over a file
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, variant in STORED if variant == "quick"])
 def test_a_quick_variant_gives_the_stored_numbers(
@@ -85,7 +95,7 @@ def test_a_quick_variant_gives_the_stored_numbers(
 ) -> None:
     """The same bits on such a processor and PyTorch as the stored ones; elsewhere nearly the same figures."""
     words = []
-    if name in DOWNLOADED:
+    if needs_files(name):
         root = os.environ.get("FEDSPARSE_DATA")
         if not root:
             pytest.skip("needs a data set: set FEDSPARSE_DATA to its folder")

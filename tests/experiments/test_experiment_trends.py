@@ -1,6 +1,7 @@
 """What an experiment expects: statements about curves, and how they are judged."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def test_at_equal_cost_is_at_the_total_of_the_cheaper_one() -> None:
     # After 30 bytes it is 0.1 against 0.4, though the slow one ends lower.
     assert judged(Trend("fast", below="slow", at="equal"))
     assert not judged(Trend("fast", below="slow"))
+
+
+@pytest.mark.parametrize(("dearer", "counts"), [(1.009, True), (1.02, False)])
+def test_lengths_that_differ_by_less_than_a_hundredth_are_equal_cost(dearer: float, counts: bool) -> None:
+    # The last evaluation of the other one, 0.05, is bought with 30.27 or 30.6 bytes where this one has spent 30.
+    other = curve("other", [0.9, 0.6, 0.05])
+    other = replace(other, cost=dearer * other.cost)
+    (seen,) = Trend("fast", above="other", at="equal").seen([FAST, other], "loss", "up_bytes")
+    assert seen.holds == counts
+    exact = Trend("fast", above="other", at="30B").seen([FAST, other], "loss", "up_bytes")
+    assert not exact[0].holds
 
 
 def test_a_budget_counts_the_last_evaluation_within_it() -> None:

@@ -19,7 +19,7 @@ from fedsparse.runfolder import read_summary
 pytestmark = pytest.mark.flower
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 150.0
+PATIENCE = 240.0
 
 
 def commands(document: str) -> list[list[str]]:

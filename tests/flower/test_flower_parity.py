@@ -75,6 +75,19 @@ def test_statistics_of_batch_normalisation_travel(tmp_path: Path) -> None:
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
 
 
+ADAPTERS = ["model=lora", "model.base=mlp", "model.targets=linear", "model.rank=1", "cohort=2", "rounds=4"]
+
+
+@pytest.mark.parametrize("strategy", ["fedex_lora", pytest.param("flora", marks=pytest.mark.slow)])
+def test_what_is_merged_into_frozen_weights_is_the_same_on_all_devices(strategy: str, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra 'lora' is not installed")
+    words = [f"strategy={strategy}", *ADAPTERS]
+    end, grid = deployed(tmp_path, *words)
+    assert end.checkpoint["held.merged"].any()
+    assert told_payload_bytes(grid) == end.records[-1]["traffic_total"]["down_payload_bytes"]
+    assert_same(simulated(tmp_path, *words), end)
+
+
 def told_payload_bytes(grid: Loopback) -> int:
     """Bytes of all payloads that devices were told, from the orders that reached them."""
     orders = [m for node in grid.nodes.values() for m in node.seen if m.metadata.message_type == "train"]

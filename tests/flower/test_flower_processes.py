@@ -29,7 +29,7 @@ RUNS = {
 KILLED = ("econtrol", "choco")
 """The runs whose servers are killed."""
 
-PATIENCE = 150.0
+PATIENCE = 240.0
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,21 +151,41 @@ FALLEN = {
 """Runs in which a node is killed; what a round waits for it."""
 
 
+def counts(folder: Path) -> list[int]:
+    """The number of accepted answers of each round so far."""
+    begun = (folder / "config.yaml").exists()
+    return [record["accepted"] for record in read_rounds(folder)] if begun else []
+
+
+def again_complete(accepted: list[int]) -> bool:
+    """Whether a round with all clients came after one without some."""
+    missed = [at for at, count in enumerate(accepted) if count < CLIENTS]
+    return bool(missed) and CLIENTS in accepted[missed[0] :]
+
+
 @pytest.fixture(scope="module")
 def fallen(parallel: dict[str, Ended], deployment: Deployment, folder: Path) -> dict[str, Ended]:
-    """Two runs at once; after their first rounds a node is killed -9 and started again."""
+    """Two runs at once; after a complete round of both a node is killed -9 and started again.
+
+    They go on until it is seen to be back, however long a loaded machine takes for that, and are then stopped.
+    """
 
     def begin(name: str) -> Child:
-        own = ["rounds=5", "checkpoint_every=1", f"runs={folder}", f"name={name}"]
+        own = ["rounds=1000", "checkpoint_every=1", f"runs={folder}", f"name={name}"]
         return run_of(deployment, small((*FALLEN[name], *own)))
 
     children = {name: begin(name) for name in FALLEN}
     for name, child in children.items():
-        wait_until(lambda name=name: rounds_of(folder / name) >= 1, "the first round", child)
+        wait_until(lambda name=name: CLIENTS in counts(folder / name), "a complete round", child)
     deployment.nodes[2].kill()
+    for name, child in children.items():
+        wait_until(lambda name=name: min(counts(folder / name)) < CLIENTS, "a round without it", child)
     deployment.start_node(2)
     for name, child in children.items():
-        wait_until(lambda name=name: finished(folder / name), f"the end of {name}", child)
+        wait_until(lambda name=name: again_complete(counts(folder / name)), "its return", child)
+    for name, child in children.items():
+        os.kill(int((folder / name / "lock").read_text()), signal.SIGTERM)
+        wait_until(lambda child=child: not child.alive, f"the stop of {name}")
     return {name: ended(folder / name, folder) for name in FALLEN}
 
 
@@ -173,10 +193,9 @@ def fallen(parallel: dict[str, Ended], deployment: Deployment, folder: Path) -> 
 def test_a_round_goes_on_without_a_node_that_is_killed_and_the_node_comes_back(
     name: str, fallen: dict[str, Ended]
 ) -> None:
-    fates = [(record["accepted"], record["late"]) for record in fallen[name].records]
-    assert fates[0] == (4, 0)
-    assert (3, 1) in fates
-    assert fates[-1] == (4, 0)
+    assert again_complete([record["accepted"] for record in fallen[name].records])
+    missing = [record for record in fallen[name].records if record["accepted"] < CLIENTS]
+    assert all(record["accepted"] + record["late"] == CLIENTS for record in missing)
 
 
 def test_after_a_fall_the_law_of_scafcom_holds(fallen: dict[str, Ended]) -> None:

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from fedsparse.errors import ConfigError
-from fedsparse.masks import RATIOS, counts_of, everywhere, in_blocks, layer_counts, layers_of
+from fedsparse.masks import (
+    RATIOS,
+    counts_of,
+    everywhere,
+    in_blocks,
+    layer_counts,
+    layers_of,
+    top_among,
+    top_each,
+)
 from fedsparse.protocol import Layout
 
 SHAPES = {
@@ -112,3 +121,15 @@ def test_blocks_are_layers_in_order_of_nearly_equal_number(blocks: int, sizes: l
     found = in_blocks(layers, blocks)
     assert [len(block) for block in found] == sizes
     assert [layer for block in found for layer in block] == list(layers)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+def test_among_what_is_not_zero_the_largest_are_those_of_all(share: float):
+    """Also where fewer are not zero than are wanted, and where magnitudes are equal."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(-4, 5, (3, LAYOUT.size), generator=draw) * (
+        torch.rand(3, LAYOUT.size, generator=draw) < share
+    )
+    counts = layer_counts(LAYERS, 0.3)
+    found = top_among(x.float(), x != 0, LAYERS, [torch.full((3,), count) for count in counts])
+    assert torch.equal(found, top_each(x.float(), LAYERS, counts))

@@ -136,6 +136,35 @@ def test_clients_together_have_the_values_and_gradients_of_each_alone() -> None:
         )
 
 
+def kept_by_hugging_face(folder: Path) -> nn.Module:
+    config = transformers.GPT2Config(
+        vocab_size=30, n_positions=8, n_embd=8, n_layer=1, n_head=2, num_labels=4, pad_token_id=0,
+        attn_pdrop=0, resid_pdrop=0, embd_pdrop=0,
+    )  # fmt: skip
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(folder)
+    return build("lora", (6,), 4, 0, base=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "gpt2"])
+def test_what_is_merged_is_in_the_frozen_weights_of_all_clients(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ours = kind == "transformer"
+    module = build("lora", (6,), 4, 0, targets="linear", rank=2) if ours else kept_by_hugging_face(tmp_path)
+    inputs = torch.randint(1, 30, (3, 2, 6))
+    model = Batched(module, inputs[0])
+    x = model.start.x + 0.1 * torch.randn(3, model.layout.size)
+    products = 0.3 * torch.randn(model.layout.products.size)
+    found = model.merged(products).outputs(x, torch.zeros(3, 0), inputs)
+    assert not torch.allclose(found, model.outputs(x, torch.zeros(3, 0), inputs), atol=1e-2)
+    for name, change in model.layout.products.split(products).items():
+        layer = module.get_submodule(name.removesuffix(".lora"))
+        layer.base.weight.data += layer.scale * (change if ours else change.T)  # GPT-2's are [in, out]
+    for client in range(3):
+        values = model.layout.split(x[client])
+        expected = torch.func.functional_call(module, values, inputs[client])
+        torch.testing.assert_close(found[client], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_frozen_weights_are_held_once() -> None:
     module = build("lora", GREY, 10, 0, base="vit")
     model = Batched(module, torch.zeros(2, *GREY))
@@ -221,6 +250,25 @@ def test_a_folder_of_hugging_face_is_the_base(kind: str, tmp_path: Path) -> None
     assert all(name.startswith(f"model.{head}.") for name in others)
     x = torch.randint(1, 30, (2, *shape)) if len(shape) == 1 else torch.randn(2, *shape)
     assert module(x).shape == (2, 10)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_model_of_hugging_face_trains_one_client_at_a_time_as_a_note_says(
+    kind: str, tmp_path: Path
+) -> None:
+    """With the dropout that its configuration has by default, of which two passes of a step see the same."""
+    make, shape, _, _ = FOREIGN[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = build("lora", shape, 10, 0, base=make(tmp_path))
+    x = torch.randint(1, 30, (6, *shape)) if len(shape) == 1 else torch.randn(6, *shape)
+    model = Batched(module, x)
+    (note,) = model.notes
+    assert note.startswith("model: clients go one at a time through the model (")
+    start, inputs = model.start.x.expand(2, -1), torch.stack([x[:3], x[:3]])
+    one, same = (model.outputs(start, torch.zeros(2, 0), inputs, [1, 2]) for _ in range(2))
+    assert torch.equal(one, same)
+    assert torch.equal(one[0], one[1]) == (kind == "vit"), "clients have the same dropout, or vit has some"
 
 
 @pytest.mark.parametrize(

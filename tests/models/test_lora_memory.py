@@ -21,13 +21,13 @@ from fedsparse.data.holdings import Stored
 from fedsparse.registry import strategies
 
 torch.set_num_threads(1)
-clients, base = int(sys.argv[1]), sys.argv[2]
+clients, base, strategy = int(sys.argv[1]), *sys.argv[2:]
 x = np.random.default_rng(0).integers(2, 4096, (400, 8))
 y = np.random.default_rng(1).integers(0, 4, 400)
 own = Stored(np.arange(4 * clients), 4 * np.arange(clients + 1))
 model = models.build("lora", (8,), 4, 0, base=base, rank=8)
 simulate(
-    strategies.get("fedavg")(steps=1, lr=0.1),
+    strategies.get(strategy)(steps=1, lr=0.1),
     examples=Examples(x, y, x[:8], y[:8], own), model=model, batch=4, rounds=2,
 )
 print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -35,7 +35,10 @@ print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_a_hundred_clients_take_less_than_twice_the_base_beyond_one_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["fedavg", "fedex_lora", "flora"])
+def test_a_hundred_clients_take_less_than_twice_the_base_beyond_one_client(
+    strategy: str, tmp_path: Path
+) -> None:
     options = {"width": 256, "layers": 12}
     base = models.build("transformer", (8,), 4, 0, **options)
     size = sum(4 * p.numel() for p in base.parameters())
@@ -44,7 +47,9 @@ def test_a_hundred_clients_take_less_than_twice_the_base_beyond_one_client(tmp_p
     one, many = (
         int(
             subprocess.run(
-                [sys.executable, "-c", RUN, str(clients), str(tmp_path)], check=True, capture_output=True
+                [sys.executable, "-c", RUN, str(clients), str(tmp_path), strategy],
+                check=True,
+                capture_output=True,
             ).stdout
         )
         for clients in (1, 100)

@@ -70,6 +70,16 @@ def test_all_that_can_be_chosen_draws_without_a_complaint(seen: Browser):
     assert seen.complaints == []
 
 
+def test_a_page_that_is_not_shown_yet_draws_without_a_complaint(seen: Browser):
+    hide = "document.querySelector('main').style.display = '{}'; dispatchEvent(new Event('resize'))"
+    seen.value(f"(() => {{ {hide.format('none')} }})()")
+    assert seen.value("document.getElementById('chart').parentNode.clientWidth") == 0
+    seen.value(f"(() => {{ {hide.format('')} }})()")
+    width = seen.value("document.getElementById('chart').parentNode.clientWidth")
+    assert seen.value("document.getElementById('chart').viewBox.baseVal.width") == width
+    assert seen.complaints == []
+
+
 def test_another_axis_has_another_title_and_other_units(seen: Browser):
     def ticks() -> str:
         return " ".join(seen.value("[...document.querySelectorAll('#chart text')].map(n => n.textContent)"))

@@ -1,23 +1,30 @@
 """Every sparse strategy says what a device computes and holds in a round; a summary has mean and largest value."""
 
 import pytest
+import torch
 from torch import nn
 
 from fedsparse import data, models, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data.partition import partition
+from fedsparse.models._adapter import Adapter
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import Result
+from fedsparse.strategies.adapter_lth import AdapterLTH
 from fedsparse.strategies.feddst import FedDST
 from fedsparse.strategies.fedtiny import FedTiny
+from fedsparse.strategies.ffa_lora import FFALora
 from fedsparse.strategies.fl_pqsu import FLPQSU
+from fedsparse.strategies.flasc import Flasc
+from fedsparse.strategies.hetlora import HetLora
 from fedsparse.strategies.lotteryfl import LotteryFL
 from fedsparse.strategies.magnitude import Magnitude
 from fedsparse.strategies.pfedgate import PFedGate
 from fedsparse.strategies.prunefl import PruneFL
 from fedsparse.strategies.random_mask import RandomMask
 from fedsparse.strategies.snip import Snip
+from fedsparse.strategies.sparse_adapter import SparseAdapter
 from fedsparse.strategies.synflow import SynFlow
 
 CLIENTS, ROUNDS, STEPS, BATCH = 3, 4, 2, 10
@@ -102,3 +109,31 @@ def test_budgets_that_differ_keep_what_each_keeps_alone(examples: Examples, mode
     mixed, *alone = (run(each, examples, model).history[0].scalars["kept"] for each in strategies)
     assert 1.0 == alone[0] > alone[1] > alone[2]
     assert mixed == pytest.approx(sum(alone) / 3)
+
+
+ADAPTED, HEAD = 2 * (64 + 16), 16 * 10
+"""Weights of an adapter of rank 2 for a layer of 16 units on 64 pixels, and of a head."""
+
+B = 2 * 16
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights"),
+    [
+        (Flasc(steps=STEPS), ADAPTED + HEAD),
+        (SparseAdapter(density=1.0, steps=STEPS), ADAPTED + HEAD),
+        (AdapterLTH(shrink=1.0, steps=STEPS), ADAPTED + HEAD),
+        (HetLora(ranks=(1, 2), steps=STEPS), ADAPTED * 2 / 3 + HEAD),
+        (FFALora(steps=STEPS), B + HEAD),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_adapters_cost_their_weights_and_the_head(examples: Examples, strategy: Strategy, weights: float):
+    """Of three clients with ranks in turn two have rank 1 and one rank 2: 4/3 in the mean."""
+    draw = torch.Generator().manual_seed(0)
+    adapter = Adapter(
+        nn.Linear(64, 16), torch.randn(2, 64, generator=draw), torch.randn(16, 2, generator=draw), 1.0
+    )
+    model = nn.Sequential(nn.Flatten(), adapter, nn.ReLU(), nn.Linear(16, 10))
+    course = [record.scalars["flops"] for record in run(strategy, examples, model).history]
+    assert course == pytest.approx([3 * STEPS * BATCH * 2 * weights] * ROUNDS)

@@ -116,6 +116,15 @@ def test_srste_groups_the_channels_of_a_convolution_at_each_place_of_the_kernel(
     assert torch.equal(kept.abs().amax(2), x.view(3, 2, 4, 3, 3).abs().amax(2))
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (5, 8), (4, 4)])
+def test_of_equal_weights_of_a_group_srste_uses_the_first(n: int, m: int) -> None:
+    layout = Layout.of({"w": (3, 16)}, frozenset({"w"}))
+    x = torch.randint(-3, 4, (5, layout.size), generator=torch.Generator().manual_seed(0)).float()
+    order = x.view(5, -1, m).abs().sort(dim=-1, descending=True, stable=True).indices
+    expected = torch.zeros(order.shape, dtype=torch.bool).scatter_(-1, order[..., :n], True)
+    assert torch.equal(SRSTE(n=n, m=m).used(x, layout), expected.view(5, -1))
+
+
 def test_a_move_of_rigl_costs_one_more_gradient() -> None:
     workload = SparseWorkload(AnalyticWorkload(Slope()), RigL(density=0.5, every=2), 0, 8)  # type: ignore[arg-type]
     calls = []

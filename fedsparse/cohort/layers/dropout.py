@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 
-__all__ = ["TYPES", "KeyedDropout", "batched"]
+__all__ = ["TYPES", "KeyedDropout", "KeyedFunctions", "batched"]
 
 
 class KeyedDropout(nn.Module):
@@ -29,9 +34,70 @@ class KeyedDropout(nn.Module):
         """Zeroes some entries and scales the others by 1 / (1 - p)."""
         if not self.training or self.p == 0:
             return x
-        shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.channels else x.shape
-        keep = torch.empty(shape, dtype=x.dtype).bernoulli_(1 - self.p, generator=self.generator)
-        return x * keep.to(x.device) / (1 - self.p)
+        return _dropped(x, self.p, self.generator, self.channels)
+
+
+def _dropped(x: Tensor, p: float, generator: torch.Generator | None, channels: bool = False) -> Tensor:
+    shape = x.shape[:2] + (1,) * (x.dim() - 2) if channels else x.shape
+    keep = torch.empty(shape, dtype=x.dtype).bernoulli_(1 - p, generator=generator)
+    return x * keep.to(x.device) / (1 - p)
+
+
+class KeyedFunctions(TorchFunctionMode):
+    """While it is entered, functions with dropout draw from a generator, too, and not from PyTorch's; in this thread.
+
+    They are ``dropout`` and ``scaled_dot_product_attention`` of :mod:`torch.nn.functional`, by which models of other
+    libraries drop attention weights.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self._generator = generator
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """What is called instead of ``func``."""
+        del types
+        own: dict[Callable[..., Any], Callable[..., Any]] = {
+            functional.dropout: self._dropout,
+            functional.scaled_dot_product_attention: self._attention,
+        }
+        return own.get(func, func)(*args, **(kwargs or {}))
+
+    def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
+        del inplace
+        return _dropped(input, p, self._generator) if training and p else input
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        if not dropout_p:
+            return functional.scaled_dot_product_attention(
+                query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
+        if enable_gqa:
+            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:
+            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, float("-inf"))
+        elif attn_mask is not None:
+            scores = scores + attn_mask
+        return _dropped(scores.softmax(-1), dropout_p, self._generator) @ value
 
 
 TYPES = (KeyedDropout,)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
-from fedsparse.cohort.layers.dropout import KeyedDropout
+from fedsparse.cohort.layers.dropout import KeyedDropout, KeyedFunctions
 from fedsparse.errors import ConfigError
 
 __all__ = ["whole"]
@@ -37,7 +38,8 @@ def whole(module: nn.Module, names: Sequence[str], prefix: str) -> Layer:
             module.train(run.train and run.counts[client] > 0)
             values = {name: rows[client] for name, rows in held.items()}
             before = None if proven else torch.get_rng_state()
-            out: Tensor = torch.func.functional_call(module, values, own)
+            with KeyedFunctions(run.generators[client]) if run.keys else nullcontext():
+                out: Tensor = torch.func.functional_call(module, values, own)
             if before is not None and not torch.equal(before, torch.get_rng_state()):
                 raise ConfigError(
                     f"model: {type(module).__name__} draws from PyTorch's global random generator in its forward, so "

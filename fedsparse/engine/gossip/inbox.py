@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from fedsparse.engine.gossip.edges import Weights
-from fedsparse.engine.gossip.kernel import mix
+from fedsparse.engine.gossip.kernel import mix, ways
 from fedsparse.engine.gossip.mail import Late, Mail
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
@@ -65,6 +65,12 @@ class NeighbourInbox:
         kind = self._delivery.get(name, "latest")
         late = mail.late.get(name)
         return self._sum(name, parts, mail.own[kind], mail.others[kind], late, of)
+
+    def ways(self, name: str) -> list[str]:
+        """How ``mix`` sums dense messages of which none is late, for people."""
+        kind = self._delivery.get(name, "latest")
+        weights = self._mail.own[kind], self._mail.others[kind]
+        return ways(*self._terms(name, self._named(name), *weights, None, None))
 
     def completed(self, name: str, own: Tensor) -> Tensor:
         """As ``mix``, where ``own [C, d]`` of the receiver stands in for what a sparse message leaves out."""
@@ -151,6 +157,18 @@ class NeighbourInbox:
         late: Late | None,
         of: Map | None,
     ) -> Tensor:
+        return mix(*self._terms(name, parts, own, others, late, of))
+
+    def _terms(
+        self,
+        name: str,
+        parts: Sequence[Payload],
+        own: Weights,
+        others: Weights,
+        late: Late | None,
+        of: Map | None,
+    ) -> tuple[csr_array, Sequence[Payload | Tensor]]:
+        """What is summed: weights, and the messages that they are for."""
         mail, count, places = self._mail, len(self._mail.ids), self._places[name]
         receivers = [np.arange(count), mail.receivers]
         columns, weights = [places[mail.rows], places[mail.sources]], [own, others]
@@ -167,8 +185,7 @@ class NeighbourInbox:
             used, column = np.unique(column, return_inverse=True)
             sources, width = [self._rows(sources, used, of)], len(used)
         order = np.lexsort((column, at))
-        matrix = _matrix(at[order], column[order], weight[order], count, width)
-        return mix(matrix, sources)
+        return _matrix(at[order], column[order], weight[order], count, width), sources
 
     def _mean(self, name: str, of: Map | None) -> Tensor:
         count = len(self._mail.ids)

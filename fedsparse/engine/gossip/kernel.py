@@ -16,24 +16,22 @@ import numpy as np
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fedsparse.aggregate import Share
+from fedsparse.engine.gossip import panels
 from fedsparse.engine.gossip.entries import sum_entries
-from fedsparse.engine.gossip.panels import add_batches, sum_batches
 from fedsparse.message import Dense, MaskedDense, Payload, SeededSparse, Sparse
 
-__all__ = ["mix"]
+__all__ = ["mix", "ways"]
 
 _DECODED = 1 << 24
 """Values that are made dense at a time."""
 
 
-def mix(weights: csr_array, parts: Sequence[Payload | Tensor], share: Share | None = None) -> Tensor:
+def mix(weights: csr_array, parts: Sequence[Payload | Tensor]) -> Tensor:
     """Weighted sums of messages.
 
     Args:
         weights: ``[R, S]``, a row for each receiver, with sorted indices; rounded to the dtype of the messages.
         parts: batches of messages, or of plain vectors, whose rows one after another are those of the S senders.
-        share: runs ranges of columns side by side; without it they are one.
 
     Returns:
         ``[R, d]``, in memory of its own.
@@ -45,11 +43,17 @@ def mix(weights: csr_array, parts: Sequence[Payload | Tensor], share: Share | No
     groups = _groups(parts)
     batches = next(groups)
     last = _rows(batches)
-    out = sum_batches(weights[:, :last] if last < weights.shape[1] else weights, batches, share)
+    out = panels.sum_batches(weights[:, :last] if last < weights.shape[1] else weights, batches)
     for batches in groups:
         first, last = last, last + _rows(batches)
-        add_batches(weights[:, first:last], batches, out, share)
+        panels.add_batches(weights[:, first:last], batches, out)
     return out
+
+
+def ways(weights: csr_array, parts: Sequence[Payload | Tensor]) -> list[str]:
+    """How :func:`mix` sums dense messages, for people; arguments as there."""
+    weights, parts = _heard(weights, parts)
+    return panels.ways(weights, next(_groups(parts)))
 
 
 def _heard(

@@ -9,7 +9,6 @@ and the sums are written, so that the cache serves any graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from fedsparse.aggregate import Share
 from fedsparse.engine.gossip import chains
 from fedsparse.engine.gossip.sums import Sums
 
-__all__ = ["add_batches", "sum_batches"]
+__all__ = ["add_batches", "sum_batches", "ways"]
 
 _Picks: TypeAlias = list[tuple[Tensor, Tensor | slice]]
 """Batches, and which of their rows are meant."""
@@ -34,20 +32,17 @@ _PANEL = 1 << 23
 _ALIGNED = 64
 """Columns that a panel is a multiple of."""
 
-_RANGES = 4
-"""Ranges of columns that are run side by side."""
-
 _NEAR = 1 << 22
 """Bytes of vectors that are still in the cache when they are wanted again."""
 
 
-def sum_batches(weights: csr_array, batches: Sequence[Tensor], share: Share | None) -> Tensor:
+def sum_batches(weights: csr_array, batches: Sequence[Tensor]) -> Tensor:
     """Weighted sums ``[R, d]`` of the rows of ``batches``, ``[., d]`` each and S in all; weights ``[R, S]``."""
     size, dtype = batches[0].shape[1], batches[0].dtype
-    home = None if share else _home(weights, batches)
+    home = _home(weights, batches)
     if home is None:
         out = batches[0].new_empty(weights.shape[0], size)
-        _write(weights, batches, out, share)
+        _write(weights, batches, out)
         return out
     batch, own, others = home
     out = Sums.by(own, dtype).of(batch)
@@ -56,7 +51,18 @@ def sum_batches(weights: csr_array, batches: Sequence[Tensor], share: Share | No
     return out
 
 
-def add_batches(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
+def ways(weights: csr_array, batches: Sequence[Tensor]) -> list[str]:
+    """How :func:`sum_batches` does it, a line for people for each kind of receivers."""
+    dtype, home = batches[0].dtype, _home(weights, batches)
+    if home is None:
+        return [f"{weights.shape[0]} {_way(weights, dtype)}"]
+    _, own, others = home
+    kind = "bags" if Sums.by(own, dtype).matrix is None else "in a product"
+    found = [f"{own.shape[0] - len(others)} {kind}, a batch as it lies"]
+    return [*found, f"{len(others)} {_way(weights[others], dtype)}"] if len(others) else found
+
+
+def add_batches(weights: csr_array, batches: Sequence[Tensor], out: Tensor) -> None:
     """Adds to sums ``out [R, d]`` over earlier senders what comes next in order."""
     receivers = weights.shape[0]
     at = weights.indptr[:-1]
@@ -64,7 +70,7 @@ def add_batches(weights: csr_array, batches: Sequence[Tensor], out: Tensor, shar
     factors = np.insert(weights.data, at, 1.0)
     starts = weights.indptr + np.arange(receivers + 1)
     both = csr_array((factors, columns, starts), shape=(receivers, receivers + weights.shape[1]))
-    _write_panels(both, [out, *batches], out, share)
+    _write_panels(both, [out, *batches], out)
 
 
 def _home(
@@ -105,11 +111,11 @@ def _near(rows: NDArray[np.int64], room: int) -> bool:
     return bool(len(rows) - found <= 1.5 * different)
 
 
-def _write(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
-    if share is None and _chained(weights, out.dtype):
+def _write(weights: csr_array, batches: Sequence[Tensor], out: Tensor) -> None:
+    if _chained(weights, out.dtype):
         chains.write_chains(weights, batches, out.unbind())
     else:
-        _write_panels(weights, batches, out, share)
+        _write_panels(weights, batches, out)
 
 
 def _write_rows(
@@ -120,7 +126,7 @@ def _write_rows(
         chains.write_chains(weights, batches, [out[row] for row in receivers.tolist()])
         return
     rest = out.new_empty(len(receivers), out.shape[1])
-    _write_panels(weights, batches, rest, None)
+    _write_panels(weights, batches, rest)
     out[torch.from_numpy(receivers)] = rest
 
 
@@ -128,21 +134,28 @@ def _chained(weights: csr_array, dtype: torch.dtype) -> bool:
     return chains.fits(weights, len(np.unique(weights.indices)), dtype)
 
 
-def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor, share: Share | None) -> None:
-    """Writes the weighted sums of the rows of ``batches`` to ``out``, which may be the first of them."""
+def _way(weights: csr_array, dtype: torch.dtype) -> str:
+    if _chained(weights, dtype):
+        return "row by row, each where it lies"
+    return "bags in panels" if _compact(weights, dtype)[0].matrix is None else "in a product, in panels"
+
+
+def _compact(weights: csr_array, dtype: torch.dtype) -> tuple[Sums, NDArray[np.int64]]:
+    """The sums of the rows that are used alone, and which these are."""
     used, columns = np.unique(weights.indices, return_inverse=True)
+    shape = (weights.shape[0], len(used))
+    return Sums.by(csr_array((weights.data, columns, weights.indptr), shape=shape), dtype), used
+
+
+def _write_panels(weights: csr_array, batches: Sequence[Tensor], out: Tensor) -> None:
+    """Writes the weighted sums of the rows of ``batches`` to ``out``, which may be the first of them."""
+    sums, used = _compact(weights, out.dtype)
     if not len(used):
         out.zero_()
         return
-    shape = (weights.shape[0], len(used))
-    sums = Sums.by(csr_array((weights.data, columns, weights.indptr), shape=shape), out.dtype)
-    picks = _pick(batches, used)
-    width = max(_PANEL // (out.element_size() * sum(shape)) // _ALIGNED, 1) * _ALIGNED
-    if share is None:
-        _fill(sums, picks, out, width, 0, out.shape[1])
-        return
-    span = -(-out.shape[1] // (_RANGES * width)) * width
-    share([partial(_fill, sums, picks, out, width, a, a + span) for a in range(0, out.shape[1], span)])
+    rows = weights.shape[0] + len(used)
+    width = max(_PANEL // (out.element_size() * rows) // _ALIGNED, 1) * _ALIGNED
+    _fill(sums, _pick(batches, used), out, width)
 
 
 def _pick(batches: Sequence[Tensor], used: NDArray[np.int64]) -> _Picks:
@@ -157,13 +170,12 @@ def _pick(batches: Sequence[Tensor], used: NDArray[np.int64]) -> _Picks:
     return picks
 
 
-def _fill(sums: Sums, picks: _Picks, out: Tensor, width: int, first: int, last: int) -> None:
-    """Writes the columns ``first`` to ``last`` of ``out``."""
+def _fill(sums: Sums, picks: _Picks, out: Tensor, width: int) -> None:
+    """Writes the sums, so many columns at a time."""
     counts = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in picks]
-    last = min(last, out.shape[1])
-    memory = out.new_empty(sum(counts) * min(width, last - first))
-    for a in range(first, last, width):
-        b = min(a + width, last)
+    memory = out.new_empty(sum(counts) * min(width, out.shape[1]))
+    for a in range(0, out.shape[1], width):
+        b = min(a + width, out.shape[1])
         table = memory[: sum(counts) * (b - a)].view(-1, b - a)
         for (batch, rows), into in zip(picks, torch.split(table, counts), strict=True):
             if isinstance(rows, slice):
