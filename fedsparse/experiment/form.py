@@ -7,12 +7,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedsparse.errors import ConfigError
 from fedsparse.experiment.trends import Trend
 
-__all__ = ["VARIANTS", "Experiment", "Method", "Panel", "Preparation", "Tune"]
+__all__ = ["VARIANTS", "Base", "Experiment", "Method", "Panel", "Preparation", "Tune"]
 
 VARIANTS = ("full", "quick")
 """The experiment as it is meant, and a short one that shows that everything runs."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that is pre-trained before the runs, for adapters; the runs' clients hold what it was not trained on.
+
+    Attributes:
+        data: the data set by name.
+        examples: of its training part; the others are left for the clients.
+        model: by name.
+        epochs: passes over the examples.
+        lr: step size of AdamW.
+        batch: examples of a minibatch.
+        objective: ``"labels"``, or ``"words"``: to guess hidden words of texts, whose labels are not looked at.
+        data_options: of the data set.
+        options: of the model.
+
+    Raises:
+        ConfigError: there is no such objective.
+    """
+
+    data: str
+    examples: int
+    model: str
+    epochs: int
+    lr: float
+    batch: int = 32
+    objective: str = "labels"
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("labels", "words"):
+            raise ConfigError(f"base: objective: {self.objective}: must be labels or words")
 
 
 @dataclass(frozen=True)
@@ -104,6 +139,7 @@ class Experiment:
         prepare: runs that come first, such as the training of a model that all begin with.
         tune: how values are chosen; ``None``: as they stand.
         words: come after all others, to make a variant short.
+        base: what is pre-trained first; ``model.base`` and ``data=arrays`` of all runs are then its folder's.
     """
 
     title: str
@@ -123,9 +159,13 @@ class Experiment:
     prepare: Sequence[Preparation] = ()
     tune: Tune | None = None
     words: Sequence[str] = ()
+    base: Base | None = None
 
     @property
     def decisive(self) -> dict[str, Any]:
         """All that results depend on, as JSON holds it."""
         told = ("title", "claim", "source", "called", "expected", "against", "targets", "columns")
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
+        found = {key: value for key, value in dataclasses.asdict(self).items() if key not in told}
+        if self.base is None:
+            del found["base"]
+        return found

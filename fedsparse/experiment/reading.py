@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml  # type: ignore[import-untyped]
 
 from fedsparse.errors import ConfigError
-from fedsparse.experiment.form import Experiment, Method, Panel, Preparation, Tune
+from fedsparse.experiment.form import Base, Experiment, Method, Panel, Preparation, Tune
 from fedsparse.experiment.trends import Trend
 from fedsparse.words import listed, there_are
 
@@ -41,8 +41,9 @@ def read(path: Path, variant: str) -> Experiment:
     quick = found.pop("quick", {}) or {}
     if variant == "quick":
         quick = {"expected": [], **quick}
-        if "tune" in quick and "tune" in found:
-            quick["tune"] = {**found["tune"], **quick["tune"]}
+        for key in ("tune", "base"):
+            if key in quick and key in found:
+                quick[key] = {**found[key], **quick[key]}
         found |= quick
     return _checked(_experiment(found, str(path)), str(path))
 
@@ -56,6 +57,8 @@ def _experiment(found: Mapping[str, Any], where: str) -> Experiment:
             made[key] = [_made(kind, each, f"{where}: {key}") for each in made[key]]
     if made.get("tune") is not None:
         made["tune"] = _made(Tune, made["tune"], f"{where}: tune")
+    if made.get("base") is not None:
+        made["base"] = _made(Base, made["base"], f"{where}: base")
     return _made(Experiment, made, where)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedsparse import config as configuration
+from fedsparse.config import RunConfig
 from fedsparse.errors import ConfigError
 from fedsparse.experiment.arms import Arm, placed
 from fedsparse.experiment.choosing import check_budgets, grid_of, with_choice
@@ -52,6 +53,7 @@ class Study:
         grids = [grid_of(self._words(a.panel, a.method), a.method.label, tune) for a in arms] if tune else []
         if tune is not None:
             check_budgets(arms, grids)
+        self._pretrain(arms[0].config)
         self._do(list(self._preparations()), "runs that come first")
         if tune is not None:
             arms = self._tuned(arms, grids, tune)
@@ -108,8 +110,9 @@ class Study:
                     yield Arm(panel, method, configuration.parse([*words, *HERE]))
 
     def _words(self, panel: Panel, method: Method) -> list[str]:
-        own = [*self.experiment.task, *panel.words, *method.words, *self.experiment.words, *self.words]
-        for each in self.experiment.prepare:
+        asked = self.experiment
+        own = [*self._base_words(), *asked.task, *panel.words, *method.words, *asked.words, *self.words]
+        for each in asked.prepare:
             # The model fills the seed in, so that runs that differ in nothing but the seed have one configuration.
             place = str(self._prepared(each) / "s{seed}")
             own = [word.replace(f"{{{each.name}}}", place) for word in own]
@@ -125,6 +128,23 @@ class Study:
             config = configuration.parse([*each.words, *where, *HERE])
             for seed in dict.fromkeys([*(asked.tune.seeds if asked.tune else ()), *asked.seeds]):
                 yield _work(each.name, self._prepared(each), config, seed)
+
+    @property
+    def _base(self) -> Path:
+        return self.runs / "base"
+
+    def _base_words(self) -> list[str]:
+        if self.experiment.base is None:
+            return []
+        clients = self._base / "clients"
+        return ["model=lora", f"model.base={self._base}", "data=arrays", f"data.folder={clients}"]
+
+    def _pretrain(self, config: RunConfig) -> None:
+        if self.experiment.base is not None:
+            from fedsparse.experiment.pretraining import pretrained
+
+            data_dir = None if config.data_dir is None else Path(config.data_dir)
+            pretrained(self.experiment.base, data_dir, self._base, self.note)
 
     def _final(self, arm: Arm, seed: int) -> Work:
         work = _work(arm.label, self.runs / "final" / arm.slug, arm.config, seed)
