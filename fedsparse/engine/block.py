@@ -26,7 +26,7 @@ from fedsparse.engine.calls import (
 from fedsparse.engine.checks import check_message, check_rows, finite_rows, numbers, shape_of
 from fedsparse.engine.gossip.inbox import NeighbourInbox
 from fedsparse.engine.slab import Door, SlabView, StateSpec
-from fedsparse.errors import ProtocolError
+from fedsparse.errors import ProtocolError, ResourceError
 from fedsparse.gossip import Gossip
 from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, Message, Predict, Start, State, Strategy
@@ -165,7 +165,27 @@ class BlockRunner:
         shared: Mapping[str, np.ndarray],
         call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
     ) -> Any:
-        """Runs a call."""
+        """Runs a call.
+
+        Raises:
+            ResourceError: there is not enough memory for it.
+        """
+        try:
+            return self._run(shared, call)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # PyTorch's own
+                raise
+            said = str(error).splitlines()[0]
+            raise ResourceError(
+                f"no memory for a block of clients: {said}. Set engine.state_dir to a folder on a larger disk, take a "
+                "smaller engine.block, or fewer engine.workers."
+            ) from error
+
+    def _run(
+        self,
+        shared: Mapping[str, np.ndarray],
+        call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
+    ) -> Any:
         if isinstance(call, EvaluateCall):
             x, buffers = as_tensor(shared["x"]), as_tensor(shared[BUFFERS])
             return self._workload.evaluate(x, buffers, call.chunk, self._job.strategy.predict)

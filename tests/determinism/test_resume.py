@@ -106,7 +106,9 @@ def undisturbed(strategy: Path, tmp_path_factory: pytest.TempPathFactory):
     return of
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[pytest.mark.slow] if name != "mlp" else []) for name in MODELS]
+)
 @pytest.mark.parametrize("stop", range(ROUNDS - 1))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_stopped_after_any_round_goes_on_to_the_same_bits(

@@ -55,17 +55,20 @@ def accuracy(folder: Path, name: str) -> float:
     return json.loads(last)["metrics"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_the_strategy_passes_every_check(folder: Path):
     words = run(folder, "python -m fedsparse.check").split()
     assert words.count("passed") == len(CHECKS)
     assert "failed" not in words
 
 
+@pytest.mark.slow
 def test_the_strategy_trains(folder: Path):
     run(folder, "python -m fedsparse.run strategy=fedexp.py")
     assert accuracy(folder, "fedexp") > 0.8
 
 
+@pytest.mark.slow
 def test_the_strategys_own_tests_pass(folder: Path):
     assert "2 passed" in run(folder, "python -m pytest")
 

@@ -41,6 +41,7 @@ def new_pages_of_the_last_round(how: str, arrays: int) -> int:
     return int(done.stdout.split()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not keep_memory(), reason="another C library than glibc")
 @pytest.mark.parametrize("arrays", [1, 3], ids=["one heap", "several heaps"])
 def test_large_arrays_of_a_thread_get_the_pages_of_earlier_ones(arrays: int):

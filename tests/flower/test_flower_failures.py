@@ -147,6 +147,7 @@ def test_what_is_no_record_of_ours_is_refused(tmp_path: Path) -> None:
     assert [record["rejected"] for record in end.records] == [{"decode: envelope": 1}] * 3
 
 
+@pytest.mark.slow
 def test_a_device_that_falls_in_mid_round_comes_back_with_its_state(tmp_path: Path) -> None:
     grid = Loopback(tmp_path, CLIENTS)
     fallen = grid.nodes[102]
@@ -248,6 +249,7 @@ class Falling(Loopback):
         return list(keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

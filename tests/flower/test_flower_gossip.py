@@ -31,6 +31,7 @@ def test_every_strategy_of_gossip_has_the_bits_of_its_simulation(strategy: str, 
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["choco", "gradient_tracking", "push_sum"])
 @pytest.mark.parametrize(
     "circumstances",

@@ -120,6 +120,7 @@ def test_a_false_model_is_counted_and_left_out(tmp_path: Path) -> None:
     assert read_rounds(tmp_path / "deployed")[-1]["flower"]["refused_models"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["choco", "gradient_tracking", "push_sum"])
 def test_a_device_that_does_not_answer_is_what_an_absent_client_is_in_a_simulation(
     strategy: str, tmp_path: Path
@@ -147,6 +148,7 @@ def test_a_device_that_does_not_answer_is_what_an_absent_client_is_in_a_simulati
     assert_same(one, replace(other, records=alike))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["choco", "gradient_tracking", "beer"])
 def test_a_server_that_fell_goes_on_from_its_checkpoint_to_the_same_bits(
     strategy: str, tmp_path: Path

@@ -88,6 +88,7 @@ def metrics_of(folder: Path, replies: Callable[[Message, Message], Message | Non
     return read_rounds(folder / "deployed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIES)
 def test_what_cannot_be_is_counted_and_left_out(name: str, tmp_path: Path) -> None:
     honest = metrics_of(tmp_path / "honest", lambda asked, reply: reply)

@@ -119,6 +119,7 @@ def test_a_setting_that_diverges_loses_and_is_counted(capsys: Any) -> None:
     assert "nothing is chosen" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop",
     ["0.1 1 0", "0.1 1 2", "0.2 8 1"],
