@@ -272,7 +272,7 @@ class Batched:
             if isinstance(step.module, (*_WEIGHED, Adapter)) and isinstance(made, Tensor):
                 adapted = isinstance(step.module, Adapter)
                 channels = made.shape[-1 if adapted or isinstance(step.module, nn.Linear) else 1]
-                for weight in ("lora_A", "lora_B") if adapted else ("weight",):
+                for weight in ("lora_A", "lora_B", "lora_S") if adapted else ("weight",):
                     positions[f"{step.name}.{weight}"] += made.numel() // (2 * channels)
         fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
         return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)

@@ -1,7 +1,8 @@
 """A linear layer with a low-rank adapter, and making one of each that the library ``peft`` put into a model.
 
 The parameters of an adapter are called ``{layer}.lora_A``, of shape ``(r, in)``, and ``{layer}.lora_B``, of shape
-``(out, r)``: with ``model=lora`` these names are in the layout of the vector x. Whatever else is in it is the head.
+``(out, r)``: with ``model=lora`` these names are in the layout of the vector x. Whatever else is in it is the head,
+and, where single entries of the weights are free, ``{layer}.lora_S`` of shape ``(N,)``.
 
 Source: E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 """
@@ -16,11 +17,24 @@ from torch.nn import functional
 
 from fedsparse.errors import ConfigError
 
-__all__ = ["Adapter", "unwrapped"]
+__all__ = ["Adapter", "unwrapped", "with_entries"]
+
+
+def with_entries(out: Tensor, x: Tensor, values: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
+    """``out [..., m]`` plus ``x [..., n]`` times a matrix ``[m, n]`` with a few entries.
+
+    Args:
+        out: what is added to; it stays as it is.
+        x: the inputs.
+        values: of the entries, ``[..., N]``.
+        places: their rows and their columns, ``[N]`` each.
+    """
+    rows, columns = (at.to(x.device) for at in places)
+    return out.index_add(-1, rows, x.index_select(-1, columns) * values)
 
 
 class Adapter(nn.Module):
-    """``W h + b + scale B A h``, with W and b frozen.
+    """``W h + b + scale B A h``, with W and b frozen; after :meth:`free` also ``S h``, with S of a few entries.
 
     Args:
         base: the layer that is adapted; linear, of whatever class.
@@ -35,19 +49,32 @@ class Adapter(nn.Module):
     ) -> None:
         super().__init__()
         self.lora_A, self.lora_B = nn.Parameter(lora_A.detach()), nn.Parameter(lora_B.detach())
+        self.lora_S: nn.Parameter | None = None
+        self.places: tuple[Tensor, Tensor] | None = None
         self.base, self.scale = base.requires_grad_(False), scale
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
+    @property
+    def turned(self) -> bool:
+        """Whether the frozen weights are ``[in, out]``, as GPT-2's are."""
+        return type(self.base).__name__ == "Conv1D"
+
+    def free(self, rows: Tensor, columns: Tensor) -> None:
+        """Frees entries of the weights, ``[N]`` each: ``lora_S``, zero at first, is added to them."""
+        self.places = (rows, columns)
+        self.lora_S = nn.Parameter(self.lora_A.new_zeros(len(rows)))
+
     def merged(self, weight: Tensor, product: Tensor) -> Tensor:
         """The frozen weights with ``product [out, in]`` merged into them: in the place of its B A."""
-        turned = type(self.base).__name__ == "Conv1D"  # GPT-2's weights are [in, out]
-        return torch.add(weight, product.mT if turned else product, alpha=self.scale)
+        return torch.add(weight, product.mT if self.turned else product, alpha=self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., in]`` to ``[..., out]``."""
         low = functional.linear(self.dropout(x), self.lora_A)
         found: Tensor = self.base(x) + self.scale * functional.linear(low, self.lora_B)
-        return found
+        if self.lora_S is None or self.places is None:
+            return found
+        return with_entries(found, x, self.lora_S, self.places)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

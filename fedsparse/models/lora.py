@@ -1,7 +1,8 @@
 """Any model with its weights frozen, low-rank adapters for some of its linear layers, and a head that is trained.
 
 Only adapters and head are in the vector that clients train and send: ``{layer}.lora_A`` of shape ``(r, in)``,
-``{layer}.lora_B`` of shape ``(out, r)``, and the head under its own names. The frozen weights are held once.
+``{layer}.lora_B`` of shape ``(out, r)``, and the head under its own names; with ``entries`` also ``{layer}.lora_S``.
+The frozen weights are held once.
 
 Source: E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. The adapters, their first
 values included, are those of the library ``peft`` (extra ``lora``).
@@ -16,7 +17,7 @@ from torch import nn
 
 from fedsparse.data.checks import whole, within
 from fedsparse.errors import ConfigError
-from fedsparse.models import _saved
+from fedsparse.models import _dual, _saved
 from fedsparse.models._adapter import unwrapped
 from fedsparse.words import nearest
 
@@ -39,6 +40,8 @@ def build(
     alpha: float = 16.0,
     targets: str = "attention",
     dropout: float = 0.0,
+    entries: int = 0,
+    pruned: float = 0.0,
 ) -> nn.Module:
     """Build the base, freeze it, put adapters in; the head stays trainable.
 
@@ -52,13 +55,18 @@ def build(
         alpha: what they add is scaled by alpha / r.
         targets: attention (queries and values), linear (all linear layers but the head), or ends of names with commas.
         dropout: probability that an input of an adapter becomes zero in training.
+        entries: single weights of each adapted layer that are trained, too (DSEE).
+        pruned: share of the frozen weights of each adapted layer, the smallest, that are zero.
 
     Raises:
-        ConfigError: there is no such base, or no such layers; or ``peft`` is not installed.
+        ConfigError: there is no such base, or no such layers; a layer has fewer weights than ``entries``; or ``peft``
+            is not installed.
     """
     whole("rank", rank, 1)
     within("alpha", alpha, 0, open_low=True)
     within("dropout", dropout, 0, 0.99)
+    whole("entries", entries, 0)
+    within("pruned", pruned, 0, 0.99)
     peft: Any = _saved.required("peft")
     module, fresh = _base(base, example_shape, classes, seed)
     head = _head(module, classes, fresh)
@@ -70,7 +78,12 @@ def build(
         peft.inject_adapter_in_model(config, module)
     for name in head:
         module.get_submodule(name).requires_grad_(True)
-    return unwrapped(module)
+    adapted = unwrapped(module)
+    if entries:
+        _dual.freed(adapted, entries)
+    if pruned:
+        _dual.pruned(adapted, pruned)
+    return adapted
 
 
 def _base(base: str, example_shape: tuple[int, ...], classes: int, seed: int) -> tuple[nn.Module, list[str]]:

@@ -134,6 +134,12 @@ def adapter(rng: np.random.Generator) -> tuple[nn.Module, Shape]:
     rank, dropout = pick(rng, 1, 2, 5), 0.5 * flag(rng)
     a, b = torch.randn(rank, base.in_features), torch.randn(base.out_features, rank)
     layer = Adapter(base, a, b, 0.5, dropout)
+    if flag(rng):
+        count = pick(rng, 1, 4)
+        layer.free(
+            *(torch.from_numpy(rng.integers(0, n, count)) for n in (base.out_features, base.in_features))
+        )
+        layer.lora_S.data.normal_()
     steady(layer)
     return layer, shape
 

@@ -117,9 +117,10 @@ def test_adapters_of_another_kind_are_refused() -> None:
         unwrapped(peft.get_peft_model(Gelu(), config))
 
 
-def test_clients_together_have_the_values_and_gradients_of_each_alone() -> None:
+@pytest.mark.parametrize("entries", [0, 5])
+def test_clients_together_have_the_values_and_gradients_of_each_alone(entries: int) -> None:
     torch.manual_seed(0)
-    module = build("lora", (6,), 4, 0, targets="linear", rank=2)
+    module = build("lora", (6,), 4, 0, targets="linear", rank=2, entries=entries)
     inputs = torch.randint(0, 50, (5, 3, 6))
     inputs[:, :, 4:] = 0  # padding
     model = Batched(module, inputs[0])
@@ -275,6 +276,8 @@ def test_a_model_of_hugging_face_trains_one_client_at_a_time_as_a_note_says(
     ("options", "said"),
     [
         ({"rank": 0}, "rank=0: must be a whole number, at least 1"),
+        ({"entries": 5000}, "model.entries=5000: layer 'blocks.0.attention.q' has 4096 weights"),
+        ({"pruned": 1.0}, "pruned=1.0: must be a finite number, at least 0, at most 0.99"),
         ({"base": "vit", "targets": "query"}, "is called so; it has blocks.0.attention.q,"),
         ({"base": "transfomer"}, "model.base=transfomer: no such model. Did you mean 'transformer'?"),
         ({"base": "lora"}, "adapters of adapters"),

@@ -1,4 +1,4 @@
-"""Low-rank adapters: one product with the frozen weights for all clients, two small ones for each client."""
+"""Adapters: one product with the frozen weights for all clients, two small ones and a few entries for each client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fedsparse.cohort.layers import dropout, linear
 from fedsparse.cohort.layers.base import Layer, Pass
-from fedsparse.models._adapter import Adapter
+from fedsparse.models._adapter import Adapter, with_entries
 
 __all__ = ["TYPES", "batched"]
 
@@ -28,7 +28,11 @@ def batched(layer: Adapter, name: str) -> Layer | None:
         given = x if dropped is None else dropped(run, x)
         low = linear.affine(given.reshape(run.clients, -1, x.shape[-1]), run.values[f"{name}.lora_A"], None)
         own = linear.affine(low, run.values[f"{name}.lora_B"], None)
+        own = layer.scale * own
+        if layer.places is not None:
+            values = run.values[f"{name}.lora_S"][:, None]
+            own = with_entries(own, x.reshape(run.clients, -1, x.shape[-1]), values, layer.places)
         found: Tensor = frozen(run, x)
-        return found + layer.scale * own.reshape(found.shape)
+        return found + own.reshape(found.shape)
 
     return forward
