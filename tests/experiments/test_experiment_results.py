@@ -82,10 +82,11 @@ def test_every_experiment_has_a_stored_result_of_both_variants() -> None:
 
 def needs_files(name: str) -> bool:
     """Whether its quick variant needs a data set that does not come with the package."""
-    given = dict(word.partition("=")[::2] for word in read(FOLDER / f"{name}.yaml", "quick").task)
-    return "data.on" in given or hasattr(
-        SETS.module(given["data"]), "FILES"
-    )  # data.on: a problem over a file
+    asked = read(FOLDER / f"{name}.yaml", "quick")
+    given = dict(word.partition("=")[::2] for word in asked.task)
+    data = given["data"] if asked.base is None else asked.base.data
+    # data.on: a problem over a file
+    return "data.on" in given or hasattr(SETS.module(data), "FILES")
 
 
 @pytest.mark.slow
