@@ -64,13 +64,13 @@ class NeighbourInbox:
             return self._mean(name, of)
         kind = self._delivery.get(name, "latest")
         late = mail.late.get(name)
-        return self._sum(name, parts, mail.own[kind], mail.others[kind], late, of)
+        return mix(*self._terms(name, parts, mail.own[kind], mail.others[kind], late, of))
 
     def ways(self, name: str) -> list[str]:
         """How ``mix`` sums dense messages of which none is late, for people."""
         kind = self._delivery.get(name, "latest")
         weights = self._mail.own[kind], self._mail.others[kind]
-        return ways(*self._terms(name, self._named(name), *weights, None, None))
+        return ways(*self._terms(name, self._named(name), *weights))
 
     def completed(self, name: str, own: Tensor) -> Tensor:
         """As ``mix``, where ``own [C, d]`` of the receiver stands in for what a sparse message leaves out."""
@@ -84,7 +84,7 @@ class NeighbourInbox:
         kind = self._delivery.get(name, "latest")
         mine, others = mail.own[kind], mail.others[kind]
         whole = torch.from_numpy(mine + np.bincount(mail.receivers, others, len(mail.ids))).to(own.dtype)
-        covered = self._sum(name, there, mine, others, None, None)
+        covered = mix(*self._terms(name, there, mine, others))
         return self.mix(name) + (whole[:, None] - covered) * own
 
     def neighbours(
@@ -146,18 +146,7 @@ class NeighbourInbox:
     # ---- sums
 
     def _combine(self, name: str, own: Weights, others: Weights, of: Map | None) -> Tensor:
-        return self._sum(name, self._named(name), own, others, None, of)
-
-    def _sum(
-        self,
-        name: str,
-        parts: Sequence[Payload],
-        own: Weights,
-        others: Weights,
-        late: Late | None,
-        of: Map | None,
-    ) -> Tensor:
-        return mix(*self._terms(name, parts, own, others, late, of))
+        return mix(*self._terms(name, self._named(name), own, others, of=of))
 
     def _terms(
         self,
@@ -165,8 +154,8 @@ class NeighbourInbox:
         parts: Sequence[Payload],
         own: Weights,
         others: Weights,
-        late: Late | None,
-        of: Map | None,
+        late: Late | None = None,
+        of: Map | None = None,
     ) -> tuple[csr_array, Sequence[Payload | Tensor]]:
         """What is summed: weights, and the messages that they are for."""
         mail, count, places = self._mail, len(self._mail.ids), self._places[name]
