@@ -91,6 +91,12 @@ class Layout:
         return sum(max(1, f.positions) * f.size for f in layers)
 
     @cached_property
+    def counted(self) -> bool:
+        """Whether there are layers, and the positions of all of them are known."""
+        layers = [*(f for f in self.fields if f.prunable), *(f for pair in self.adapters for f in pair)]
+        return bool(layers) and all(f.positions for f in layers)
+
+    @cached_property
     def adapters(self) -> tuple[tuple[Field, Field], ...]:
         """A ``[r, n]`` and B ``[m, r]`` of each low-rank adapter: ``<layer>.lora_A`` and ``<layer>.lora_B``."""
         names = [f.name.removesuffix(".lora_A") for f in self.fields if f.name.endswith(".lora_A")]

@@ -120,4 +120,4 @@ def dense_cost(task: Task, trained: Trained, momentum: float = 0.0) -> dict[str,
         trained: what became of it.
         momentum: whether there was any.
     """
-    return Cost.of(task, None, trained.steps, momentum).message() if task.layout.activations else {}
+    return Cost.of(task, None, trained.steps, momentum).message() if task.layout.counted else {}
