@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,21 @@ def test_an_objective_that_is_not_known_is_told() -> None:
 def test_a_base_that_leaves_nothing_to_the_clients_is_refused() -> None:
     with pytest.raises(DataError, match="leaves none of its 1437 examples"):
         own_and_rest(replace(SMALL, examples=1437), None)
+
+
+@pytest.mark.slow
+def test_turns_of_clothes_are_learnt_and_the_other_pictures_left_to_clients(tmp_path: Path) -> None:
+    """Without learning the loss is log 4 = 1.39."""
+    root = os.environ.get("FEDSPARSE_DATA")
+    if not root:
+        pytest.skip("needs Fashion-MNIST: set FEDSPARSE_DATA to the folder of its files")
+    told: list[str] = []
+    base = replace(pretrain.BASES["fashion_mnist"], examples=5000, epochs=2)
+    pretrained(base, Path(root), tmp_path, told.append)
+    assert float(told[-1].split()[-1]) < 1
+    rest = load("arrays", tmp_path / CLIENTS)
+    assert len(rest.x) == 55_000
+    assert sorted(set(rest.y.tolist())) == list(range(10))
 
 
 @pytest.mark.slow
