@@ -13,6 +13,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.cohort.walk import Walk, of, together
 from fedsparse.masks import Last, factors
 from fedsparse.options import validate
 from fedsparse.protocol import Layout, Trained
@@ -143,57 +144,45 @@ class Masked(Trainer):
 class Stepped(Trainer):
     """Base of those that change every single step: the strategy's local steps go another way than the gradient's."""
 
+    def point(self, y: Tensor, layout: Layout) -> Tensor:  # noqa: ARG002
+        """Where clients at ``y`` take the gradient of a step; both are ``[C, d]``, or one row ``[1, d]`` for all."""
+        return y
+
     @abstractmethod
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
-        """What a step has instead of the gradient at ``y``, ``[C, d]``.
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:
+        """Writes over the gradients of some clients, ``[R, d]``, what their step has instead.
 
         Args:
-            y: where the clients are, ``[C, d]``.
+            gradient: that of the step's minibatch at ``point``.
+            y: where these clients are, ``[R, d]``, or ``[1, d]`` for all.
+            point: that of ``y``, likewise.
             layout: of the model.
-            gradient: that of the step's minibatch, to be asked for once; what it gives may be written to.
         """
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training along those directions, of which the mean gradient is the mean."""
-        x = asked.x.expand(len(asked.steps), -1)
-        y = x.clone() if asked.mask is None else x * asked.mask
-        velocity = torch.zeros_like(y) if asked.rule.momentum else None
-        total, losses = torch.zeros_like(y), torch.zeros(len(y))
+        walk, losses = Walk(asked), torch.zeros(len(asked.steps))
         for step in range(int(asked.steps.max())):
-            running, batch = asked.steps > step, _Minibatch(asked, task, step)
-            direction, resting = self.direction(y, moment.layout, batch), not bool(running.all())
-            if resting:
-                direction = torch.where(running[:, None], direction, 0)
-            asked = replace(asked, buffers=batch.found.buffers)
-            losses = losses + torch.where(running, batch.found.loss, 0)
-            total += direction
-            asked.rule.move(
-                y, direction, velocity, running if resting else None, x, asked.shifts, asked.moves
-            )
-        taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
-        return Trained(
-            asked.steps[:, None].to(y.dtype),
-            losses / taken[:, 0].to(losses.dtype),
-            asked.buffers,
-            lambda: y,
-            lambda: y - x,
-            lambda less: total / taken - (0 if less is None else less),
-        )
+            y, running = walk.y, asked.steps > step
+            point = self.point(y, moment.layout)
+            found = _gradient_at(point, asked, task, step)
+            asked = replace(asked, buffers=found.buffers)
+            losses = losses + torch.where(running, found.loss, 0)
+            walk.step(found.mean_grad, running, self._redirected(y, point, moment.layout))
+        return walk.trained(losses, asked.buffers)
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The direction over all examples."""
-        return self.direction(x, moment.layout, task.full_grad)
+        point = self.point(x, moment.layout)
+        found = task.full_grad(point).clone()  # a problem's own formula may return what is not to be written to
+        redirect = self._redirected(x, point, moment.layout)
+        for rows in together(found):
+            redirect(found[rows], rows)
+        return found
 
-
-class _Minibatch:
-    """The gradient of the minibatches of one step."""
-
-    def __init__(self, asked: Descent, task: ClientTask, step: int) -> None:
-        self._asked, self._task, self._step = asked, task, step
-
-    def __call__(self, point: Tensor) -> Tensor:
-        self.found = _gradient_at(point, self._asked, self._task, self._step)
-        return self.found.mean_grad
+    def _redirected(self, y: Tensor, point: Tensor, layout: Layout) -> Callable[[Tensor, slice], None]:
+        """The same for the clients at some places of a block."""
+        return lambda own, rows: self.redirect(own, of(y, rows), of(point, rows), layout)
 
 
 def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedsparse.cohort.trainer import Gradient, Stepped
-from fedsparse.masks import everywhere, factors, layer_counts, layers_of, top_each
+from fedsparse.cohort.trainer import Stepped
+from fedsparse.compress.select import is_largest
+from fedsparse.masks import factors, layer_counts, layers_of
 from fedsparse.options import option
 from fedsparse.protocol import Layout
 
@@ -31,10 +32,11 @@ class SparCL(Stepped):
     alpha: float = option(1.0, "weight α of the gradient in the importance", at_least=0)
     ends: bool = option(False, "whether the gradients of the first and the last layer are masked, too")
 
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:  # noqa: ARG002
         """M ⊙ g."""
-        g = gradient(y)
         layers = layers_of(layout, self.ends)
         counts = layer_counts(layers, self.density, "uniform")
-        moved = top_each(y.abs() + self.alpha * g.abs(), layers, counts) | everywhere(layout, layers)
-        return g.mul_(factors(moved, g.dtype))
+        for layer, count in zip(layers, counts, strict=True):
+            own = gradient[:, layer.slice]
+            importance = y[:, layer.slice].abs() + self.alpha * own.abs()
+            own.mul_(factors(is_largest(importance, count), own.dtype))

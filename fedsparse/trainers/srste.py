@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedsparse.cohort.trainer import Gradient, Stepped
+from fedsparse.cohort.trainer import Stepped
 from fedsparse.errors import ConfigError
-from fedsparse.masks import factors, layers_of
+from fedsparse.masks import largest_of_groups, layers_of
 from fedsparse.options import option
-from fedsparse.protocol import Layout
+from fedsparse.protocol import Field, Layout
 from fedsparse.trainers._layers import sides
+
+Found = tuple[tuple[slice, slice], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -46,39 +51,36 @@ class SRSTE(Stepped):
     def used(self, x: Tensor, layout: Layout) -> Tensor:
         """e, ``[C, d]`` bool, of the weights ``x [C, d]``; of equal magnitudes the first is used."""
         used = torch.ones_like(x, dtype=torch.bool)
-        for layer in layers_of(layout, self.ends):
-            shape = sides(layer)
-            if shape[1] % self.m:
-                continue
-            groups, marks = (
-                of[:, layer.slice].view(len(x), *shape).unflatten(2, (-1, self.m))  # type: ignore[no-untyped-call]
-                for of in (x, used)
-            )
-            marks.copy_(_largest(groups.movedim(3, 0), self.n).movedim(0, 3))
+        for layer in self._pruned(layout):
+            own = used[:, layer.slice].numpy()
+            for at, largest in self._largest(x, layer):
+                own[at] = largest
         return used
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:
         """The weights that are used, e ⊙ W."""
-        return x * factors(self.used(x, layout), x.dtype)
+        model, pruned = torch.empty_like(x), self._pruned(layout)
+        for layer in layout:
+            own, into = (of[:, layer.slice].numpy() for of in (x, model))
+            if layer not in pruned:
+                into[:] = own
+                continue
+            for at, largest in self._largest(x, layer):
+                np.multiply(own[at], largest, out=into[at])
+        return model
 
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+    def _pruned(self, layout: Layout) -> list[Field]:
+        """The layers that have groups."""
+        return [layer for layer in layers_of(layout, self.ends) if sides(layer)[1] % self.m == 0]
+
+    def _largest(self, x: Tensor, layer: Field) -> Iterator[Found]:
+        """Which weights of a layer are used; inputs lie as far apart as the kernel has places."""
+        return largest_of_groups(x[:, layer.slice], self.n, self.m, math.prod(sides(layer)[2:]))
+
+    def point(self, y: Tensor, layout: Layout) -> Tensor:
+        """E ⊙ W."""
+        return self.model(y, layout)
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:  # noqa: ARG002
         """∇f(e ⊙ W) + λ (1 - e) ⊙ W."""
-        used = self.model(y, layout)
-        unused = y - used
-        return gradient(used).add_(unused.mul_(self.decay))
-
-
-def _largest(groups: Tensor, count: int) -> Tensor:
-    """Which are the ``count`` largest of every group ``[M, ...]``, bool; of equal ones the first.
-
-    Groups are small: to count, pair after pair, who is larger than whom is many times faster than to sort.
-    """
-    sizes = groups.abs().contiguous().numpy()
-    larger = np.empty(sizes.shape, np.min_scalar_type(len(sizes)))
-    for second in range(len(sizes)):
-        larger[second] = len(sizes) - 1 - second
-        for first in range(second):
-            ahead = (sizes[first] >= sizes[second]).view(np.uint8)
-            larger[first] -= ahead
-            larger[second] += ahead
-    return torch.from_numpy(larger < count)
+        gradient.add_(y - point, alpha=self.decay)
