@@ -62,6 +62,8 @@ class Weights:
 
 _Term = tuple[float, Weights]
 
+_ALL = slice(None)
+
 
 class _Terms(NamedTuple):
     """A sum that is carried out, and terms that are not."""
@@ -274,17 +276,26 @@ class LowRank:
             _accumulate(weight, bias, factor, w)
 
     def _product(
-        self, factors: Tensor, weight: Tensor, bias: Tensor | None, plus: _Term | None = None
+        self,
+        factors: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        plus: _Term | None = None,
+        rows: slice = _ALL,
     ) -> None:
-        """Writes the sum over steps of factor times gradient, and a term more; factors are ``[1 or C, t]``."""
-        d = self._past(self._d)
+        """Writes the sum over steps of factor times gradient, and a term more, of some clients.
+
+        Factors are ``[1, t]``, or have a row for each of these clients.
+        """
+        d = self._past(self._d)[rows]
         d = self._filled(d * factors.to(d).repeat_interleave(self._step_rows, dim=1)[:, :, None])
         if bias is not None:
             bias.copy_(d.sum(1))
             if plus is not None and plus[1].bias is not None:
                 bias.add_(_rows(plus[1].bias, bias), alpha=plus[0])
-        term = None if plus is None else (plus[0], _rows(plus[1].weight, weight).expand_as(weight))
-        products.each(d.mT, self._filled(self._past(self._h)), out=weight, plus=term)
+        if weight is not None:
+            term = None if plus is None else (plus[0], _rows(plus[1].weight, weight).expand_as(weight))
+            products.each(d.mT, self._filled(self._past(self._h)[rows]), out=weight, plus=term)
 
     def _filled(self, rows: Tensor) -> Tensor:
         """With zeros for the steps that nobody here took."""
@@ -335,39 +346,53 @@ class LowRank:
     def write_change(self, weight: Tensor, bias: Tensor | None) -> None:
         """Writes final minus first weights."""
         if self._d is None:
-            weight.zero_()
-            if bias is not None:
-                bias.zero_()
+            _nothing(weight, bias)
             return
         self._result(self._table.point, not self._folds, weight, bias)
         if self._folds:
             _accumulate(weight, bias, -1.0, self._start)
 
-    def write_mean_grad(self, weight: Tensor, bias: Tensor | None, less: Weights | None = None) -> None:
-        """Writes the mean of all steps' gradients, less something."""
+    def write_mean_grad(
+        self,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        less: Weights | None = None,
+        rows: slice = _ALL,
+    ) -> None:
+        """Writes the mean of all steps' gradients, less something; that of the clients ``rows``."""
         if self._d is None:
-            self.write_change(weight, bias)
+            _nothing(weight, bias)
             return _take_off(weight, bias, less)
-        share = 1 / self._steps.clamp(min=1).to(torch.float64)
+        share = 1 / self._steps[rows].clamp(min=1).to(torch.float64)
         if not self._folds:
             alike = bool((share == share[0]).all())
             factors = (share[:1] if alike else share)[:, None].expand(-1, self._t)
-            return self._product(factors, weight, bias, None if less is None else (-1.0, less))
+            return self._product(factors, weight, bias, None if less is None else (-1.0, less), rows)
         if self._total is None:
             self._keep_window()
             self._total = self._summed_gradients()
-        total, share = self._total, share.to(weight)
-        torch.mul(total.weight, share[:, None, None], out=weight)
+        total = self._total
+        share = share.to(total.weight)
+        if weight is not None:
+            torch.mul(total.weight[rows], share[:, None, None], out=weight)
         if bias is not None and total.bias is not None:
-            torch.mul(total.bias, share[:, None], out=bias)
+            torch.mul(total.bias[rows], share[:, None], out=bias)
         return _take_off(weight, bias, less)
 
 
-def _take_off(weight: Tensor, bias: Tensor | None, less: Weights | None) -> None:
-    if less is not None:
+def _nothing(weight: Tensor | None, bias: Tensor | None) -> None:
+    for value in (weight, bias):
+        if value is not None:
+            value.zero_()
+
+
+def _take_off(weight: Tensor | None, bias: Tensor | None, less: Weights | None) -> None:
+    if less is None:
+        return
+    if weight is not None:
         weight.sub_(less.weight)
-        if bias is not None and less.bias is not None:
-            bias.sub_(less.bias)
+    if bias is not None and less.bias is not None:
+        bias.sub_(less.bias)
 
 
 def _own(h: Tensor, w: Weights, biased: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
-from fedsparse.cohort.walk import Walk, of, together
+from fedsparse.cohort.walk import Walk, points
 from fedsparse.masks import Last, factors
 from fedsparse.options import validate
-from fedsparse.protocol import Layout, Trained
+from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["Gradient", "Masked", "Moment", "Stepped", "Trainer"]
 
@@ -142,47 +142,59 @@ class Masked(Trainer):
 
 @dataclass(frozen=True)
 class Stepped(Trainer):
-    """Base of those that change every single step: the strategy's local steps go another way than the gradient's."""
+    """Base of those that change every single step: the strategy's local steps go another way than the gradient's.
 
-    def point(self, y: Tensor, layout: Layout) -> Tensor:  # noqa: ARG002
-        """Where clients at ``y`` take the gradient of a step; both are ``[C, d]``, or one row ``[1, d]`` for all."""
-        return y
+    Attributes:
+        elsewhere: whether gradients are taken at another point than where the clients are.
+    """
+
+    elsewhere: ClassVar[bool] = False
 
     @abstractmethod
-    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:
-        """Writes over the gradients of some clients, ``[R, d]``, what their step has instead.
+    def layers(self, layout: Layout) -> Sequence[Field]:
+        """The tensors whose steps are changed."""
+
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
+        """Writes where clients take the gradient of a step, if it is ``elsewhere``.
+
+        Args:
+            y: where they are, ``[R, n]``.
+            layer: the tensor.
+            out: ``[R, n]``.
+        """
+
+    @abstractmethod
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
+        """Writes over the gradients of some clients, ``[R, n]``, what their step has instead.
 
         Args:
             gradient: that of the step's minibatch at ``point``.
-            y: where these clients are, ``[R, d]``, or ``[1, d]`` for all.
+            y: where these clients are, ``[R, n]``, or ``[1, n]`` for all.
             point: that of ``y``, likewise.
+            layer: the tensor.
             layout: of the model.
         """
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training along those directions, of which the mean gradient is the mean."""
-        walk, losses = Walk(asked), torch.zeros(len(asked.steps))
-        for step in range(int(asked.steps.max())):
-            y, running = walk.y, asked.steps > step
-            point = self.point(y, moment.layout)
-            found = _gradient_at(point, asked, task, step)
+        walk, losses = Walk(asked, self, moment.layout), torch.zeros(len(asked.steps))
+        longest = int(asked.steps.max())
+        for step in range(longest):
+            running, found = asked.steps > step, _gradient_at(walk.point, asked, task, step)
             asked = replace(asked, buffers=found.buffers)
             losses = losses + torch.where(running, found.loss, 0)
-            walk.step(found.mean_grad, running, self._redirected(y, point, moment.layout))
+            walk.step(found, running, last=step == longest - 1)
         return walk.trained(losses, asked.buffers)
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The direction over all examples."""
-        point = self.point(x, moment.layout)
-        found = task.full_grad(point).clone()  # a problem's own formula may return what is not to be written to
-        redirect = self._redirected(x, point, moment.layout)
-        for rows in together(found):
-            redirect(found[rows], rows)
+        point = points(self, x, moment.layout)
+        # A problem's own formula may return what is not to be written to.
+        found = task.full_grad(point).clone()
+        for layer in self.layers(moment.layout):
+            at = slice(None), layer.slice
+            self.redirect(found[at], x[at], point[at], layer, moment.layout)
         return found
-
-    def _redirected(self, y: Tensor, point: Tensor, layout: Layout) -> Callable[[Tensor, slice], None]:
-        """The same for the clients at some places of a block."""
-        return lambda own, rows: self.redirect(own, of(y, rows), of(point, rows), layout)
 
 
 def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:

@@ -1,68 +1,117 @@
-"""Local steps of a block of clients that go another way than their gradients say."""
+"""Local steps of a block of clients that go another way than their gradients say, tensor after tensor.
+
+What takes time is the way of long vectors from memory and back. So what is done with a large tensor of a client is done
+in one go: its gradient is made, turned into a direction, summed up and taken, and the next point is found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fedsparse.cohort.task import Descent
-from fedsparse.protocol import Trained
+from fedsparse.protocol import Field, Layout, Trained
 
-__all__ = ["Walk", "of", "together"]
+__all__ = ["Walk", "Way", "points", "together"]
 
 _TOGETHER = 1 << 20
-"""Entries of clients that are handled together, if it is more than one: what one operation leaves is in cache then."""
+"""Entries of clients that are handled together, if it is more than one client."""
+
+
+class Way(Protocol):
+    """Where gradients are taken, and where steps go instead; all else is as it is without."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether gradients are taken at another point than where the clients are."""
+
+    def layers(self, layout: Layout) -> Collection[Field]:
+        """The tensors that are not as without."""
+
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
+        """Writes where clients at ``y [R, n]`` take their gradient."""
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
+        """Writes over the gradients ``[R, n]`` at ``point`` what clients at ``y`` have instead."""
 
 
 class Walk:
     """Where the clients of a block are, and how they came there.
 
+    Args:
+        asked: the local training.
+        way: of its steps.
+        layout: of the model.
+
     Attributes:
-        y: where they are, ``[C, d]``. Up to the first step it may be one row for all: what is found there is found once.
+        y: where they are, ``[C, d]``. Up to the first step it may be one row for all, of which what is found is found
+            once.
+        point: where they take their next gradient, likewise.
     """
 
-    def __init__(self, asked: Descent) -> None:
-        self._asked = asked
+    def __init__(self, asked: Descent, way: Way, layout: Layout) -> None:
+        self._asked, self._way, self._layout = asked, way, layout
+        self._layers = frozenset(way.layers(layout))
+        self._shape = len(asked.steps), asked.x.shape[1]
         self.y = asked.x if asked.mask is None else asked.x * asked.mask
-        clients, size = len(asked.steps), asked.x.shape[1]
-        self._velocity = self.y.new_zeros(clients, size) if asked.rule.momentum else None
+        self.point = points(way, self.y, layout)
+        self._velocity = self.y.new_zeros(self._shape) if asked.rule.momentum else None
         self._total: Tensor | None = None
 
-    def step(self, gradient: Tensor, running: Tensor, redirect: Callable[[Tensor, slice], None]) -> None:
+    def step(self, found: Trained, running: Tensor, last: bool) -> None:
         """Takes a step.
 
         Args:
-            gradient: ``[C, d]``; used up.
+            found: with the gradients at the point.
             running: who takes it, ``[C]`` bool.
-            redirect: writes over the gradients of the clients at some places what they have instead.
+            last: whether there is none after it.
         """
-        asked, total, everybody = self._asked, self._total, bool(running.all())
-        out = torch.empty_like(gradient) if total is None else None
-        for rows in together(gradient):
-            own = gradient[rows]
-            redirect(own, rows)
-            if not everybody:
-                own[~running[rows]] = 0
-            if total is not None:
-                total[rows] += own
-            asked.rule.move(
-                of(self.y, rows),
-                own,
-                None if self._velocity is None else self._velocity[rows],
-                None if everybody else running[rows],
-                of(asked.x, rows),
-                [(factor, of(value, rows)) for factor, value in asked.shifts],
-                None if asked.moves is None else of(asked.moves, rows),
-                None if out is None else out[rows],
-            )
-        if out is not None:  # a first step writes neither to where it begins nor to its gradient
-            self.y, self._total = out, gradient
+        if self._total is None:
+            # A first step does not write to what it begins at.
+            y, total = (self.y.new_empty(self._shape) for _ in range(2))
+            point = torch.empty_like(y) if self._way.elsewhere else y
+        else:
+            y, total, point = self.y, self._total, self.point
+        for field in self._layout:
+            for rows in together(self._shape[0], field.size):
+                at = rows, field.slice
+                own = total[at] if self._total is None else torch.empty_like(y[at])
+                found.write_mean_grad(own, rows, field)
+                self._turn(own, running[rows], at, field)
+                if self._total is not None:
+                    total[at] += own
+                self._move(own, running[rows], at, y[at])
+                if self._way.elsewhere and not last:
+                    _aim(self._way, y[at], field if field in self._layers else None, point[at])
+        self.y, self.point, self._total = y, point, total
+
+    def _turn(self, own: Tensor, running: Tensor, at: _At, field: Field) -> None:
+        """Makes directions of gradients."""
+        if field in self._layers:
+            self._way.redirect(own, _of(self.y, at), _of(self.point, at), field, self._layout)
+        if not running.all():
+            own[~running] = 0
+
+    def _move(self, own: Tensor, running: Tensor, at: _At, out: Tensor) -> None:
+        """Takes the step."""
+        asked = self._asked
+        asked.rule.move(
+            _of(self.y, at),
+            own,
+            None if self._velocity is None else self._velocity[at],
+            None if running.all() else running,
+            _of(asked.x, at),
+            [(factor, _of(value, at)) for factor, value in asked.shifts],
+            None if asked.moves is None else _of(asked.moves, at),
+            out if self._total is None else None,
+        )
 
     def trained(self, losses: Tensor, buffers: Tensor) -> Trained:
         """The result, with the sums of the losses ``[C]`` and the last statistics ``[C, b]``."""
-        steps, y = self._asked.steps, self.y.expand(len(self._asked.steps), -1)
+        steps, y = self._asked.steps, self.y.expand(self._shape)
         taken = steps.clamp(min=1)[:, None].to(y.dtype)
         total = torch.zeros_like(y) if self._total is None else self._total
         return Trained(
@@ -75,13 +124,35 @@ class Walk:
         )
 
 
-def together(x: Tensor) -> Iterator[slice]:
-    """Rows of ``x [C, d]`` that are handled together."""
-    step = max(1, _TOGETHER // x.shape[1])
-    for first in range(0, len(x), step):
+_At = tuple[slice, slice]
+"""Some clients, and some entries."""
+
+
+def points(way: Way, y: Tensor, layout: Layout) -> Tensor:
+    """Where clients at ``y [C, d]`` take their gradients, ``[C, d]``; ``y`` itself, or a new tensor."""
+    if not way.elsewhere:
+        return y
+    out, layers = torch.empty_like(y), frozenset(way.layers(layout))
+    for field in layout:
+        _aim(way, y[:, field.slice], field if field in layers else None, out[:, field.slice])
+    return out
+
+
+def _aim(way: Way, y: Tensor, layer: Field | None, out: Tensor) -> None:
+    """Writes where gradients are taken, of one tensor."""
+    if layer is None:
+        out.copy_(y)
+    else:
+        way.point(y, layer, out)
+
+
+def together(clients: int, size: int) -> Iterator[slice]:
+    """Clients that are handled together where each has ``size`` entries."""
+    step = max(1, _TOGETHER // size)
+    for first in range(0, clients, step):
         yield slice(first, first + step)
 
 
-def of(x: Tensor, rows: slice) -> Tensor:
-    """These rows of ``x [C, d]``, or the one that there is for all."""
-    return x if len(x) == 1 else x[rows]
+def _of(x: Tensor, at: _At) -> Tensor:
+    """What is there of ``x [C, d]``, or of the one row that there is for all."""
+    return x[at] if len(x) > 1 else x[:, at[1]]

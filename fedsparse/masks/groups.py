@@ -66,7 +66,7 @@ def _ahead(sizes: npt.NDArray[Any], m: int, apart: int) -> Counts:
 
 @lru_cache(maxsize=16)
 def _patterns(m: int, apart: int, length: int) -> list[Counts]:
-    """How many of its group lie behind each entry, and for every distance whether one lies so far behind, as 0 and 1."""
+    """How many of its group lie behind each entry; and whether one does at every distance, as 0 and 1."""
     place = np.arange(length) // apart % m
     inside = [(place < m - distance).astype(np.uint8) for distance in range(1, m)]
     return [(m - 1 - place).astype(np.min_scalar_type(m)), *inside]

@@ -10,7 +10,7 @@ from fedsparse.cohort.trainer import Stepped
 from fedsparse.compress.select import is_largest
 from fedsparse.masks import factors, layer_counts, layers_of
 from fedsparse.options import option
-from fedsparse.protocol import Layout
+from fedsparse.protocol import Field, Layout
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class SparCL(Stepped):
     alpha: float = option(1.0, "weight α of the gradient in the importance", at_least=0)
     ends: bool = option(False, "whether the gradients of the first and the last layer are masked, too")
 
-    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:  # noqa: ARG002
+    def layers(self, layout: Layout) -> tuple[Field, ...]:
+        """Linear layers and convolutions."""
+        return layers_of(layout, self.ends)
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """M ⊙ g."""
-        layers = layers_of(layout, self.ends)
-        counts = layer_counts(layers, self.density, "uniform")
-        for layer, count in zip(layers, counts, strict=True):
-            own = gradient[:, layer.slice]
-            importance = y[:, layer.slice].abs() + self.alpha * own.abs()
-            own.mul_(factors(is_largest(importance, count), own.dtype))
+        layers = self.layers(layout)
+        count = layer_counts(layers, self.density, "uniform")[layers.index(layer)]
+        importance = y.abs() + self.alpha * gradient.abs()
+        gradient.mul_(factors(is_largest(importance, count), gradient.dtype))

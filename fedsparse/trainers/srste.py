@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Stepped
+from fedsparse.cohort.walk import points
 from fedsparse.errors import ConfigError
 from fedsparse.masks import largest_of_groups, layers_of
 from fedsparse.options import option
@@ -38,6 +40,8 @@ class SRSTE(Stepped):
     sends it.
     """
 
+    elsewhere: ClassVar[bool] = True
+
     n: int = option(2, "weights N that are kept of a group", at_least=1)
     m: int = option(4, "weights M of a group", at_least=1)
     decay: float = option(2e-4, "weight λ of the pull of unused weights to zero", at_least=0)
@@ -51,36 +55,30 @@ class SRSTE(Stepped):
     def used(self, x: Tensor, layout: Layout) -> Tensor:
         """e, ``[C, d]`` bool, of the weights ``x [C, d]``; of equal magnitudes the first is used."""
         used = torch.ones_like(x, dtype=torch.bool)
-        for layer in self._pruned(layout):
+        for layer in self.layers(layout):
             own = used[:, layer.slice].numpy()
-            for at, largest in self._largest(x, layer):
+            for at, largest in self._largest(x[:, layer.slice], layer):
                 own[at] = largest
         return used
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:
         """The weights that are used, e ⊙ W."""
-        model, pruned = torch.empty_like(x), self._pruned(layout)
-        for layer in layout:
-            own, into = (of[:, layer.slice].numpy() for of in (x, model))
-            if layer not in pruned:
-                into[:] = own
-                continue
-            for at, largest in self._largest(x, layer):
-                np.multiply(own[at], largest, out=into[at])
-        return model
+        return points(self, x, layout)
 
-    def _pruned(self, layout: Layout) -> list[Field]:
-        """The layers that have groups."""
+    def layers(self, layout: Layout) -> list[Field]:
+        """The layers whose inputs are in groups."""
         return [layer for layer in layers_of(layout, self.ends) if sides(layer)[1] % self.m == 0]
 
-    def _largest(self, x: Tensor, layer: Field) -> Iterator[Found]:
-        """Which weights of a layer are used; inputs lie as far apart as the kernel has places."""
-        return largest_of_groups(x[:, layer.slice], self.n, self.m, math.prod(sides(layer)[2:]))
-
-    def point(self, y: Tensor, layout: Layout) -> Tensor:
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
         """E ⊙ W."""
-        return self.model(y, layout)
+        values, into = y.numpy(), out.numpy()
+        for at, largest in self._largest(y, layer):
+            np.multiply(values[at], largest, out=into[at])
 
-    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layout: Layout) -> None:  # noqa: ARG002
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """∇f(e ⊙ W) + λ (1 - e) ⊙ W."""
         gradient.add_(y - point, alpha=self.decay)
+
+    def _largest(self, x: Tensor, layer: Field) -> Iterator[Found]:
+        """Which weights of a layer are used; its inputs lie as far apart as the kernel has places."""
+        return largest_of_groups(x, self.n, self.m, math.prod(sides(layer)[2:]))
