@@ -13,9 +13,10 @@ from fedsparse.cohort.inparts import InParts, Layer
 from fedsparse.cohort.kept import Kept, part
 from fedsparse.cohort.layers.base import Dense
 from fedsparse.cohort.loss import losses_of, shares
-from fedsparse.cohort.lowrank import LowRank, Weights, window
+from fedsparse.cohort.lowrank import LowRank, window
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import Descent
+from fedsparse.cohort.weights import Weights
 from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["descend", "together"]

@@ -177,7 +177,8 @@ class Stepped(Trainer):
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training along those directions, of which the mean gradient is the mean."""
-        walk, losses = Walk(asked, self, moment.layout), torch.zeros(len(asked.steps))
+        losses = torch.zeros(len(asked.steps))
+        walk = Walk(asked, self, moment.layout, lambda y: self._points(y, moment))
         longest = int(asked.steps.max())
         for step in range(longest):
             running, found = asked.steps > step, _gradient_at(walk.point, asked, task, step)
@@ -188,13 +189,21 @@ class Stepped(Trainer):
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The direction over all examples."""
-        point = points(self, x, moment.layout)
+        point = self._points(x, moment)
         # A problem's own formula may return what is not to be written to.
         found = task.full_grad(point).clone()
         for layer in self.layers(moment.layout):
             at = slice(None), layer.slice
             self.redirect(found[at], x[at], point[at], layer, moment.layout)
         return found
+
+    def _points(self, y: Tensor, moment: Moment) -> Tensor:
+        """Where clients at ``y`` take their gradients; where all start alike, a worker finds it once."""
+        if not self.elsewhere or len(y) > 1:
+            return points(self, y, moment.layout)
+        key = (self, moment.seed, moment.round)
+        known = moment.last.get(y, key)
+        return moment.last.put(y, points(self, y, moment.layout), key) if known is None else known
 
 
 def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:

@@ -6,7 +6,7 @@ in one go: its gradient is made, turned into a direction, summed up and taken, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import torch
@@ -45,6 +45,7 @@ class Walk:
         asked: the local training.
         way: of its steps.
         layout: of the model.
+        aim: from where all clients are, ``[C, d]``, to where they take their gradients.
 
     Attributes:
         y: where they are, ``[C, d]``. Up to the first step it may be one row for all, of which what is found is found
@@ -52,12 +53,12 @@ class Walk:
         point: where they take their next gradient, likewise.
     """
 
-    def __init__(self, asked: Descent, way: Way, layout: Layout) -> None:
+    def __init__(self, asked: Descent, way: Way, layout: Layout, aim: Callable[[Tensor], Tensor]) -> None:
         self._asked, self._way, self._layout = asked, way, layout
         self._layers = frozenset(way.layers(layout))
         self._shape = len(asked.steps), asked.x.shape[1]
         self.y = asked.x if asked.mask is None else asked.x * asked.mask
-        self.point = points(way, self.y, layout)
+        self.point = aim(self.y)
         self._velocity = self.y.new_zeros(self._shape) if asked.rule.momentum else None
         self._total: Tensor | None = None
 

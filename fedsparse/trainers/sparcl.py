@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Stepped
 from fedsparse.compress.select import is_largest
-from fedsparse.masks import factors, layer_counts, layers_of
+from fedsparse.masks import layer_counts, layers_of
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout
 
@@ -40,5 +41,7 @@ class SparCL(Stepped):
         """M ⊙ g."""
         layers = self.layers(layout)
         count = layer_counts(layers, self.density, "uniform")[layers.index(layer)]
-        importance = y.abs() + self.alpha * gradient.abs()
-        gradient.mul_(factors(is_largest(importance, count), gradient.dtype))
+        importance = gradient.abs()
+        torch.add(y.abs(), importance, alpha=self.alpha, out=importance)
+        # As bytes: what is bool is slow to multiply with.
+        gradient.mul_(is_largest(importance, count).view(torch.uint8))
