@@ -83,7 +83,7 @@ class Walk:
                 found.write_mean_grad(own, rows, field)
                 self._turn(own, running[rows], at, field)
                 if self._total is not None:
-                    total[at] += own
+                    total[at].add_(own)
                 self._move(own, running[rows], at, y[at])
                 if self._way.elsewhere and not last:
                     _aim(self._way, y[at], field if field in self._layers else None, point[at])
