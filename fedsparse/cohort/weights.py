@@ -56,8 +56,8 @@ def summed(terms: Sequence[Term]) -> Weights:
     for factor, w in terms[1:]:
         if factor:
             weight = torch.add(weight, rows_of(w.weight, weight), alpha=factor)
-            both = bias is not None and w.bias is not None
-            bias = torch.add(bias, rows_of(w.bias, bias), alpha=factor) if both else None
+            if bias is not None:
+                bias = None if w.bias is None else torch.add(bias, rows_of(w.bias, bias), alpha=factor)
     return Weights(weight, bias)
 
 
