@@ -27,7 +27,7 @@ class Trained:
         make_x: gives :attr:`x`.
         make_change: gives :attr:`change`.
         make_mean_grad: gives :attr:`mean_grad`, less what it is given.
-        put_mean_grad: writes a part of it; ``None``: by way of all of it.
+        make_part: gives a part of it; ``None``: by way of all of it.
     """
 
     steps: Tensor
@@ -36,7 +36,7 @@ class Trained:
     make_x: Callable[[], Tensor] = field(repr=False)
     make_change: Callable[[], Tensor] = field(repr=False)
     make_mean_grad: Callable[[Tensor | None], Tensor] = field(repr=False)
-    put_mean_grad: Callable[[Tensor, slice, Field], None] | None = field(default=None, repr=False)
+    make_part: Callable[[Tensor, slice, Field], None] | None = field(default=None, repr=False)
 
     @cached_property
     def x(self) -> Tensor:
@@ -66,10 +66,10 @@ class Trained:
 
     def write_mean_grad(self, into: Tensor, rows: slice, field: Field) -> None:
         """Writes :attr:`mean_grad` of one tensor and the clients ``rows`` to ``into [R, n]``."""
-        if self.put_mean_grad is None:
+        if self.make_part is None:
             into.copy_(self.mean_grad[rows, field.slice])
         else:
-            self.put_mean_grad(into, rows, field)
+            self.make_part(into, rows, field)
 
 
 class Task(Protocol):
