@@ -27,7 +27,7 @@ class Trained:
         make_x: gives :attr:`x`.
         make_change: gives :attr:`change`.
         make_mean_grad: gives :attr:`mean_grad`, less what it is given.
-        make_part: gives a part of it; ``None``: by way of all of it.
+        make_part: writes a part of it; ``None``: by way of all of it.
     """
 
     steps: Tensor

@@ -108,7 +108,8 @@ def _trained(
             tensors[field.name].write_mean_grad(view, rows=rows)
         else:
             name, _, kind = field.name.rpartition(".")
-            dense[name].write_mean_grad(**{kind: view}, rows=rows)
+            weight, bias = (view, None) if kind == "weight" else (None, view)
+            dense[name].write_mean_grad(weight, bias, rows=rows)
         if out is not into:
             into.copy_(out)
 
