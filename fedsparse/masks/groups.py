@@ -51,7 +51,8 @@ def largest_of_groups(x: Tensor, n: int, m: int, apart: int) -> Iterator[tuple[t
 
 def _ahead(sizes: npt.NDArray[Any], m: int, apart: int) -> Counts:
     """How many of its group come before each entry of ``sizes [L]``, by magnitude."""
-    later, *inside = _patterns(m, apart, len(sizes))
+    patterns = _patterns(m, apart, max(TOGETHER, m * apart))
+    later, *inside = (pattern[: len(sizes)] for pattern in patterns)
     ahead, pair = later.copy(), np.empty(len(sizes), np.bool_)
     won = pair.view(np.uint8)
     for distance, within in enumerate(inside, 1):
@@ -64,7 +65,7 @@ def _ahead(sizes: npt.NDArray[Any], m: int, apart: int) -> Counts:
     return ahead
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _patterns(m: int, apart: int, length: int) -> list[Counts]:
     """How many of its group lie behind each entry; and whether one does at every distance, as 0 and 1."""
     place = np.arange(length) // apart % m
