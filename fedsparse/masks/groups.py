@@ -36,7 +36,7 @@ def largest_of_groups(x: Tensor, n: int, m: int, apart: int) -> Iterator[tuple[t
         apart: places between two entries of a group.
 
     Yields:
-        Some rows and columns of ``x``, and which of the entries there are used; to be read before the next.
+        Some rows and columns of ``x``, and which of the entries there are used.
     """
     values, (rows, size) = x.detach().numpy(), x.shape
     block = m * apart
