@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -217,7 +218,7 @@ class Batched:
                 whole = untraced(module)
                 why = self._differs(whole, examples, expected)
             except ConfigError as refused:
-                why = str(refused)
+                why = _reason(refused)
             if not why:
                 return whole
         differs = self._differs(program, examples, expected)
@@ -228,7 +229,7 @@ class Batched:
         try:
             found = [self._trial(program, examples, train) for train in (True, False)]
         except ConfigError as refused:
-            return str(refused)
+            return _reason(refused)
         except Exception:  # noqa: BLE001 - whatever a user's forward raises for another number of examples
             return _MIXES
         same = all(
@@ -276,30 +277,39 @@ class Batched:
             for name, layer in layers.items()
         )
 
-    def _results(self, examples: Tensor, dense: Mapping[str, Dense]) -> list[object]:
-        """What every step gives for two examples (some layers refuse a single one) in evaluation mode."""
-        values = self.values(self._x[None], self._stats[None])
+    def _results(
+        self, examples: Tensor, dense: Mapping[str, Dense]
+    ) -> list[tuple[str, nn.Module | None, Any]]:
+        """What was computed for two examples (some layers refuse a single one) in evaluation mode, with the layers."""
+        run = self._pass(self.values(self._x[None], self._stats[None]), 1, [2], None, dense)
+        run.made = []
         with torch.no_grad():
-            return self.program.results(
-                self._pass(values, 1, [2], None, dense), examples[torch.arange(2) % len(examples)]
-            )
+            found = self.program.results(run, examples[torch.arange(2) % len(examples)])
+        steps = [
+            (step.name, step.module, made) for step, made in zip(self.program.steps, found[1:], strict=True)
+        ]
+        return [("", None, found[0]), *run.made, *steps]
 
     def _measured(self, examples: Tensor) -> Layout:
         """The layout, and what one example costs: positions of each weight, and numbers computed."""
-        results = self._results(examples, {})
+        results = [made for made in self._results(examples, {}) if isinstance(made[2], Tensor)]
         positions = Counter[str]()
-        for step, made in zip(self.program.steps, results[1:], strict=True):
-            if isinstance(step.module, (*_WEIGHED, Adapter)) and isinstance(made, Tensor):
-                adapted = isinstance(step.module, Adapter)
-                channels = made.shape[-1 if adapted or isinstance(step.module, nn.Linear) else 1]
+        for name, layer, made in results:
+            if isinstance(layer, (*_WEIGHED, Adapter)):
+                adapted = isinstance(layer, Adapter)
+                channels = made.shape[-1 if adapted or isinstance(layer, nn.Linear) else 1]
                 for weight in ("lora_A", "lora_B", "lora_S") if adapted else ("weight",):
-                    positions[f"{step.name}.{weight}"] += made.numel() // (2 * channels)
+                    positions[f"{name}.{weight}"] += made.numel() // (2 * channels)
         fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
-        return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)
+        return Layout(fields, sum(made.numel() for _, _, made in results) // 2)
 
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
         return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
+
+
+def _reason(refused: ConfigError) -> str:
+    return str(refused).removeprefix("model: ")
 
 
 def _copied(module: nn.Module, device: torch.device) -> nn.Module:

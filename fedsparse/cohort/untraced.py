@@ -47,31 +47,34 @@ class _Forward:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = copy.deepcopy(module, {id(p): p for p in module.parameters()})
-        self._functions: _Functions | None = None
+        self._running: list[_Functions] = []
         for name, layer in _trained(self._module):
             form = batched(layer, name)
             if form is None:
-                raise ConfigError(f"{name or 'the model'} ({type(layer).__name__}) has no batched form")
-            layer.forward = self._in_place(form)  # type: ignore[method-assign]
+                raise ConfigError(
+                    f"model: {name or 'the model'} ({type(layer).__name__}) has no batched form"
+                )
+            layer.forward = self._in_place(form, name, layer)
 
     def __call__(self, run: Pass, inputs: Tensor) -> Tensor:
         """Outputs ``[C * B, ...]``."""
         self._module.train(run.train)
-        padded = isinstance(self._module, Foreign)
-        self._functions = _Functions(run, len(inputs), padded)
+        self._running.append(_Functions(run, len(inputs), padded=isinstance(self._module, Foreign)))
         try:
-            with self._functions:
+            with self._running[-1]:
                 out: Tensor = self._module(inputs)
         finally:
-            self._functions = None
+            self._running.pop()
         return out
 
-    def _in_place(self, form: Layer) -> Callable[..., Any]:
+    def _in_place(self, form: Layer, name: str, layer: nn.Module) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
-            functions = self._functions
-            assert functions is not None, "a layer is called by its model"
+            functions = self._running[-1]
             with functions.aside():
-                return form(functions.run, *args, **kwargs)
+                found = form(functions.run, *args, **kwargs)
+            if functions.run.made is not None:
+                functions.run.made.append((name, layer, found))
+            return found
 
         return forward
 
@@ -99,8 +102,8 @@ class _Functions(TorchFunctionMode):
     Args:
         run: the pass.
         examples: C * B.
-        padded: the forward may ask whether anything is padding. It must not matter to a client that others' examples
-            are: masks that hide nothing are not left out.
+        padded: the forward may ask whether there is any padding, in order to leave a mask out that hides nothing. For
+            the bits of a client it does not matter what others made of it: here attention always has a mask.
     """
 
     def __init__(self, run: Pass, examples: int, padded: bool) -> None:
@@ -130,23 +133,36 @@ class _Functions(TorchFunctionMode):
             return func(*args, **options)
         tensors = [value for value in _flat([*args, *options.values()]) if isinstance(value, Tensor)]
         if any(isinstance(value, nn.Parameter) and value.requires_grad for value in tensors):
-            raise ConfigError(f"its forward gives trained weights to {name} by hand")
+            raise ConfigError(f"model: its forward gives trained weights to {name} by hand")
         target = name if getattr(Tensor, name, None) is func else func
-        if target in SHARED:
-            return SHARED[target](self.run, self._examples, *args, **options)
-        if not any(value.is_floating_point() for value in tensors):
+        if target not in SHARED and not any(value.is_floating_point() for value in tensors):
             found = func(*args, **options)
             if tensors and not all(isinstance(value, Tensor) for value in _flat([found])):
                 self._check_question(name)
             return found
+        found = self._batched(target, name, *args, **options)
+        if self.run.made is not None and not (_memory(tensors) & _memory([found])):
+            self.run.made.append(("", None, found))
+        return found
+
+    def _batched(self, target: Any, name: str, *args: Any, **options: Any) -> Any:
+        if target in SHARED:
+            return SHARED[target](self.run, self._examples, *args, **options)
         form = function(target)
         if form is None:
-            raise ConfigError(f"its forward calls {name}, which is not known to keep clients apart")
+            raise ConfigError(f"model: its forward calls {name}, which is not known to keep clients apart")
         return form(self.run, *args, **options)
 
     def _check_question(self, name: str) -> None:
         if not (self._padded and name == "__bool__"):
-            raise ConfigError(f"its forward asks for values by {name}, which would be those of all clients")
+            raise ConfigError(
+                f"model: its forward asks for values by {name}, which would be those of all clients"
+            )
+
+
+def _memory(values: Any) -> set[int]:
+    """Where tensors lie: a view is in the memory of another."""
+    return {v.untyped_storage().data_ptr() for v in _flat(values) if isinstance(v, Tensor)}
 
 
 def _flat(values: Any) -> Iterator[Any]:
