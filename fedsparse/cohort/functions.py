@@ -19,7 +19,8 @@ __all__ = ["EXACT", "ROUNDED", "function"]
 EXACT: set[Any] = {
     getattr, operator.add, operator.getitem, operator.iadd, operator.mul, operator.neg, operator.sub, operator.truediv,
     torch.add, torch.amax, torch.cat, torch.div, torch.flatten, torch.mean, torch.mul, torch.permute, torch.relu,
-    torch.squeeze, torch.sub, torch.sum, torch.transpose, torch.unsqueeze, functional.adaptive_avg_pool1d,
+    torch.squeeze, torch.stack, torch.sub, torch.sum, torch.transpose, torch.unsqueeze, torch.where,
+    functional.adaptive_avg_pool1d,
     functional.adaptive_avg_pool2d, functional.avg_pool2d, functional.leaky_relu, functional.max_pool1d,
     functional.max_pool2d, functional.relu, "__getitem__", "__rsub__", "add", "amax", "chunk", "clamp", "contiguous",
     "dim", "div", "double", "expand", "flatten", "float", "long", "masked_fill", "mean", "mul", "ne", "permute", "relu",
