@@ -175,22 +175,32 @@ class Batched:
         counts = torch.full((len(inputs),), inputs.shape[1])
         return self.run(self.values(x, stats.clone()), inputs, counts, keys)
 
-    def statistics(self, x: Tensor, inputs: Tensor, counts: Tensor, keys: Sequence[int]) -> Tensor:
-        """BatchNorm statistics ``[C, b]`` of these inputs alone."""
-        rows, momenta = self._stats.repeat(len(x), 1), [norm.momentum for norm in self._norms]
+    def calibrated(
+        self, x: Tensor, stats: Tensor, inputs: Tensor, counts: Tensor, keys: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs ``[C, B, ...]`` in training mode, and BatchNorm statistics ``[C, b]`` of these inputs alone.
+
+        Of a client without inputs, and where a buffer is no statistic, they are those of ``stats [C, b]``.
+        """
+        rows, momenta = stats.clone(), [norm.momentum for norm in self._norms]
         try:
             for norm in self._norms:
                 norm.momentum = 1.0
             with torch.no_grad():
-                self.run(self.values(x, rows), inputs, counts, keys)
+                out = self.run(self.values(x, rows), inputs, counts, keys)
         finally:
             for norm, momentum in zip(self._norms, momenta, strict=True):
                 norm.momentum = momentum
-        return rows
+        return out, rows
 
     def client_bytes(self, batch: int) -> int:
         """Memory that a client of a block takes while it trains, about: parameters, activations, gradients."""
         return 4 * (2 * self.layout.size + 2 * batch * self.layout.activations)
+
+    @property
+    def normed(self) -> bool:
+        """Whether it has BatchNorm statistics."""
+        return any(norm.running_mean is not None for norm in self._norms)
 
     @property
     def random(self) -> bool:
