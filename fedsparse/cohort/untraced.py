@@ -48,13 +48,14 @@ class _Forward:
     def __init__(self, module: nn.Module) -> None:
         self._module = copy.deepcopy(module, {id(p): p for p in module.parameters()})
         self._running: list[_Functions] = []
-        for name, layer in _trained(self._module):
+        # Batched forms are those of the original's layers, whose momentum may be changed for a pass.
+        for name, layer in _trained(module):
             form = batched(layer, name)
             if form is None:
                 raise ConfigError(
                     f"model: {name or 'the model'} ({type(layer).__name__}) has no batched form"
                 )
-            layer.forward = self._in_place(form, name, layer)
+            self._module.get_submodule(name).forward = self._in_place(form, name, layer)
 
     def __call__(self, run: Pass, inputs: Tensor) -> Tensor:
         """Outputs ``[C * B, ...]``."""

@@ -438,6 +438,25 @@ def test_noise_from_the_global_generator_is_refused_with_the_way_out():
         SupervisedWorkload(examples(FLAT, SIZES), Noisy(), BATCH)
 
 
+class NormedByMode(nn.Module):
+    """Cannot be traced, and has statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x) if self.training else 2 * self.norm(x))
+
+
+def test_statistics_of_inputs_alone_are_found_in_a_forward_that_cannot_be_traced():
+    x = torch.randn(1, 5, 6)
+    model = Batched(NormedByMode(), x[0])
+    _, found = model.calibrated(model.start.x[None], model.start.buffers[None], x, torch.tensor([5]), [0])
+    assert model.notes == []
+    torch.testing.assert_close(found[0], torch.cat([x[0].mean(0), x[0].var(0)]))
+
+
 SHIPPED: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
     "linear": ("linear", (4,), {}),
     "mlp": ("mlp", (1, 4, 4), {"hidden": (5, 4)}),
