@@ -42,7 +42,7 @@ def read(path: Path, variant: str) -> Experiment:
     if variant == "quick":
         quick = {"expected": [], **quick}
         for key in ("tune", "base"):
-            if key in quick and key in found:
+            if quick.get(key) and key in found:
                 quick[key] = {**found[key], **quick[key]}
         found |= quick
     return _checked(_experiment(found, str(path)), str(path))

@@ -73,7 +73,7 @@ class Result:
         asked: all that it depends on, see :attr:`fedsparse.experiment.form.Experiment.decisive`.
         versions: what it was made with; its ``commit`` is that of fedsparse.
         processor: what PyTorch found the processor to be capable of: other ones may round otherwise.
-        seconds: what all runs took, each on one core; ``None`` where that was not recorded.
+        seconds: of a processor, for all runs; ``None`` where that was not recorded.
         seen: each statement that was expected, and what was found.
         ends: of all methods.
         notes: what a reader should know.

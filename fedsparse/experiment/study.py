@@ -14,9 +14,9 @@ from fedsparse.experiment.arms import Arm, placed
 from fedsparse.experiment.choosing import check_budgets, grid_of, with_choice
 from fedsparse.experiment.curve import Curve
 from fedsparse.experiment.form import Experiment, Method, Panel, Preparation, Tune
-from fedsparse.experiment.works import HERE, Work, carried_out
+from fedsparse.experiment.works import HERE, Work, carried_out, seconds_in
 from fedsparse.records import plain
-from fedsparse.runfolder import read_rounds, read_summary
+from fedsparse.runfolder import read_summary
 from fedsparse.tuning.grid import Method as Grid
 from fedsparse.words import listed
 
@@ -79,9 +79,8 @@ class Study:
         return found
 
     def seconds(self) -> float:
-        """What all runs in the folder took, those with which values were chosen among them."""
-        folders = [path.parent for path in self.runs.glob("**/rounds.jsonl")]
-        return math.fsum(record["wall_s"] for folder in folders for record in read_rounds(folder))
+        """Processor time of all runs in the folder, those with which values were chosen among them."""
+        return math.fsum(seconds_in(path.parent) for path in self.runs.glob("**/rounds.jsonl"))
 
     def _curves(self, arm: Arm, further: Sequence[str]) -> Iterator[Curve]:
         asked, runs = self.experiment, arm.runs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Any
 from fedsparse.config import RunConfig
 from fedsparse.errors import Diverged, Interrupted
 
-__all__ = ["HERE", "Work", "carried_out", "cores"]
+__all__ = ["HERE", "Work", "carried_out", "cores", "seconds_in"]
 
 HERE = ("engine=local", "engine.workers=1", "quiet=true")
 """Where all runs take place; results do not depend on it."""
 
 _DIVERGED = "diverged"
+_SECONDS = "processor_seconds"
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,15 @@ class Work:
 
         begun = (self.path / "config.yaml").exists()
         config = configuration.parse([*HERE, f"resume={self.path}"]) if begun else self.config
+        before = time.process_time()
         try:
             run(config, tuning=self.tuning)
         except Diverged as error:
             (self.path / _DIVERGED).write_text(f"{error}\n", encoding="utf-8")
+        finally:
+            if self.path.exists():
+                with (self.path / _SECONDS).open("a", encoding="utf-8") as file:
+                    file.write(f"{time.process_time() - before:.3f}\n")
 
 
 def carried_out(works: Sequence[Work], jobs: int, note: Callable[[str], None]) -> None:
@@ -108,6 +116,12 @@ def _one_by_one(works: Sequence[Work], note: Callable[[str], None]) -> None:
                 f"{work.label}: {str(error).partition(';')[0]}; the same command goes on"
             ) from None
         note(work.line(number, len(works)))
+
+
+def seconds_in(folder: Path) -> float:
+    """Processor time of the run in a folder, in seconds; a piece of it that was killed does not count."""
+    path = folder / _SECONDS
+    return math.fsum(map(float, path.read_text(encoding="utf-8").split())) if path.exists() else 0.0
 
 
 def cores() -> int:
