@@ -111,10 +111,15 @@ class Tune:
     metric: str | None = None
     select: str = "final"
 
+    def tried(self, label: str) -> dict[str, Sequence[Any]]:
+        """The grid of a method."""
+        return {**self.grid, **self.own.get(label, {})}
+
     def words(self, label: str) -> list[str]:
         """The grid of a method as the words of a sweep."""
-        grid = {**self.grid, **self.own.get(label, {})}
-        return [f"{key}={','.join(str(value) for value in values)}" for key, values in grid.items()]
+        return [
+            f"{key}={','.join(str(value) for value in values)}" for key, values in self.tried(label).items()
+        ]
 
 
 @dataclass(frozen=True)

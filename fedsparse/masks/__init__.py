@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fedsparse.masks.averaging import FixedMask, MovingMask
 from fedsparse.masks.blocks import Blocks, allowed, blocks_of, most
-from fedsparse.masks.cost import Cost, device_bytes, forward_flops
+from fedsparse.masks.cost import Cost, dense_cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
 from fedsparse.masks.last import Last
 from fedsparse.masks.layers import (
@@ -44,6 +44,7 @@ __all__ = [
     "blocks_of",
     "check_ratio",
     "counts_of",
+    "dense_cost",
     "device_bytes",
     "everywhere",
     "factors",
