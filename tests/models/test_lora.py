@@ -350,6 +350,7 @@ def test_what_cannot_be_is_refused(options: dict[str, object], said: str) -> Non
         build("lora", shape, 10, 0, **options)
 
 
+@pytest.mark.slow
 def test_without_adapters_nothing_imports_transformers() -> None:
     code = (
         "import sys, fedsparse.models, fedsparse.cohort.batched as b, torch;"
