@@ -201,17 +201,20 @@ class LowRank:
 
     def _keep(self, h: Tensor, d: Tensor) -> None:
         self._open = None
-        clients, rows = d.shape[:2]
-        if self._d is None:
-            self._step_rows = rows
-            self._d = d.new_empty(clients, rows * self.window, d.shape[2])
-        if self._h is None:
-            self._h = h.new_empty(clients, rows * self.window, h.shape[2])
-        at = slice(self._t * rows, (self._t + 1) * rows)
-        self._d[:, at] = d
+        self._step_rows = d.shape[1]
+        self._d = self._with(self._d, d)
         if not self._given:
-            self._h[:, at] = h
+            self._h = self._with(self._h, h)
         self._t += 1
+
+    def _with(self, kept: Tensor | None, rows: Tensor) -> Tensor:
+        """What is kept of the window's steps, with the rows of this one."""
+        if self.window == 1:
+            return rows.detach()
+        clients, count, size = rows.shape
+        kept = rows.new_empty(clients, count * self.window, size) if kept is None else kept
+        kept[:, self._t * count : (self._t + 1) * count] = rows
+        return kept
 
     def _now(self) -> _Terms:
         """The weights of this step but for their low-rank changes."""
