@@ -85,6 +85,18 @@ class Layout:
         return {f.name: flat[..., f.slice].view(*lead, *f.shape) for f in self.fields}
 
     @cached_property
+    def multiplications(self) -> int:
+        """How often a forward pass multiplies by a weight for one example; a layer of unknown positions has one."""
+        layers = (f for f in self.fields if f.prunable or f.positions)
+        return sum(max(1, f.positions) * f.size for f in layers)
+
+    @cached_property
+    def counted(self) -> bool:
+        """Whether there are layers, and the positions of all of them are known."""
+        layers = [*(f for f in self.fields if f.prunable), *(f for pair in self.adapters for f in pair)]
+        return bool(layers) and all(f.positions for f in layers)
+
+    @cached_property
     def adapters(self) -> tuple[tuple[Field, Field], ...]:
         """A ``[r, n]`` and B ``[m, r]`` of each low-rank adapter: ``<layer>.lora_A`` and ``<layer>.lora_B``."""
         names = [f.name.removesuffix(".lora_A") for f in self.fields if f.name.endswith(".lora_A")]

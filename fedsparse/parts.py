@@ -52,11 +52,12 @@ def build(config: RunConfig) -> Parts:
         ConfigError: they do not go together.
         DataError: a file is missing or damaged.
     """
+    from fedsparse.cohort.calibration import Calibration
     from fedsparse.compress import Identity
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.recipes import SparseRecipe, for_driver
     from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_optimum, check_topology
+    from fedsparse.engine.suits import check_calibration, check_optimum, check_topology
     from fedsparse.network import Deadline
 
     found = _load(config)
@@ -90,10 +91,12 @@ def build(config: RunConfig) -> Parts:
         matrices=_matrices(config, workload.clients),
         starts=_starts(config, found.data),
         judged=config.judged,
+        calibration=Calibration(config.seed, config.calibration) if config.calibration else None,
     )
     check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload)
+    check_calibration(plan, workload)
     return Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
 
 

@@ -227,13 +227,13 @@ class _Run:
         from safetensors.torch import save_file
 
         start = session.workload.start
-        x = session.engine.model(self.config.rounds - 1)
+        x, statistics = session.engine.evaluated(self.config.rounds - 1)
         own, merged = start.layout.parted(x)
         if own.shape != start.x.shape or merged.numel() not in (0, start.layout.products.size):
             # More than the module's parameters: only the strategy knows what it means.
             save_file({"x": x.contiguous()}, self.folder.path / "model.safetensors")
             return
-        parts = [(start.layout, own), (start.buffer_layout, session.engine.buffers)]
+        parts = [(start.layout, own), (start.buffer_layout, statistics)]
         parts += [(start.layout.products, merged)] if merged.numel() else []
         tensors = {name: value for layout, flat in parts for name, value in layout.split(flat).items()}
         shapes = {f.name: f.shape for layout, _ in parts for f in layout}

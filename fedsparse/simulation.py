@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fedsparse import rng
 from fedsparse.aggregate import Aggregator, Mean
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
@@ -43,7 +44,7 @@ class Result:
 
     Attributes:
         server: the server's final state, by name.
-        buffers: final BatchNorm statistics ``[b]``.
+        buffers: BatchNorm statistics ``[b]`` that the final model was evaluated with.
         ids: clients that have a state, ascending ``[n]``; empty where states were not to be kept.
         clients: their final states ``[n, ...]``, by name.
         history: one record for each round.
@@ -94,6 +95,7 @@ def simulate(
     mixing: Mixing | None = None,
     starts: Callable[[int], Tensor] | None = None,
     judged: int | None = None,
+    calibration: int = 0,
     evaluate_every: int = 1,
     keep_models: bool = False,
     keep_clients: bool = True,
@@ -127,6 +129,8 @@ def simulate(
         mixing: how a topology without weights gets them; the topology's usual rule by default.
         starts: initial parameters ``[d]`` of a client, where gossip does not begin at the same point for all.
         judged: clients whose own models are evaluated in gossip; all by default.
+        calibration: training examples on which the BatchNorm statistics of an evaluated model are estimated; none: it
+            has those that training ended with.
         evaluate_every: rounds between two evaluations; the last round is always evaluated.
         keep_models: keep the parameters of every round in ``models``.
         keep_clients: keep the clients' final states in ``clients``: they must fit into memory then, once more.
@@ -165,6 +169,7 @@ def simulate(
         matrices=None if topology is None else Matrices(topology, workload.clients, mixing, seed),
         starts=starts,
         judged=judged,
+        calibration=Calibration(seed, calibration) if calibration else None,
     )
     with ExitStack() as stack:
         if pool is None:
@@ -181,7 +186,7 @@ def simulate(
         ids, rows = session.clients() if keep_clients else (np.zeros(0, dtype=np.int64), {})
         return Result(
             server=session.engine.state,
-            buffers=session.engine.buffers,
+            buffers=session.engine.evaluated(rounds - 1)[1],
             ids=torch.from_numpy(ids),
             clients={name: torch.from_numpy(value) for name, value in rows.items()},
             history=history,

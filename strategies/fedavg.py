@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from fedsparse.compress import Compressor, Identity
+from fedsparse.masks import dense_cost
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import (
@@ -42,6 +43,8 @@ class FedAvg(Strategy):
     Personal: with ``tune`` a client by itself is judged twice, on x as ``personal_accuracy`` and, as
     ``tuned_accuracy``, on what ``tune`` local steps from x on its own examples make of it, which it then forgets:
     fine-tuned FedAvg. BatchNorm statistics are the common ones both times.
+    Records ``flops`` and ``device_bytes`` where the model's operations are known, of a model without zeros: what a
+    sparse trainer could leave out is in them.
 
     Limit: on clients that differ, with K > 1, the fixed point of local descent, not the optimum.
     Departures from the paper: the server may take a step other than 1; minibatches are drawn by step rather than by
@@ -83,8 +86,9 @@ class FedAvg(Strategy):
         )
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
-        change = self.train(heard["x"], task).change
-        return {}, {"dx": self.uplink.compress(change, ctx, "uplink")}
+        local = self.train(heard["x"], task)
+        cost = dense_cost(task, local, self.momentum)
+        return {}, {"dx": self.uplink.compress(local.change, ctx, "uplink"), **cost}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return {"x": server["x"] + self.server_lr * inbox.mean("dx", by=self.weighting)}

@@ -157,8 +157,7 @@ class Flasc(Adapters):
         sent: Payload = Dense(local.change)
         if not self.dense(self.up):
             sent = marked(local.change, self.upload(local.change, ctx))
-        everything = torch.ones(1, ctx.layout.size, dtype=torch.bool)
-        return {}, {"dx": sent, **Cost.of(task, everything, local.steps, self.momentum).message()}
+        return {}, {"dx": sent, **Cost.of(task, None, local.steps, self.momentum).message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         masks = self.download(server["x"], ctx)

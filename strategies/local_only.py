@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fedsparse.masks import dense_cost
 from fedsparse.message import Scalars
 from fedsparse.options import option
 from fedsparse.protocol import Context, Inbox, Message, Role, Start, State, Strategy, Task
@@ -22,7 +23,7 @@ class LocalOnly(Strategy):
         K times:  x_i <- x_i - η g_i(x_i)
 
     Sent: nothing of the model. The client says that it is done, in a header and a few bytes. Client state: x_i, and its
-    own BatchNorm statistics.
+    own BatchNorm statistics. Records ``flops`` and ``device_bytes`` as ``fedavg`` does.
     Limit: each client's own minimiser. The evaluated model, and that of clients that never took part, is the one that
     all start from: what counts is ``personal_accuracy``, which needs ``personal``.
     """
@@ -53,7 +54,8 @@ class LocalOnly(Strategy):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return {"x": local.x}, {"done": Scalars(torch.empty(len(ctx.ids), 0, dtype=torch.float64))}
+        done = Scalars(torch.empty(len(ctx.ids), 0, dtype=torch.float64))
+        return {"x": local.x}, {"done": done, **dense_cost(task, local, self.momentum)}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         return server

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsparse import rng
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.data.problem import Problem
 from fedsparse.errors import ProtocolError
@@ -176,6 +177,18 @@ class AnalyticWorkload:
         del buffers, chunk, predict
         known = getattr(self.problem, "evaluate", None)
         return {} if known is None else {k: float(v) for k, v in known(x).items()}
+
+    def minibatches(self, asked: Calibration) -> int:
+        """There are no statistics."""
+        del asked
+        return 0
+
+    def calibrated(
+        self, x: Tensor, buffers: Tensor, asked: Calibration, minibatch: int, predict: Predict
+    ) -> Tensor:
+        """There are no statistics."""
+        del x, asked, minibatch, predict
+        return buffers
 
     @staticmethod
     def metrics(parts: list[Mapping[str, Any]]) -> dict[str, float]:

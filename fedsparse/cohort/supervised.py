@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsparse.cohort.batched import Batched
+from fedsparse.cohort.calibration import Calibration, mean_of
 from fedsparse.cohort.descent import descend, together
 from fedsparse.cohort.device import prepared
 from fedsparse.cohort.examples import Examples
@@ -47,6 +48,7 @@ class SupervisedTask(ClientTask):
     ) -> None:
         super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._base = self._model = workload.model
+        self._first = workload.start.buffers
         self._device = workload.device
         self._batches = Minibatches(workload.examples, ids, seed, round, workload.batch, workload.device)
         self._tested = workload.examples.own_test
@@ -107,8 +109,8 @@ class SupervisedTask(ClientTask):
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone, at the parameters ``x``."""
         inputs, _, counts = self._batches.take(step, count=False)
         keys = self._keys(self._batches, step)
-        found = self._model.statistics(x.expand(len(self.ids), -1).to(self._device), inputs, counts, keys)
-        return found.to(x.device)
+        own, first = (value.expand(len(self.ids), -1).to(self._device) for value in (x, self._first))
+        return self._model.calibrated(own, first, inputs, counts, keys)[1].to(x.device)
 
     def full_grad(self, x: Tensor) -> Tensor:
         """Gradient over all of the client's examples, ``[C, d]``: mean of pieces weighted by their sizes."""
@@ -258,8 +260,7 @@ class SupervisedWorkload:
         """
 
         def forward(parameters: Tensor, inputs: Tensor) -> Tensor:
-            own, products = self.start.layout.parted(parameters)
-            model = self.model.merged(products)
+            own, model = self._of(parameters)
             return model.outputs(own[None], buffers[None], inputs[None])[0]
 
         x, buffers = x.to(self.device), buffers.to(self.device)
@@ -273,6 +274,37 @@ class SupervisedWorkload:
             if not targets.is_floating_point():
                 sums["correct"] = float((out.argmax(-1) == targets).sum())
         return {prefix + name: value for name, value in sums.items()}
+
+    def minibatches(self, asked: Calibration) -> int:
+        """Calls that a calibration takes; 0 where the model has no BatchNorm statistics."""
+        return asked.minibatches(self.total) if self.model.normed else 0
+
+    def calibrated(
+        self, x: Tensor, buffers: Tensor, asked: Calibration, minibatch: int, predict: Predict
+    ) -> Tensor:
+        """BatchNorm statistics ``[b]`` of one minibatch alone; arguments else as of :meth:`evaluate`.
+
+        Where the strategy's way to outputs goes through the module more than once, their mean.
+        """
+        found: list[Tensor] = []
+        x, buffers = x.to(self.device), buffers.to(self.device)
+
+        def forward(parameters: Tensor, inputs: Tensor) -> Tensor:
+            (own, model), counts = self._of(parameters), torch.tensor([len(inputs)])
+            keys = [asked.key(minibatch)]
+            out, statistics = model.calibrated(own[None], buffers[None], inputs[None], counts, keys)
+            found.append(statistics[0])
+            return out[0]
+
+        with torch.no_grad():
+            inputs, _ = self.examples.taken(asked.positions(self.examples, minibatch), x.device)
+            predict(x, inputs, forward)
+        return mean_of(found).cpu()
+
+    def _of(self, parameters: Tensor) -> tuple[Tensor, Batched]:
+        """The module's own parameters ``[d]`` in what is evaluated, and the model with what is merged into it."""
+        own, products = self.start.layout.parted(parameters)
+        return own, self.model.merged(products)
 
     @staticmethod
     def metrics(parts: list[Mapping[str, Any]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.calibration import mean_of
 from fedsparse.cohort.rule import Rule
 from fedsparse.errors import ProtocolError
 from fedsparse.lazy import cached_property
@@ -146,10 +147,7 @@ class ClientTask(ABC):
     def calibrate(self, x: Tensor, steps: int) -> None:
         """Puts the means of :meth:`statistics` over ``steps`` minibatches in the place of the statistics."""
         if self.buffers.shape[1]:
-            found = self.statistics(x, 0)
-            for step in range(1, steps):
-                found = found + self.statistics(x, step)
-            self.buffers = found / steps
+            self.buffers = mean_of(self.statistics(x, step) for step in range(steps))
 
     def merge(self, products: Tensor) -> None:
         """Merges something into the frozen weights; see :class:`~fedsparse.protocol.Task`.

@@ -129,6 +129,11 @@ class RunConfig:
         at_least=0,
         below=1,
     )
+    calibration: int = option(
+        0,
+        "training examples on which BatchNorm statistics of an evaluated model are estimated; 0: those of training",
+        at_least=0,
+    )
     seed: int = option(0, "all random numbers follow from it", at_least=0, at_most=2**63 - 1)
     target: float | None = option(None, "value of the metric at which rounds, bytes and seconds are noted")
     eval_every: int | None = option(

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.engine.calls import (
+    CalibrateCall,
+    Call,
     EvaluateCall,
     JudgeCall,
     MixCall,
@@ -98,6 +101,14 @@ class Workload(Protocol):
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
         """The evaluation from its pieces."""
 
+    def minibatches(self, asked: Calibration) -> int:
+        """Minibatches of a calibration; 0 where the model has no BatchNorm statistics."""
+
+    def calibrated(
+        self, x: Tensor, buffers: Tensor, asked: Calibration, minibatch: int, predict: Predict
+    ) -> Tensor:
+        """BatchNorm statistics ``[b]`` of one of its minibatches alone, in the evaluated model."""
+
 
 @dataclass(frozen=True)
 class BlockJob:
@@ -160,11 +171,7 @@ class BlockRunner:
         self._states, self._helds = _Store(*job.states, near), _Store(*job.helds, near)
         self._who = type(job.strategy).__name__
 
-    def __call__(
-        self,
-        shared: Mapping[str, np.ndarray],
-        call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
-    ) -> Any:
+    def __call__(self, shared: Mapping[str, np.ndarray], call: Call) -> Any:
         """Runs a call.
 
         Raises:
@@ -181,14 +188,12 @@ class BlockRunner:
                 "smaller engine.block, or fewer engine.workers."
             ) from error
 
-    def _run(
-        self,
-        shared: Mapping[str, np.ndarray],
-        call: TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall,
-    ) -> Any:
-        if isinstance(call, EvaluateCall):
-            x, buffers = as_tensor(shared["x"]), as_tensor(shared[BUFFERS])
-            return self._workload.evaluate(x, buffers, call.chunk, self._job.strategy.predict)
+    def _run(self, shared: Mapping[str, np.ndarray], call: Call) -> Any:
+        if isinstance(call, EvaluateCall | CalibrateCall):
+            model, predict = (as_tensor(shared["x"]), as_tensor(shared[BUFFERS])), self._job.strategy.predict
+            if isinstance(call, EvaluateCall):
+                return self._workload.evaluate(*model, call.chunk, predict)
+            return as_array(self._workload.calibrated(*model, call.asked, call.minibatch, predict))
         with torch.no_grad():
             if isinstance(call, TrainCall):
                 return self._train(shared, call)

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration, mean_of
 from fedsparse.engine.block import BUFFERS, Workload
 from fedsparse.engine.calls import (
+    CalibrateCall,
     EvaluateCall,
     JudgeCall,
     MixCall,
@@ -20,6 +22,7 @@ from fedsparse.engine.calls import (
     TrainCall,
     TrainReply,
     as_array,
+    as_tensor,
 )
 from fedsparse.engine.dispatch import Dispatcher
 from fedsparse.engine.exchange import Exchange
@@ -29,6 +32,7 @@ from fedsparse.engine.slots import SlotStore
 __all__ = ["Answer", "Blocks", "Mixed", "ServerWork", "Work", "personal_metrics", "spread_of"]
 
 _Writing = TypeVar("_Writing", TrainCall, MixCall)
+_Plain = TypeVar("_Plain", EvaluateCall, CalibrateCall)
 
 
 class Answer(NamedTuple):
@@ -59,6 +63,9 @@ class Work(Protocol):
 
     def evaluate(self, workload: Workload, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the model ``x [d]`` with statistics ``buffers [b]``."""
+
+    def calibrated(self, asked: Calibration, workload: Workload, x: Tensor, buffers: Tensor) -> Tensor:
+        """BatchNorm statistics ``[b]`` of the model ``x [d]`` by itself, instead of ``buffers [b]``."""
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """Do parts of the server's own work, side by side where that can be."""
@@ -158,6 +165,13 @@ class Blocks:
         parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
         return workload.metrics(parts)
 
+    def calibrated(self, asked: Calibration, workload: Workload, x: Tensor, buffers: Tensor) -> Tensor:
+        """BatchNorm statistics ``[b]`` of the model ``x [d]`` by itself, minibatch by minibatch on the workers."""
+        calls = [CalibrateCall(asked, k) for k in range(workload.minibatches(asked))]
+        shared = {"x": as_array(x), BUFFERS: as_array(buffers)}
+        parts = self._dispatcher.run(shared, calls, _as_it_is, self._abandon, self._reclaim)
+        return mean_of(as_tensor(part) for part in parts)
+
     def judge(self, number: int, clients: int, x: Tensor, buffers: Tensor) -> dict[str, float]:
         """Metrics of the clients one by one; apart, as ``novel_...``, of those that never took part.
 
@@ -226,6 +240,6 @@ def _slots(store: SlotStore, ids: Ids, near: bool) -> Slots:
     return Slots(new=store.reserve(len(ids)), rows=store.rows(ids))
 
 
-def _as_it_is(call: EvaluateCall, attempt: int, near: bool) -> EvaluateCall:
+def _as_it_is(call: _Plain, attempt: int, near: bool) -> _Plain:
     del attempt, near
     return call

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.engine.gossip.mail import Mail
 from fedsparse.engine.gossip.shelf import Shelved
 from fedsparse.engine.slab import Ids
 
 __all__ = [
+    "CalibrateCall",
+    "Call",
     "EvaluateCall",
     "JudgeCall",
     "MessageShape",
@@ -165,6 +168,17 @@ class EvaluateCall:
 
 
 @dataclass(frozen=True)
+class CalibrateCall:
+    """One minibatch of those that give an evaluated model statistics of its own."""
+
+    asked: Calibration
+    minibatch: int
+
+    def __str__(self) -> str:
+        return f"calibration minibatch {self.minibatch}"
+
+
+@dataclass(frozen=True)
 class JudgeCall:
     """One block of clients to be measured, each by itself.
 
@@ -182,6 +196,10 @@ class JudgeCall:
 
     def __str__(self) -> str:
         return f"evaluation of clients {self.ids[0]} to {self.ids[-1]}"
+
+
+Call: TypeAlias = TrainCall | MixCall | JudgeCall | SurveyCall | EvaluateCall | CalibrateCall
+"""What a worker is asked to do."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedsparse.aggregate import Aggregator
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.compress import Compressor
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.sampling import Sampler
@@ -40,6 +41,7 @@ class Plan:
         matrices: who hears whom in gossip, and how it is mixed; ``None``: there is a server.
         starts: the initial parameters ``[d]`` of a client, in gossip; ``None``: those of the workload, for all.
         judged: clients whose own models are evaluated, in gossip; ``None``: all.
+        calibration: where the evaluated model gets BatchNorm statistics of its own; ``None``: it has those of training.
     """
 
     strategy: Strategy
@@ -59,3 +61,4 @@ class Plan:
     matrices: Matrices | None = None
     starts: Callable[[int], Tensor] | None = None
     judged: int | None = None
+    calibration: Calibration | None = None

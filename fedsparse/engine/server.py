@@ -85,12 +85,17 @@ class Server:
         self._blocks.close_round()
         metrics: dict[str, float] = {}
         if plan.evaluate(number):
-            x = self.model(number)
-            metrics = self._blocks.evaluate(self.workload, x, self.buffers)
+            x, buffers = self.evaluated(number)
+            metrics = self._blocks.evaluate(self.workload, x, buffers)
             if self.workload.personal:
-                metrics |= self._blocks.judge(number, self.workload.clients, x, self.buffers)
+                metrics |= self._blocks.judge(number, self.workload.clients, x, buffers)
         now = self._traffic.now_ns / 1e9
         return tally.record(number, now, ledger, metrics, time.perf_counter() - began)
+
+    def evaluated(self, number: int) -> tuple[Tensor, Tensor]:
+        """:meth:`model`, and the BatchNorm statistics ``[b]`` that it is evaluated with."""
+        x, asked = self.model(number), self.plan.calibration
+        return x, self._blocks.calibrated(asked, self.workload, x, self.buffers) if asked else self.buffers
 
     def model(self, number: int) -> Tensor:
         """The parameters to evaluate ``[d]`` or ``[d + f]``, as of the end of round ``number``.

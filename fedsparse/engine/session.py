@@ -31,7 +31,7 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
-from fedsparse.engine.suits import check_optimum, check_participation, check_topology
+from fedsparse.engine.suits import check_calibration, check_optimum, check_participation, check_topology
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.gossip import Gossip
 from fedsparse.message import Payload
@@ -119,6 +119,7 @@ class Session:
         check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
         check_topology(plan, who)
         check_optimum(plan.strategy, who, self.workload)
+        check_calibration(plan, self.workload)
         states, helds = first_rows(plan, self.workload)
         specs, held_specs = specs_of(states), specs_of(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.cohort.trainer import Moment, Trainer
 from fedsparse.engine.block import Workload
@@ -146,9 +147,21 @@ class SparseWorkload:
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """Sums over one piece of the evaluation of the sparse model."""
+        return self._dense.evaluate(self._sparse(x), buffers, chunk, predict)
+
+    def minibatches(self, asked: Calibration) -> int:
+        """As without the trainer."""
+        return self._dense.minibatches(asked)
+
+    def calibrated(
+        self, x: Tensor, buffers: Tensor, asked: Calibration, minibatch: int, predict: Predict
+    ) -> Tensor:
+        """BatchNorm statistics ``[b]`` of one minibatch alone, in the sparse model."""
+        return self._dense.calibrated(self._sparse(x), buffers, asked, minibatch, predict)
+
+    def _sparse(self, x: Tensor) -> Tensor:
         own, products = self.start.layout.parted(x)
-        sparse = self._trainer.model(own[None], self.start.layout)[0]
-        return self._dense.evaluate(torch.cat([sparse, products]), buffers, chunk, predict)
+        return torch.cat([self._trainer.model(own[None], self.start.layout)[0], products])
 
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
         """The evaluation from its pieces."""

@@ -20,6 +20,7 @@ from fedsparse.theory import FromTheory
 
 __all__ = [
     "Settled",
+    "check_calibration",
     "check_formula",
     "check_optimum",
     "check_participation",
@@ -136,6 +137,26 @@ def check_optimum(strategy: Strategy, who: str, workload: Workload) -> None:
             f"strategy={who}: uses the clients' gradients at the optimum, which this problem does not know; use "
             "data=quadratic, or a problem of your own with an attribute optimum [d], or a strategy that can be run "
             "without, such as strategy=econtrol"
+        )
+
+
+def check_calibration(plan: Plan, workload: Workload) -> None:
+    """Refuses to estimate statistics of a model that has none, or on one example, which has no variance.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if plan.calibration is None:
+        return
+    count = plan.calibration.count
+    if count < 2:
+        raise ConfigError(
+            f"calibration={count}: must be at least 2 examples, which have a variance; 0: statistics of training"
+        )
+    if not workload.minibatches(plan.calibration):
+        raise ConfigError(
+            f"calibration={count}: what is trained has no BatchNorm statistics to estimate; leave calibration out, or "
+            "choose a model with BatchNorm, such as model=resnet model.norm=batch"
         )
 
 

@@ -60,7 +60,7 @@ def with_choice(arm: Arm, grid: Method, works: Sequence[Work], tune: Tune) -> Ar
         arm,
         config=replace(chosen.setting.config, validation=arm.config.validation),
         tuned=result.tuned,
-        warnings=[warning.replace(f"{name}:", f"{arm.label}:", 1) for warning in result.warnings],
+        warnings=[warning.replace(f"{name}:", f"{arm.label}:", 1) for warning in result.failures],
     )
 
 

@@ -8,9 +8,13 @@ from fedsparse.experiment.form import Experiment
 from fedsparse.experiment.stored import End, Result
 from fedsparse.experiment.trends import Seen, value_text
 from fedsparse.report.axes import AXES, Axis
+from fedsparse.tuning.grid import edges
 from fedsparse.units import number_text, seconds_text
 
-__all__ = ["command", "ends_table", "one", "overview"]
+__all__ = ["EDGE", "command", "ends_table", "one", "overview"]
+
+EDGE = "\\* the smallest or the largest value that was tried: a better one may lie beyond."
+"""What the mark in tables says."""
 
 _MOST = 8
 """Statements of an experiment that the table of all shows."""
@@ -23,6 +27,8 @@ def one(asked: Experiment, result: Result) -> str:
         rows = [[each.says, each.found, "yes" if each.holds else "**no**"] for each in result.seen]
         parts.append(_table(["expected", "found", "holds"], rows, ":--"))
     parts.append(ends_table(asked, result.ends))
+    if any(_edges(asked, end) for end in result.ends):
+        parts.append(EDGE)
     parts += [f"Not run: {text}." for text in _left_out(asked)]
     parts += [f"{note.rstrip('.')}." for note in result.notes]
     parts.append(made(result))
@@ -94,17 +100,31 @@ def ends_table(asked: Experiment, ends: Sequence[End]) -> str:
     heads += [*(f"{axis.short} to {target:g}" for target in asked.targets), *asked.columns]
     rows = []
     for end in ends:
-        row = [*([end.panel] * panels), end.method, *([_chosen(end)] * chosen), _value(end), str(end.rounds)]
+        row = [
+            *([end.panel] * panels),
+            end.method,
+            *([_chosen(asked, end)] * chosen),
+            _value(end),
+            str(end.rounds),
+        ]
         row += [axis.text(end.cost), *(_reached(end, target, axis) for target in asked.targets)]
         rows.append([*row, *(_figure(end, name) for name in asked.columns.values())])
     return _table(heads, rows, "---:")
 
 
-def _chosen(end: End) -> str:
+def _chosen(asked: Experiment, end: End) -> str:
+    edge = _edges(asked, end)
     return ", ".join(
-        f"{key.removeprefix('strategy.')} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        f"{key.removeprefix('strategy.')} {value:g}{'*' * (key in edge)}"
+        if isinstance(value, int | float)
+        else f"{key} {value}"
         for key, value in end.chosen.items()
     )
+
+
+def _edges(asked: Experiment, end: End) -> list[str]:
+    """Keys with a value at an end of what was tried."""
+    return edges(asked.tune.tried(end.method), end.chosen) if asked.tune and end.chosen else []
 
 
 def _value(end: End) -> str:

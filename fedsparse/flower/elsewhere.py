@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration
 from fedsparse.engine.block import Workload
 from fedsparse.protocol import Predict
 
@@ -65,6 +66,16 @@ class Elsewhere:
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """As here."""
         return self._here.evaluate(x, buffers, chunk, predict)
+
+    def minibatches(self, asked: Calibration) -> int:
+        """As here."""
+        return self._here.minibatches(asked)
+
+    def calibrated(
+        self, x: Tensor, buffers: Tensor, asked: Calibration, minibatch: int, predict: Predict
+    ) -> Tensor:
+        """As here."""
+        return self._here.calibrated(x, buffers, asked, minibatch, predict)
 
     def metrics(self, parts: list[Mapping[str, Any]]) -> dict[str, float]:
         """As here."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from fedsparse.cohort.calibration import Calibration, mean_of
 from fedsparse.engine.block import Workload
 from fedsparse.engine.blocks import Answer as BlockAnswer
 from fedsparse.engine.blocks import personal_metrics
@@ -83,6 +84,11 @@ class Fleet:
         return workload.metrics(
             [workload.evaluate(x, buffers, chunk, predict) for chunk in range(workload.chunks)]
         )
+
+    def calibrated(self, asked: Calibration, workload: Workload, x: Tensor, buffers: Tensor) -> Tensor:
+        """BatchNorm statistics ``[b]`` of the model ``x [d]`` by itself, computed by the server."""
+        predict, minibatches = self._plan.strategy.predict, range(workload.minibatches(asked))
+        return mean_of(workload.calibrated(x, buffers, asked, k, predict) for k in minibatches)
 
     def share(self, work: Sequence[Callable[[], None]]) -> None:
         """The server's own work, which nobody shares."""

@@ -48,8 +48,13 @@ def check_devices(config: RunConfig) -> None:
     """Refuses what devices cannot do.
 
     Raises:
-        ConfigError: real time without a server.
+        ConfigError: real time without a server, or examples where nobody has those of all.
     """
+    if config.calibration and config.partition.name == "own":
+        raise ConfigError(
+            f"calibration={config.calibration}: the server evaluates, and with partition=own it has none of the "
+            "devices' training examples; leave calibration out"
+        )
     if config.topology.name != "star" and config.engine.options.get("clock") == "real":
         raise ConfigError(
             f"engine.clock=real: without a server (strategy={config.strategy.name}) nobody waits for all others, and "

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from fedsparse.masks.averaging import FixedMask, MovingMask
 from fedsparse.masks.blocks import Blocks, allowed, blocks_of, most
-from fedsparse.masks.cost import Cost, device_bytes, forward_flops
+from fedsparse.masks.cost import Cost, dense_cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
+from fedsparse.masks.groups import largest_of_groups
 from fedsparse.masks.last import Last
 from fedsparse.masks.layers import (
     RATIO_NAMES,
@@ -44,12 +45,14 @@ __all__ = [
     "blocks_of",
     "check_ratio",
     "counts_of",
+    "dense_cost",
     "device_bytes",
     "everywhere",
     "factors",
     "forward_flops",
     "in_blocks",
     "largest_inactive",
+    "largest_of_groups",
     "layer_counts",
     "layers_of",
     "magnitude_mask",

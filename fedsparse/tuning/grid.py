@@ -95,11 +95,11 @@ def refuse_task(key: str, text: str) -> None:
         )
 
 
-def edges(tried: Method, chosen: Setting) -> list[str]:
+def edges(grid: Mapping[str, Sequence[Any]], chosen: Mapping[str, Any]) -> list[str]:
     """Keys whose chosen value is the smallest or largest number that was tried: a better one may lie beyond."""
     found = []
-    for key, values in tried.grid.items():
+    for key, values in grid.items():
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        if len(numbers) > 1 and chosen.values[key] in (min(numbers), max(numbers)):
+        if len(numbers) > 1 and chosen[key] in (min(numbers), max(numbers)):
             found.append(key)
     return found

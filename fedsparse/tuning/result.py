@@ -108,15 +108,22 @@ class MethodResult:
     def warnings(self) -> list[str]:
         """What a reader should know about the choice, a sentence each."""
         name, chosen = self.method.name, self.chosen
+        if chosen is None:
+            return [*self.failures, f"{name}: no setting worked with all seeds; nothing is chosen"]
+        values = chosen.setting.values
+        return self.failures + [
+            f"{name}: {key}={values[key]} lies on the edge of the grid; a better value may lie beyond it"
+            for key in edges(self.method.grid, values)
+        ]
+
+    @property
+    def failures(self) -> list[str]:
+        """That runs failed, if any did, in a sentence."""
         failed = sum(trial.outcome != "finished" for scored in self.scored for trial in scored.trials)
         runs = len(self.scored) * len(self.seeds)
-        found = [f"{name}: {failed} of {runs} runs diverged or missed the target"] if failed else []
-        if chosen is None:
-            return [*found, f"{name}: no setting worked with all seeds; nothing is chosen"]
-        return found + [
-            f"{name}: {key}={chosen.setting.values[key]} lies on the edge of the grid; a better value may lie beyond it"
-            for key in edges(self.method, chosen.setting)
-        ]
+        return (
+            [f"{self.method.name}: {failed} of {runs} runs diverged or missed the target"] if failed else []
+        )
 
     def plain(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""

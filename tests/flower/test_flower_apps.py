@@ -13,7 +13,7 @@ from fedsparse.flower.__main__ import main
 from fedsparse.flower.keys import make_keys
 from fedsparse.flower.letters import Answer, Order, Presence, Stamp, Telling
 from fedsparse.flower.new import make_app, run_keys
-from fedsparse.flower.settings import overrides_of
+from fedsparse.flower.settings import check_devices, overrides_of
 from fedsparse.flower.versions import Versions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +46,11 @@ def test_devices_are_not_reached_without_flower(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="partition=own: is for devices"):
         run(config.parse(["partition=own", "engine=local", f"runs={tmp_path}"]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_statistics_are_not_estimated_on_examples_that_only_devices_have() -> None:
+    with pytest.raises(ConfigError, match=r"calibration=100: .*partition=own.*leave calibration out"):
+        check_devices(config.parse(["engine=flower", "partition=own", "calibration=100"]))
 
 
 def test_a_new_app_lists_every_key_of_a_run(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_what_each_client_holds_and_was_told_by_itself_is_kept(
 
 def test_statistics_of_batch_normalisation_travel(tmp_path: Path) -> None:
     words = ["strategy=fedavg", "model=resnet", "model.width=2", "model.norm=batch", "rounds=2"]
+    words += ["calibration=100"]  # by the server, which has the examples in a trial
     assert_same(simulated(tmp_path, *words), deployed(tmp_path, *words)[0])
 
 

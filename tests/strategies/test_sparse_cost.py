@@ -1,4 +1,4 @@
-"""Every sparse strategy says what a device computes and holds in a round; a summary has mean and largest value."""
+"""Sparse strategies, and those they are compared with, say what a device computes and holds; a summary sums it up."""
 
 import pytest
 import torch
@@ -8,16 +8,21 @@ from fedsparse import data, models, simulate
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedWorkload
 from fedsparse.data.partition import partition
+from fedsparse.data.sets import quadratic
 from fedsparse.models._adapter import Adapter
 from fedsparse.protocol import Strategy
 from fedsparse.simulation import Result
 from fedsparse.strategies.adapter_lth import AdapterLTH
+from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.feddst import FedDST
+from fedsparse.strategies.fedex_lora import FedExLora
 from fedsparse.strategies.fedtiny import FedTiny
 from fedsparse.strategies.ffa_lora import FFALora
 from fedsparse.strategies.fl_pqsu import FLPQSU
 from fedsparse.strategies.flasc import Flasc
+from fedsparse.strategies.flora import FLora
 from fedsparse.strategies.hetlora import HetLora
+from fedsparse.strategies.local_only import LocalOnly
 from fedsparse.strategies.lotteryfl import LotteryFL
 from fedsparse.strategies.magnitude import Magnitude
 from fedsparse.strategies.pfedgate import PFedGate
@@ -102,6 +107,39 @@ def test_a_whole_gated_model_costs_the_model_and_its_gate(examples: Examples, mo
     assert scalars["device_bytes"]["max"] == 4 * numbers
 
 
+@pytest.mark.parametrize(("momentum", "vectors"), [(0.0, 2), (0.9, 3)])
+@pytest.mark.parametrize("kind", [FedAvg, LocalOnly])
+def test_a_dense_model_costs_what_a_mask_of_all_weights_does(
+    examples: Examples, model: nn.Module, kind: type[FedAvg | LocalOnly], momentum: float, vectors: int
+):
+    given = {"steps": STEPS, "momentum": momentum}
+    dense, whole = (run(each, examples, model) for each in (kind(**given), RandomMask(density=1.0, **given)))
+    layout = SupervisedWorkload(examples, model, BATCH).start.layout
+    figures = {
+        "flops": 3 * STEPS * BATCH * DENSE,
+        "device_bytes": 4 * (vectors * layout.size + layout.activations * BATCH),
+    }
+    assert [record.scalars for record in dense.history] == [figures] * ROUNDS
+    assert [record.scalars for record in whole.history] == [figures] * ROUNDS
+
+
+@pytest.mark.parametrize("strategy", [FedAvg(steps=STEPS), LocalOnly(steps=STEPS)])
+def test_what_is_not_known_is_not_recorded(examples: Examples, strategy: Strategy):
+    """Of formulas, and of a module that cannot be traced, whose clients are trained one after the other."""
+
+    class Untraced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.flatten(1) if float(x.sum()) > 0 else -x.flatten(1))
+
+    untraced = simulate(strategy, examples=examples, model=Untraced(), batch=BATCH, rounds=1)
+    formula = simulate(strategy, quadratic.load(None, 0, clients=CLIENTS), rounds=1)
+    assert untraced.history[0].scalars == formula.history[0].scalars == {}
+
+
 def test_budgets_that_differ_keep_what_each_keeps_alone(examples: Examples, model: nn.Module):
     """A recorded number is the mean over devices; the blocks of a layer are equal, so that every client keeps alike."""
     shares = (1.0, 0.5, 0.3)
@@ -124,6 +162,9 @@ B = 2 * 16
         (SparseAdapter(density=1.0, steps=STEPS), ADAPTED + HEAD),
         (AdapterLTH(shrink=1.0, steps=STEPS), ADAPTED + HEAD),
         (HetLora(ranks=(1, 2), steps=STEPS), ADAPTED * 2 / 3 + HEAD),
+        (FedExLora(steps=STEPS), ADAPTED + HEAD),
+        (FLora(steps=STEPS), ADAPTED + HEAD),
+        (FLora(ranks=(1, 2), steps=STEPS), ADAPTED * 2 / 3 + HEAD),
         (FFALora(steps=STEPS), B + HEAD),
     ],
     ids=lambda value: type(value).__name__,

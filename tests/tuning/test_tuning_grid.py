@@ -116,5 +116,5 @@ def test_unequal_budgets_are_refused_unless_they_are_accepted() -> None:
 
 def test_the_smallest_and_the_largest_number_lie_on_the_edge() -> None:
     (method,) = asked(["strategy=fedavg", "strategy.lr=0.2,0.1,0.4", "sampler=uniform,weighted"]).methods
-    found = {setting.values["strategy.lr"]: edges(method, setting) for setting in method.settings}
+    found = {setting.values["strategy.lr"]: edges(method.grid, setting.values) for setting in method.settings}
     assert found == {0.1: ["strategy.lr"], 0.2: [], 0.4: ["strategy.lr"]}

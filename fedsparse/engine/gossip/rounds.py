@@ -91,6 +91,11 @@ class GossipRounds(ABC):
         now = self._clock.now_ns / 1e9
         return tally.record(number, now, ledger, metrics, time.perf_counter() - began)
 
+    def evaluated(self, number: int) -> tuple[Tensor, Tensor]:
+        """:meth:`model`, and the BatchNorm statistics ``[b]`` that it is evaluated with."""
+        (x, buffers), asked = self._average(number), self.plan.calibration
+        return x, self._work.calibrated(asked, self.workload, x, buffers) if asked else buffers
+
     def model(self, number: int) -> Tensor:
         """The mean of the clients' models ``[d]``, as of the end of round ``number``."""
         return self._average(number)[0]
@@ -99,11 +104,6 @@ class GossipRounds(ABC):
     def state(self) -> State:
         """What a server would have: the mean of the clients' models."""
         return {"x": self.model(self.plan.rounds - 1)}
-
-    @property
-    def buffers(self) -> Tensor:
-        """The mean of the clients' BatchNorm statistics ``[b]``."""
-        return self._average(self.plan.rounds - 1)[1]
 
     def _new_backlog(self) -> Backlog:
         return Backlog(queued(self._strategy))
@@ -260,7 +260,7 @@ class GossipRounds(ABC):
         count = min(self.plan.judged or clients, clients)
         chosen = np.unique(np.linspace(0, clients - 1, count).round().astype(np.int64))
         own = self._survey(number, chosen)
-        x, buffers = self._average(number)
+        x, buffers = self.evaluated(number)
         of_average = self._work.evaluate(self.workload, x, buffers)
         return judged(own, of_average, self._models(number), x)
 
