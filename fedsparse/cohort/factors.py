@@ -50,16 +50,10 @@ class Factors:
 
     def add(self, h: Tensor, d: Tensor) -> None:
         """Those of one more step, with inputs ``h [C, B, n]`` and the gradients of outputs ``d [C, B, m]``."""
-        clients, rows = d.shape[:2]
-        if self._d is None:
-            self._rows = rows
-            self._d = d.new_empty(clients, rows * self._window, d.shape[2])
-        if self._h is None:
-            self._h = h.new_empty(clients, rows * self._window, h.shape[2])
-        at = slice(self.steps * rows, (self.steps + 1) * rows)
-        self._d[:, at] = d
+        self._rows = d.shape[1]
+        self._d = self._with(self._d, d)
         if not self._given:
-            self._h[:, at] = h
+            self._h = self._with(self._h, h)
         self.steps += 1
 
     def forward(self, z: Tensor, h: Tensor, biased: bool) -> Tensor:
@@ -103,6 +97,15 @@ class Factors:
             return products.each(h, self._past(self._h).mT)
         before = self.steps * self._rows
         return self._alike[:, before - self._rows : before, :before]
+
+    def _with(self, kept: Tensor | None, rows: Tensor) -> Tensor:
+        """What is kept of all steps, with the rows of this one."""
+        if self._window == 1:
+            return rows.detach()
+        clients, count, size = rows.shape
+        kept = rows.new_empty(clients, count * self._window, size) if kept is None else kept
+        kept[:, self.steps * count : (self.steps + 1) * count] = rows
+        return kept
 
     def _past(self, rows: Any) -> Tensor:
         past: Tensor = rows[:, : self.steps * self._rows]
