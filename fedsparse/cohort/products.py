@@ -97,6 +97,8 @@ def each(
         ``[C, p, q]``.
     """
     if _linear is not None and by_row(a) and large(a.shape[1], a.shape[2], b.shape[2]):
+        if bias is None and out is not None:
+            return _each_in_parts(a, b, out, plus)
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
         biases = [None] * a.shape[0] if bias is None else bias.unbind()
@@ -108,6 +110,15 @@ def each(
         return out
     found = _batched(a, b, bias)
     return _write(found if out is None else out, found, plus)
+
+
+def _each_in_parts(a: Tensor, b: Tensor, out: Tensor, plus: Term | None) -> Tensor:
+    """:func:`each` to ``out``: what is found is written on while it is in cache."""
+    for client, into in enumerate(out):
+        at = slice(client, client + 1)
+        for rows, found in in_parts(a[at], b[at]):
+            _write(into[rows], found[0], None if plus is None else (plus[0], plus[1][client, rows]))
+    return out
 
 
 def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

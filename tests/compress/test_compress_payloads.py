@@ -67,14 +67,14 @@ def bytes_of(payload: Payload) -> list[bytes]:
 
 @every
 @dtypes
-@pytest.mark.parametrize("size", [1, 2, 67, 5003])
 def test_a_row_alone_and_in_a_batch_gives_the_same_bytes(
-    compressor: Compressor, dtype: torch.dtype, size: int, clients: Clients
+    compressor: Compressor, dtype: torch.dtype, clients: Clients
 ) -> None:
-    x = vectors(3, size, dtype)
-    ids = [8, 2, 30]
-    alone = [bytes_of(compressor.compress(x[i : i + 1], clients(ids[i : i + 1])))[0] for i in range(3)]
-    assert bytes_of(compressor.compress(x, clients(ids))) == alone
+    for size in (1, 2, 67, 5003):
+        x = vectors(3, size, dtype)
+        ids = [8, 2, 30]
+        alone = [bytes_of(compressor.compress(x[i : i + 1], clients(ids[i : i + 1])))[0] for i in range(3)]
+        assert bytes_of(compressor.compress(x, clients(ids))) == alone, size
 
 
 @every
@@ -104,17 +104,17 @@ def test_zero_is_sent_as_zero(compressor: Compressor, dtype: torch.dtype, client
 
 
 @pytest.mark.parametrize("compressor", SEES_ALL, ids=str)
-@pytest.mark.parametrize("damage", [torch.nan, torch.inf, -torch.inf])
 @dtypes
 def test_a_damaged_row_is_seen_and_spoils_no_other(
-    compressor: Compressor, damage: float, dtype: torch.dtype, clients: Clients
+    compressor: Compressor, dtype: torch.dtype, clients: Clients
 ) -> None:
     x = vectors(3, 67, dtype)
     clean = bytes_of(compressor.compress(x, clients(range(3))))
-    x[1, 40] = damage
-    payload = compressor.compress(x, clients(range(3)))
-    assert payload.finite().tolist() == [True, False, True]
-    assert bytes_of(payload)[::2] == clean[::2]
+    for damage in (torch.nan, torch.inf, -torch.inf):
+        x[1, 40] = damage
+        payload = compressor.compress(x, clients(range(3)))
+        assert payload.finite().tolist() == [True, False, True], damage
+        assert bytes_of(payload)[::2] == clean[::2], damage
 
 
 @every

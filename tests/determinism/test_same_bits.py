@@ -13,7 +13,7 @@ def undisturbed(model: str) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_number_of_threads_does_not_change_a_bit(model: str, workers: int) -> None:
     assert fingerprint(run(model, workers=workers)) == undisturbed(model)
 
@@ -24,7 +24,7 @@ def test_really_encoding_every_message_does_not_change_a_bit(model: str) -> None
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("block", [1, 2, 5, 7])
+@pytest.mark.parametrize("block", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5)), 7])
 def test_the_size_of_the_blocks_does_not_change_a_bit(model: str, block: int) -> None:
     assert fingerprint(run(model, block=block)) == undisturbed(model)
 

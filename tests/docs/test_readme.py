@@ -64,7 +64,8 @@ def cases() -> Iterator[Any]:
         if not commands or "resume=runs/NAME" in every:
             continue  # so has this one
         marks = [pytest.mark.ray] if any(map(starts_ray, commands)) else []
-        if "data_dir=data" in every or (marks and not any(word.startswith("rounds=") for word in every)):
+        experiment = any(words[2:3] == ["fedsparse.experiment"] for words in commands)
+        if experiment or "data_dir=data" in every or (marks and not any(word.startswith("rounds=") for word in every)):
             marks.append(pytest.mark.slow)
         yield pytest.param(block, commands, id=str(block), marks=marks)
 

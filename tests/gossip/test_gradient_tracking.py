@@ -65,6 +65,7 @@ def test_reaches_the_optimum_where_dpsgd_stays_away(order: str, graph: Topology)
     assert far(run(DPSGD(lr=0.05), problem, graph, 100), problem) > 0.05
 
 
+@pytest.mark.slow
 @ORDERS
 @pytest.mark.parametrize("faults", [LOSSY, MUTUAL, AWAY], ids=["lossy", "mutual", "away"])
 def test_reaches_the_optimum_whatever_gets_lost(order: str, faults: Faults):
@@ -82,6 +83,7 @@ def test_is_as_far_as_the_oracle_after_2000_rounds(order: str, end: float):
     )
 
 
+@pytest.mark.slow
 def test_is_as_far_as_the_oracle_after_500_rounds():
     """1.2e-2 with atc, computed with an independent NumPy transcription."""
     problem = line()

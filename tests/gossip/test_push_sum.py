@@ -72,6 +72,7 @@ def test_gradients_are_taken_at_the_model_and_applied_to_the_sum():
     np.testing.assert_allclose(rows(result, "w"), w, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_distance_from_the_optimum_is_of_the_order_of_the_step():
     """A quarter of the step, about a quarter of the distance: 0.118 and 0.031 in the oracle, a ratio of 3.8."""
     problem = bowls(8)

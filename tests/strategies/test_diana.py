@@ -81,6 +81,7 @@ def test_server_memory_stays_the_mean_of_the_clients(size: int, uplink: Compress
     assert_memory_is_the_mean(run(ours(None, uplink, 0.02), sampled(size, 30)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_closes_in_where_compressed_gradient_descent_stays_away(seed: int):
     plain = FedAvg(lr=0.1, steps=1, uplink=RAND4)
@@ -96,6 +97,7 @@ def test_is_exact_after_1500_rounds(seed: int):
     assert error(run(FedAvg(lr=0.1, steps=1, uplink=RAND4), everybody(1500), seed=seed)) > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [Faults(uplink_loss=0.2), Faults(0.1, 0.2, 0.2)], ids=["up", "all"])
 def test_stays_exact_when_messages_are_lost(faults: Faults):
     result = run(ours(), everybody(600), faults=faults)
@@ -112,6 +114,7 @@ def test_every_iterate_is_that_of_the_clients_whose_messages_arrived():
     assert_is(run(ours(), everybody(60), faults=faults), reference(arrived))
 
 
+@pytest.mark.slow
 def test_small_cohorts_reach_the_optimum_with_a_smaller_step():
     assert error(run(ours(lr=0.05), sampled(4, 900))) < 1e-6
 
@@ -134,6 +137,7 @@ def test_with_a_compressed_downlink_clients_follow_dores_model():
     np.testing.assert_allclose(rows(result, "h"), other.clients["h"], rtol=0, atol=EXACT)
 
 
+@pytest.mark.slow
 def test_stays_exact_with_a_compressed_downlink():
     assert error(run(ours(), everybody(600), downlink=TopK(0.1))) < 1e-6
 
@@ -192,6 +196,7 @@ def test_the_invariant_finds_flaws_of_the_memories(flawed: type[Diana]):
         assert_memory_is_the_mean(run(flawed(alpha=0.1, partial=True, uplink=RAND4), sampled(3, 20)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flawed", [StepUsesNewMemory, StepIsDamped])
 def test_a_wrong_step_converges_too_so_that_convergence_proves_little(flawed: type[Diana]):
     assert error(run(flawed(lr=0.1, alpha=0.1, uplink=RAND4), everybody(400))) < 1e-4

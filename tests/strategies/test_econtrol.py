@@ -127,6 +127,7 @@ def test_is_exact(eta: float, lr: float):
     assert error(ours(everybody(1500), eta=eta, lr=lr)) < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("eta", "least"), [(0.2, 1e-2), (0.3, 1e5)])
 def test_is_slow_and_then_diverges_when_eta_passes_delta(eta: float, least: float):
     """3e-2 and divergence stated for δ = 0.1."""

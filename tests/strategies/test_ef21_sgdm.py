@@ -60,6 +60,7 @@ def test_is_exact_with_exact_gradients():
     assert error(run(strategy, everybody(2000))) < 1e-13
 
 
+@pytest.mark.slow
 def test_the_step_must_shrink_with_beta():
     assert error(run(EF21SGDM(lr=0.3, beta=0.1, uplink=TopK(0.1)), everybody(500))) > 1
     assert error(run(EF21SGDM(lr=0.1, beta=0.1, uplink=TopK(0.1)), everybody(500))) < 1e-4

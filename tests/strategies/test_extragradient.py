@@ -148,6 +148,7 @@ def test_masha_reaches_the_saddle_point_where_compressed_extragradient_does_not(
     assert end(FedEF(lr=0.2, uplink=contractive, **ONE), 1500) > 1e-2
 
 
+@pytest.mark.slow
 def test_on_a_purely_bilinear_problem_descent_ascent_diverges_and_extragradient_converges():
     assert end(FedAvg(lr=0.2, **ONE), 500, B0) == printed("6.0e5")
     assert end(Extragradient(lr=0.2), 500, B0) == printed("6.0e-04")

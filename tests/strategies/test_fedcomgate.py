@@ -69,6 +69,7 @@ def test_the_shifts_sum_to_zero(uplink: Compressor, rounds: int):
     assert_control_is_the_mean(run(FedCOMGATE(uplink=uplink, **LOCAL), everybody(rounds)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [Faults(uplink_loss=0.2), Faults(0.2, 0.3, 0.3)], ids=["up", "all"])
 def test_the_shifts_sum_to_zero_and_it_stays_exact_when_messages_are_lost(faults: Faults):
     result = run(FedCOMGATE(**LOCAL), everybody(300), faults=faults)
@@ -77,6 +78,7 @@ def test_the_shifts_sum_to_zero_and_it_stays_exact_when_messages_are_lost(faults
     assert sum(r.lost for r in result.history) > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uplink", CONTRACTING, ids=lambda c: type(c).__name__)
 @pytest.mark.parametrize("seed", range(2))
 def test_reaches_the_optimum_where_fedcom_stays_away(seed: int, uplink: Compressor):
@@ -105,12 +107,14 @@ def test_every_iterate_of_small_cohorts_is_that_of_the_variant_as_stated():
     np.testing.assert_allclose(rows(result, "c"), c_i, rtol=0, atol=EXACT)
 
 
+@pytest.mark.slow
 def test_small_cohorts_reach_the_optimum_as_a_variant():
     result = run(FedCOMGATE(partial=True, **GIVEN), sampled(4, 600))
     assert_control_is_the_mean(result)
     assert error(result) < 1e-6
 
 
+@pytest.mark.slow
 def test_with_a_compressed_downlink_it_still_reaches_the_optimum():
     result = run(FedCOMGATE(**LOCAL), everybody(450), downlink=TopK(0.3))
     assert_control_is_the_mean(result)

@@ -79,12 +79,14 @@ def test_momentum_ends_at_the_fixed_point_of_fedavg():
     np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, **LOCAL), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["adam", "yogi"])
 def test_adaptive_steps_settle_at_the_fixed_point_of_fedavg_with_all_clients_and_exact_gradients(rule: str):
     result = run(FedOpt(optimizer=rule, server_lr=0.03, **LOCAL), everybody(300))
     np.testing.assert_allclose(result.x.numpy(), fedavg_fixed_point(Q, **LOCAL), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["adam", "yogi"])
 def test_adaptive_steps_do_not_settle_with_three_clients_a_round(rule: str):
     x = iterates(run(FedOpt(optimizer=rule, server_lr=0.03, **LOCAL), sampled(3, 300)))

@@ -49,6 +49,7 @@ def test_every_iterate_is_that_of_the_clients_whose_messages_arrived():
     assert_same_run(run(FedPAQ(uplink=QSGD(4), **LOCAL), everybody(60), faults=faults), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_coarser_levels_leave_it_farther_away(seed: int):
     """Fedavg's fixed point is at 0.0555; sixteen levels add little to it, one level much."""

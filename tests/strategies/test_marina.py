@@ -94,6 +94,7 @@ def test_two_gradients_a_client_in_a_round_between_synchronisations():
     assert [r.gradient_calls for r in result.history] == [10 if t in heads else 20 for t in range(20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_closes_in_on_the_optimum(seed: int):
     assert error(run(Marina(lr=0.1, uplink=RAND4), everybody(400), seed=seed)) < 1e-8
@@ -108,14 +109,17 @@ def test_is_exact_after_1500_rounds(seed: int):
     assert 110 < len(syncs(result)) < 190  # 150 expected, with a standard deviation of 11.6
 
 
+@pytest.mark.slow
 def test_reaches_the_optimum_with_two_clients_between_synchronisations():
     assert error(run(Marina(lr=0.1, uplink=RAND4), sampled(2, 600))) < 1e-6
 
 
+@pytest.mark.slow
 def test_noise_that_is_the_same_at_two_points_is_no_hindrance():
     assert error(run(Marina(lr=0.1, uplink=RAND4), everybody(400), noise=5.0)) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [Faults(uplink_loss=0.2), Faults(0.1, 0.2, 0.2)], ids=["up", "all"])
 def test_stays_exact_when_messages_are_lost(faults: Faults):
     result = run(Marina(lr=0.1, uplink=RAND4), everybody(500), faults=faults)
@@ -157,6 +161,7 @@ def test_a_step_of_length_zero_is_a_step():
     np.testing.assert_allclose(found[1:], np.tile(toy.x_star, (6, 1)), rtol=0, atol=EXACT)
 
 
+@pytest.mark.slow
 def test_with_a_compressed_downlink_it_still_reaches_the_optimum():
     assert error(run(Marina(lr=0.1, uplink=RAND4), everybody(600), downlink=TopK(0.1))) < 1e-6
 
@@ -210,6 +215,7 @@ class PointOfTheRoundBefore(Marina):
         return {**super().hear(held, said, ctx), "before": held["older"], "older": held["x"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flawed", [AnotherMinibatch, CoinOfEachClient])
 def test_another_minibatch_or_coin_for_each_keeps_away_from_the_optimum(flawed: type[Marina]):
     assert error(run(Marina(lr=0.1, uplink=RAND4), everybody(300), noise=1.0)) < 1e-6
@@ -222,5 +228,6 @@ def test_the_iterates_find_flaws_without_noise(flawed: type[Marina]):
         assert_same_points(run(flawed(lr=0.1, uplink=RAND4), everybody(30)), reference(everybody(30)))
 
 
+@pytest.mark.slow
 def test_a_difference_over_two_rounds_converges_too_so_that_convergence_proves_little():
     assert error(run(PointOfTheRoundBefore(lr=0.1, uplink=RAND4), everybody(400))) < 1e-6

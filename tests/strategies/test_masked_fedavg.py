@@ -63,11 +63,13 @@ def test_each_client_and_round_has_a_mask_of_its_own():
     assert len(found) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", [False, True])
 def test_stays_away_from_the_optimum(scaled: bool):
     assert error(run(MaskedFedAvg(scaled=scaled, **LOCAL), everybody(400))) > 0.05
 
 
+@pytest.mark.slow
 def test_scaling_brings_more_noise():
     quiet, loud = (error(run(MaskedFedAvg(scaled=s, **LOCAL), everybody(400))) for s in (False, True))
     assert quiet < loud / 2

@@ -9,9 +9,9 @@ NAMES = strategies.names()
 
 
 def trials():
-    """The strategies; those whose trial has many rounds among the slow tests."""
+    """The strategies; those whose trial has many rounds among the slow tests: their iterates are compared elsewhere."""
     for name in NAMES:
-        long = sum(theory.rounds for theory in strategies.get(name).theories()) > 1000
+        long = sum(theory.rounds for theory in strategies.get(name).theories()) > 300
         yield pytest.param(name, marks=pytest.mark.slow if long else ())
 
 
