@@ -101,14 +101,13 @@ def _quoted(value: str) -> str:
     return "'" + escaped + "\\" * (len(value) - len(value.rstrip("\\"))) + "'"
 
 
-def composed(
-    top: Mapping[str, Any], groups: Mapping[str, tuple[str, Mapping[str, Any]]], overrides: Sequence[str]
-) -> dict[str, Any]:
-    """The values of ``top`` and of the chosen members, as Hydra composes them.
+def composed(start: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of ``start`` with what is set, as Hydra composes them.
+
+    Members of groups are chosen already: to have Hydra choose them would take twice as long.
 
     Args:
-        top: start values of plain keys, and of nodes that are no groups.
-        groups: by key, the member that is chosen and the start values of its options.
+        start: start values of plain keys, and of options, by group.
         overrides: what is set, in Hydra's grammar; no choices of members.
 
     Raises:
@@ -118,11 +117,7 @@ def composed(
     kept, running = store.repo, GlobalHydra.instance().hydra
     store.repo = dict(kept)
     try:
-        for key, (name, node) in groups.items():
-            store.repo.pop(key, None)
-            store.store(group=key, name=_file_name(name), node=dict(node))
-        chosen = [{key: _file_name(name)} for key, (name, _) in groups.items()]
-        store.store(name=_ROOT, node={"defaults": ["_self_", *chosen], **top})
+        store.store(name=_ROOT, node=dict(start))
         GlobalHydra.instance().clear()
         with initialize(version_base="1.3", config_path=None, job_name="fedsparse"):
             made = OmegaConf.to_container(compose(_ROOT, list(overrides)), resolve=True)
@@ -132,11 +127,6 @@ def composed(
         store.repo = kept
         GlobalHydra.instance().hydra = running
     return made  # type: ignore[return-value]
-
-
-def _file_name(name: str) -> str:
-    # Hydra reads slashes and dots of a name as folders and file endings.
-    return re.sub(r"\W", "_", name)
 
 
 def _one_line(error: BaseException) -> str:

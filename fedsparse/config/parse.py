@@ -131,9 +131,8 @@ def _composed(overrides: Sequence[Override]) -> RunConfig:
     given = base | typed
     chosen = chosen_of(given)
     start = start_values(chosen, base)
-    groups = {key: (name, start.pop(key)) for key, name in chosen.names.items() if name is not None}
     texts = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
-    tree = composed(start, groups, texts)
+    tree = composed(start, texts)
     for key in _PATHS:
         if isinstance(tree[key], str):
             tree[key] = str(Path(tree[key]).expanduser())
