@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from fedsparse.layout import Layout
+from fedsparse.layout import Field, Layout
 from fedsparse.lazy import cached_property
 
 __all__ = ["Task", "Trained"]
@@ -27,6 +27,7 @@ class Trained:
         make_x: gives :attr:`x`.
         make_change: gives :attr:`change`.
         make_mean_grad: gives :attr:`mean_grad`, less what it is given.
+        make_part: writes a part of it; ``None``: by way of all of it.
     """
 
     steps: Tensor
@@ -35,6 +36,7 @@ class Trained:
     make_x: Callable[[], Tensor] = field(repr=False)
     make_change: Callable[[], Tensor] = field(repr=False)
     make_mean_grad: Callable[[Tensor | None], Tensor] = field(repr=False)
+    make_part: Callable[[Tensor, slice, Field], None] | None = field(default=None, repr=False)
 
     @cached_property
     def x(self) -> Tensor:
@@ -61,6 +63,13 @@ class Trained:
             known: ``[C, d]`` or ``[1, d]``.
         """
         return self.make_mean_grad(known)
+
+    def write_mean_grad(self, into: Tensor, rows: slice, field: Field) -> None:
+        """Writes :attr:`mean_grad` of one tensor and the clients ``rows`` to ``into [R, n]``."""
+        if self.make_part is None:
+            into.copy_(self.mean_grad[rows, field.slice])
+        else:
+            self.make_part(into, rows, field)
 
 
 class Task(Protocol):

@@ -63,6 +63,26 @@ def _payload(numbers: Tensor, rank: int, field: Field) -> Payload:
     return LowRank(left.view(1, rank, m).mT.contiguous(), right.view(1, rank, n).mT.contiguous())
 
 
+def _missed(averaged: Tensor, x: Tensor, change: Mapping[str, Tensor], layout: Layout) -> float:
+    """|mean(B A) - mean(B) mean(A)| / |mean(B A)| in Frobenius norm, over all layers; 0 where the latter is zero.
+
+    Args:
+        averaged: the plain mean of the clients' models, ``[d]``, for the means of A and B.
+        x: the model from now on, ``[d]``: with its product, what is added to P is the mean product.
+        change: what is added to some layers' P, ``[1, m n]`` by name.
+        layout: of the model.
+    """
+    missed = whole = 0.0
+    for field, (a, b) in zip(layout.products, layout.adapters, strict=True):
+        plain, kept = (
+            y[b.slice].view(b.shape).double() @ y[a.slice].view(a.shape).double() for y in (averaged, x)
+        )
+        mean = kept + change[field.name].view(field.shape) if field.name in change else kept
+        missed += float((mean - plain).square().sum())
+        whole += float(mean.square().sum())
+    return (missed / whole) ** 0.5 if whole > 0 else 0.0
+
+
 def _summed(merged: Tensor, change: Mapping[str, Tensor], layout: Layout) -> Tensor:
     """P ``[1, f]`` after a change of some layers' parts, ``[1, m n]`` by name."""
     found = merged.clone()
@@ -77,6 +97,7 @@ class Merging(Local):
     """Local steps of the clients from what all of them hold: x ``[d]``, and ``merged``, which is P ``[f]``.
 
     The server also has what it added last, as it travels: ``news [f]`` and, of each layer, its rank, ``ranks [L]``.
+    It records ``residual``: what averaging A and B apart would have missed of the mean of B A.
     """
 
     held = "shared"
@@ -96,7 +117,8 @@ class Merging(Local):
         if role == "held":
             return {"x": start.x[None], "merged": nothing[None]}
         ranks = torch.zeros(len(start.layout.products), dtype=torch.int64)
-        return {"x": start.x, "merged": nothing, "news": nothing, "ranks": ranks}
+        zero = torch.zeros((), dtype=torch.float64)
+        return {"x": start.x, "merged": nothing, "news": nothing, "ranks": ranks, "@residual": zero}
 
     def news(self, server: State, layout: Layout) -> Message:
         """What was added to P last, layer by layer; nothing of a layer to whose P nothing was."""
@@ -110,21 +132,28 @@ class Merging(Local):
     def hear(self, held: State, said: State, ctx: Context) -> State:
         return {"x": said["x"], "merged": _summed(held["merged"], said, ctx.layout)}
 
-    def merged(self, server: State, stacks: Iterable[Stack], layout: Layout) -> State:
-        """All of the server's state but x, after what is stacked is added to P: to the bit as clients do.
+    def merged(
+        self, server: State, x: Tensor, stacks: Iterable[Stack], averaged: Tensor, layout: Layout
+    ) -> State:
+        """The server's state after what is stacked is added to P: to the bit as clients do.
 
         Args:
             server: the state before.
+            x: the model from now on, ``[d]``.
             stacks: one a layer. Best made when it is asked for: together they are as long as all messages.
+            averaged: the plain mean of the clients' models, ``[d]``.
             layout: of the model.
         """
         news, ranks = _packed(stacks, server["merged"], layout)
         said = self.news({"news": news, "ranks": ranks}, layout)
         change = {name: payload.dense() for name, payload in said.items()}
+        residual = _missed(averaged, x, change, layout)
         return {
+            "x": x,
             "merged": _summed(server["merged"][None], change, layout)[0],
             "news": news,
             "ranks": ranks,
+            "@residual": torch.tensor(residual, dtype=torch.float64),
         }
 
     def model(self, state: State, ctx: Context) -> Tensor:

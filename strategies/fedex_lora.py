@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from fedsparse.masks import Cost
 from fedsparse.message import Dense
 from fedsparse.options import option
 from fedsparse.protocol import Context, Field, Inbox, Message, State, Task, Theory
@@ -31,6 +32,8 @@ class FedExLora(Merging):
     Sent: up d values; down x, and of each layer of m outputs and n inputs the smaller of (m + n)(M - 1) r and m n
     values. Whoever was away is sent all that it missed, or x and P where that is shorter. Server state: d + 2 f, where
     f are the frozen weights of the layers with adapters; clients keep no state, and hold x and P alike.
+    Records ``flops`` and ``device_bytes`` of what is trained, and as ``residual`` the size of what is merged:
+    |R| / |sum_i p_i B_i A_i| over all layers.
     Limit: that of FedAvg on a model of full rank, as far as adapters of rank r reach within a round; without adapters
     it is FedAvg.
     Departures: the paper's weights are equal, as here unless ``weighting=examples``; the server is sent changes, not
@@ -47,13 +50,16 @@ class FedExLora(Merging):
 
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         task.merge(heard["merged"])
-        return {}, {"dx": Dense(self.train(heard["x"], task).change)}
+        local = self.train(heard["x"], task)
+        cost = Cost.of(task, None, local.steps, self.momentum)
+        return {}, {"dx": Dense(local.change), **cost.message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         mean = inbox.mean("dx", by=self.weighting)
         p = self.coefficients(inbox).to(mean.dtype)
         stacks = (_residual(inbox, mean, p, a, b) for a, b in ctx.layout.adapters)
-        return {"x": server["x"] + mean, **self.merged(server, stacks, ctx.layout)}
+        x = server["x"] + mean
+        return self.merged(server, x, stacks, x, ctx.layout)
 
 
 def _residual(inbox: Inbox, mean: Tensor, p: Tensor, a: Field, b: Field) -> Stack:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.errors import ConfigError
-from fedsparse.masks import at_marks, placed, taken
+from fedsparse.masks import Cost, at_marks, placed, taken
 from fedsparse.message import Dense, Ragged
 from fedsparse.options import option
 from fedsparse.protocol import Context, Field, Inbox, Layout, Message, State, Task, Theory
@@ -40,6 +40,8 @@ class FLora(Merging):
     smaller of (m + n) k and m n values, k being the sum of the ranks of those who took part. A follows from the run's
     seed and the round. Whoever was away is sent all that it missed, or x and P where that is shorter. Server state:
     d + 2 f, where f are the frozen weights of the layers with adapters; clients keep no state, and hold x and P alike.
+    Records ``flops`` and ``device_bytes`` of what is trained, and as ``residual`` what averaging A and B apart, zero
+    beyond a client's rank, would have missed: |sum_i p_i B_i A_i - B̄ Ā| / |sum_i p_i B_i A_i| over all layers.
     Limit: that of FedAvg on a model of full rank, as far as adapters of rank r reach within a round; without adapters
     it is FedAvg.
     Departures: all clients of a round draw the same A; alpha / r is the model's for all ranks. The rule of a robust
@@ -84,20 +86,22 @@ class FLora(Merging):
     def client_update(self, client: State, heard: State, task: Task, ctx: Context) -> tuple[State, Message]:
         mask = self.masks(ctx.ids, ctx.layout)
         task.merge(heard["merged"])
-        if mask is None:
-            return {}, {"dx": Dense(self.train(heard["x"], task).change)}
-        return {}, {"dx": Ragged.of(self.train(torch.where(mask, heard["x"], 0), task, mask).change, mask)}
+        local = self.train(heard["x"] if mask is None else torch.where(mask, heard["x"], 0), task, mask)
+        sent = Dense(local.change) if mask is None else Ragged.of(local.change, mask)
+        return {}, {"dx": sent, **Cost.of(task, mask, local.steps, self.momentum).message()}
 
     def aggregate(self, server: State, inbox: Inbox, ctx: Context) -> State:
         layout, start = ctx.layout, self.begun(server["x"], ctx)
         mask, p = self.masks(inbox.senders, layout), self.coefficients(inbox)
         if mask is None:
             mean = inbox.mean("dx", by=self.weighting)
+            averaged = start + mean
         else:
             sent = at_marks(cast("Ragged", inbox.payload("dx")), mask)
             mean = torch.zeros_like(start)
             sent.accumulate(mean, p)
             changes = sent.dense()
+            averaged = (p.to(start.dtype) @ mask.to(start.dtype)) * start + mean
 
         def ends(field: Field) -> Tensor:
             """A tensor of all clients, ``[M, *shape]``; what a client does not have stands there and is not stacked."""
@@ -106,8 +110,8 @@ class FLora(Merging):
 
         ranks, weights = self.ranks_of(inbox.senders), p.to(start.dtype)[:, None, None]
         stacks = (_stacked(ends(a), weights * ends(b), ranks) for a, b in layout.adapters)
-        x = torch.where(head_of(layout), server["x"] + mean, server["x"])
-        return {"x": x, **self.merged(server, stacks, layout)}
+        x = torch.where(head_of(layout), start + mean, start)
+        return self.merged(server, x, stacks, averaged, layout)
 
 
 def _stacked(a: Tensor, b: Tensor, ranks: Tensor) -> Stack:

@@ -6,7 +6,9 @@ The model is that of W2 (the CNN of McMahan et al., 1,663,370 parameters), on 10
 steps of minibatches of 20, a tenth of the weights, one process with one thread. A masked run and FedAvg take turns,
 round by round; shown is the median of the ratios of rounds that stood beside each other. Masked arithmetic is dense
 arithmetic with zeros, so what is measured is what masks cost, not what they could save. ``set`` moves its mask in
-every round, and ``gmp`` prunes in every round; ``srste`` and ``sparcl`` find a mask for every client in every step.
+every round, and ``gmp`` prunes in every round; ``srste`` and ``sparcl`` find a mask for every client in every step;
+``spdf`` is in its sparse half. ``dsl``, which is about embedding tables, has a recurrent model instead, with sequences
+of 20 among 2,000 symbols.
 """
 
 from __future__ import annotations
@@ -16,19 +18,26 @@ import os
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+from torch import nn
+
 from experiments.benchmarks.profile_round import examples
 from experiments.benchmarks.turns import against, session
 from fedsparse import models
+from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.trainer import Trainer
+from fedsparse.data.holdings import Stored
 from fedsparse.protocol import Strategy
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.random_mask import RandomMask
+from fedsparse.trainers.dsl import DSL
 from fedsparse.trainers.gmp import GMP
 from fedsparse.trainers.rigl import RigL
 from fedsparse.trainers.s2ft import S2FT
 from fedsparse.trainers.sara import SaRA
 from fedsparse.trainers.set import SET
 from fedsparse.trainers.sparcl import SparCL
+from fedsparse.trainers.spdf import SPDF
 from fedsparse.trainers.srste import SRSTE
 from fedsparse.words import there_are
 
@@ -45,6 +54,8 @@ CASES: dict[str, tuple[Strategy, Trainer | None]] = {
     "sara": (DENSE, SaRA(share=DENSITY)),
     "s2ft": (DENSE, S2FT(share=DENSITY)),
     "rigl": (DENSE, RigL(density=DENSITY)),
+    "dsl": (DENSE, DSL(density=DENSITY)),
+    "spdf": (DENSE, SPDF(density=DENSITY, sparse=1.0)),
     "gmp": (DENSE, GMP(density=DENSITY)),
     "sparcl": (DENSE, SparCL(density=DENSITY)),
     "srste": (DENSE, SRSTE()),
@@ -52,13 +63,25 @@ CASES: dict[str, tuple[Strategy, Trainer | None]] = {
 """A strategy with a mask of its own, and trainers of FedAvg."""
 
 
+def images() -> tuple[Examples, nn.Module]:
+    """Random ones, and the CNN."""
+    return examples(CLIENTS, (1, 28, 28)), models.build("cnn", (1, 28, 28), 10, 0)
+
+
+def sequences() -> tuple[Examples, nn.Module]:
+    """Random ones, of which the next symbol is to be said, and a model with a table of 128,000 weights."""
+    symbols, count = 2000, 60 * CLIENTS
+    x = np.random.default_rng(0).integers(symbols, size=(count, 21))
+    inputs, targets = x[:, :-1], x[:, 1:]
+    held = Stored(np.arange(count), np.arange(0, count + 1, 60))
+    model = models.build("charmodel", (20,), symbols, 0, embedding=64)
+    return Examples(inputs, targets, inputs[:10], targets[:10], held), model
+
+
 def ratio(case: str, rounds: int) -> tuple[float, float]:
     """Median seconds of a round, and its ratio to a dense one."""
-    held, model, until = (
-        examples(CLIENTS, (1, 28, 28)),
-        models.build("cnn", (1, 28, 28), 10, 0),
-        rounds + WARM_UP,
-    )
+    held, model = sequences() if case == "dsl" else images()
+    until = rounds + WARM_UP
     strategy, trainer = CASES[case]
     with (
         session(strategy, held, model, until, batch=BATCH, trainer=trainer) as own,

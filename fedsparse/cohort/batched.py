@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from fedsparse.cohort.line import Line
 from fedsparse.cohort.program import Program
 from fedsparse.cohort.steady import steady
 from fedsparse.cohort.tracing import as_one, traced
+from fedsparse.cohort.untraced import untraced
+from fedsparse.errors import ConfigError
 from fedsparse.models._adapter import Adapter
 from fedsparse.protocol import Layout, Start
 
@@ -69,6 +72,8 @@ def parameters_of(module: nn.Module) -> Tensor:
 
 
 _CPU = torch.device("cpu")
+
+_MIXES = "its forward mixes examples, or depends on their number"
 
 
 class Batched:
@@ -210,25 +215,39 @@ class Batched:
         return shaped | self.buffer_layout.split(stats)
 
     def _proven(self, module: nn.Module, program: Program, examples: Tensor) -> Program:
-        """The program, if it does what the module does; else the module as a whole, one client at a time."""
+        """A program that does what the module does; where none does, the module as a whole, one client at a time."""
         if all(
             type(m).__module__.startswith(("torch.nn.", KeyedDropout.__module__)) for m in module.modules()
         ):
             return program
         # A forward of the user's own was taken apart: whether it keeps examples apart, only a trial can tell.
-        plain = as_one(module, "its forward mixes examples, or depends on their number")
-        for train in (True, False):
-            expected = self._trial(plain, examples, train)
+        plain, why = as_one(module, _MIXES), ""
+        expected = [self._trial(plain, examples, train) for train in (True, False)]
+        if program.alone:
             try:
-                found = self._trial(program, examples, train)
-            except Exception:  # noqa: BLE001 - whatever a user's forward raises for another number of examples
-                return plain
-            same = all(a.shape == b.shape for a, b in zip(found, expected, strict=True))
-            if not same or not all(
-                torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(found, expected, strict=True)
-            ):
-                return plain
-        return program
+                whole = untraced(module)
+                why = self._differs(whole, examples, expected)
+            except ConfigError as refused:
+                why = _reason(refused)
+            if not why:
+                return whole
+        differs = self._differs(program, examples, expected)
+        return as_one(module, why or differs) if differs else program
+
+    def _differs(self, program: Program, examples: Tensor, expected: Sequence[tuple[Tensor, Tensor]]) -> str:
+        """Why a program is not what was expected, in training and in evaluation; empty where it is."""
+        try:
+            found = [self._trial(program, examples, train) for train in (True, False)]
+        except ConfigError as refused:
+            return _reason(refused)
+        except Exception:  # noqa: BLE001 - whatever a user's forward raises for another number of examples
+            return _MIXES
+        same = all(
+            a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
+            for mine, theirs in zip(found, expected, strict=True)
+            for a, b in zip(mine, theirs, strict=True)
+        )
+        return "" if same else _MIXES
 
     def _trial(self, program: Program, examples: Tensor, train: bool) -> tuple[Tensor, Tensor]:
         """Outputs for two clients of two and three examples, and the statistics after it."""
@@ -236,6 +255,8 @@ class Batched:
         chosen = examples[torch.arange(6) % len(examples)]
         if chosen.is_floating_point():  # examples may be all the same, and weights zero
             chosen = chosen + _wave(chosen)
+        elif chosen.dim() > 1:  # a text that is shorter than the others
+            chosen[0, chosen.shape[1] // 2 + 1 :] = 0
         inputs = chosen.view(2, 3, *examples.shape[1:])
         x = torch.stack([self._x, self._x])
         both = x + 0.1 * _wave(x), self._stats.repeat(2, 1)
@@ -266,30 +287,39 @@ class Batched:
             for name, layer in layers.items()
         )
 
-    def _results(self, examples: Tensor, dense: Mapping[str, Dense]) -> list[object]:
-        """What every step gives for two examples (some layers refuse a single one) in evaluation mode."""
-        values = self.values(self._x[None], self._stats[None])
+    def _results(
+        self, examples: Tensor, dense: Mapping[str, Dense]
+    ) -> list[tuple[str, nn.Module | None, Any]]:
+        """What was computed for two examples (some layers refuse a single one) in evaluation mode, with the layers."""
+        run = self._pass(self.values(self._x[None], self._stats[None]), 1, [2], None, dense)
+        run.made = []
         with torch.no_grad():
-            return self.program.results(
-                self._pass(values, 1, [2], None, dense), examples[torch.arange(2) % len(examples)]
-            )
+            found = self.program.results(run, examples[torch.arange(2) % len(examples)])
+        steps = [
+            (step.name, step.module, made) for step, made in zip(self.program.steps, found[1:], strict=True)
+        ]
+        return [("", None, found[0]), *run.made, *steps]
 
     def _measured(self, examples: Tensor) -> Layout:
         """The layout, and what one example costs: positions of each weight, and numbers computed."""
-        results = self._results(examples, {})
+        results = [made for made in self._results(examples, {}) if isinstance(made[2], Tensor)]
         positions = Counter[str]()
-        for step, made in zip(self.program.steps, results[1:], strict=True):
-            if isinstance(step.module, (*_WEIGHED, Adapter)) and isinstance(made, Tensor):
-                adapted = isinstance(step.module, Adapter)
-                channels = made.shape[-1 if adapted or isinstance(step.module, nn.Linear) else 1]
+        for name, layer, made in results:
+            if isinstance(layer, (*_WEIGHED, Adapter)):
+                adapted = isinstance(layer, Adapter)
+                channels = made.shape[-1 if adapted or isinstance(layer, nn.Linear) else 1]
                 for weight in ("lora_A", "lora_B", "lora_S") if adapted else ("weight",):
-                    positions[f"{step.name}.{weight}"] += made.numel() // (2 * channels)
+                    positions[f"{name}.{weight}"] += made.numel() // (2 * channels)
         fields = tuple(replace(f, positions=positions[f.name]) for f in self.layout)
-        return Layout(fields, sum(made.numel() for made in results if isinstance(made, Tensor)) // 2)
+        return Layout(fields, sum(made.numel() for _, _, made in results) // 2)
 
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
         """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
         return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
+
+
+def _reason(refused: ConfigError) -> str:
+    return str(refused).removeprefix("model: ")
 
 
 def _copied(module: nn.Module, device: torch.device) -> nn.Module:

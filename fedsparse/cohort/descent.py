@@ -13,10 +13,11 @@ from fedsparse.cohort.inparts import InParts, Layer
 from fedsparse.cohort.kept import Kept, part
 from fedsparse.cohort.layers.base import Dense
 from fedsparse.cohort.loss import losses_of, shares
-from fedsparse.cohort.lowrank import LowRank, Weights, window
+from fedsparse.cohort.lowrank import LowRank, window
 from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.task import Descent
-from fedsparse.protocol import Layout, Trained
+from fedsparse.cohort.weights import Weights
+from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["descend", "together"]
 
@@ -100,6 +101,18 @@ def _trained(
             )
         return out.cpu()
 
+    def put(into: Tensor, rows: slice, field: Field) -> None:
+        out = into.to(asked.x.device)
+        view = out.view(len(out), *field.shape)
+        if field.name in tensors:
+            tensors[field.name].write_mean_grad(view, rows=rows)
+        else:
+            name, _, kind = field.name.rpartition(".")
+            weight, bias = (view, None) if kind == "weight" else (None, view)
+            dense[name].write_mean_grad(weight, bias, rows=rows)
+        if out is not into:
+            into.copy_(out)
+
     return Trained(
         asked.steps[:, None].to(losses),
         losses / asked.steps.clamp(min=1).to(losses),
@@ -107,6 +120,7 @@ def _trained(
         assembled("write_x"),
         assembled("write_change"),
         lambda less: made("write_mean_grad", less),
+        put,
     )
 
 

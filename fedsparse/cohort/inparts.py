@@ -77,10 +77,10 @@ class InParts(Kept):
                 products.add_each(self._sum, d.mT, h)
         self._factors = []
 
-    def write_mean_grad(self, into: Tensor, less: Tensor | None = None) -> None:
-        """Mean of the gradients, less something."""
+    def write_mean_grad(self, into: Tensor, less: Tensor | None = None, rows: slice = slice(None)) -> None:
+        """Mean of the gradients, less something; that of the clients ``rows``."""
         self._add_up()
-        super().write_mean_grad(into, less)
+        super().write_mean_grad(into, less, rows)
 
 
 class Layer:

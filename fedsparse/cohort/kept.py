@@ -64,13 +64,13 @@ class Kept:
         """Final minus first point."""
         torch.sub(self.point, self.start, out=into)
 
-    def write_mean_grad(self, into: Tensor, less: Tensor | None = None) -> None:
-        """Mean of the gradients, less something."""
+    def write_mean_grad(self, into: Tensor, less: Tensor | None = None, rows: slice = slice(None)) -> None:
+        """Mean of the gradients, less something; that of the clients ``rows``."""
         if self._sum is None:
             into.zero_()
         else:
-            taken = self._asked.steps.clamp(min=1).to(into)
-            torch.div(self._sum, taken.view(-1, *[1] * (into.dim() - 1)), out=into)
+            taken = self._asked.steps[rows].clamp(min=1).to(into)
+            torch.div(self._sum[rows], taken.view(-1, *[1] * (into.dim() - 1)), out=into)
         if less is not None:
             into.sub_(less)
 

@@ -67,6 +67,11 @@ def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if rows == 1:  # one row alone takes another routine
         h = h.expand(-1, 2, -1)
     weights = weight.expand(clients, -1, -1).unbind()
+    if rows < weight.shape[1] and weight.stride(2) == 1 and large(rows, *weight.shape[:0:-1]):
+        # The second factor is put in another order for the product: better the smaller one. Entries have the same bits.
+        turned = [_linear(w, x, None, "none", [], "") for x, w in zip(h.unbind(), weights, strict=True)]
+        found = torch.stack(turned).mT.contiguous()
+        return found if bias is None else found.add_(bias.expand(clients, -1)[:, None])
     biases = [None] * clients if bias is None else bias.expand(clients, -1).unbind()
     each_own = zip(h.unbind(), weights, biases, strict=True)
     return torch.stack([_linear(x, w, added, "none", [], "") for x, w, added in each_own])[:, :rows]
@@ -97,6 +102,8 @@ def each(
         ``[C, p, q]``.
     """
     if _linear is not None and by_row(a) and large(a.shape[1], a.shape[2], b.shape[2]):
+        if bias is None and out is not None:
+            return _each_in_parts(a, b, out, plus)
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
         biases = [None] * a.shape[0] if bias is None else bias.unbind()
@@ -108,6 +115,15 @@ def each(
         return out
     found = _batched(a, b, bias)
     return _write(found if out is None else out, found, plus)
+
+
+def _each_in_parts(a: Tensor, b: Tensor, out: Tensor, plus: Term | None) -> Tensor:
+    """:func:`each` to ``out``: what is found is written on while it is in cache."""
+    for client, into in enumerate(out):
+        at = slice(client, client + 1)
+        for rows, found in in_parts(a[at], b[at]):
+            _write(into[rows], found[0], None if plus is None else (plus[0], plus[1][client, rows]))
+    return out
 
 
 def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

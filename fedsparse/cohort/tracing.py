@@ -9,37 +9,16 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from fedsparse.cohort.functions import function
 from fedsparse.cohort.layers import batched
-from fedsparse.cohort.layers.attention import mixed
-from fedsparse.cohort.layers.base import Layer, Pass
-from fedsparse.cohort.layers.plain import in_registers
 from fedsparse.cohort.layers.whole import whole
 from fedsparse.cohort.line import is_relu
 from fedsparse.cohort.program import Program, Ref, Step
 
 __all__ = ["as_one", "traced"]
-
-_EXACT: set[Any] = {
-    getattr, operator.add, operator.getitem, operator.iadd, operator.mul, operator.neg, operator.sub, operator.truediv,
-    torch.add, torch.amax, torch.cat, torch.div, torch.flatten, torch.mean, torch.mul, torch.permute, torch.relu,
-    torch.squeeze, torch.sub, torch.sum, torch.transpose, torch.unsqueeze, functional.adaptive_avg_pool1d,
-    functional.adaptive_avg_pool2d, functional.avg_pool2d, functional.leaky_relu, functional.max_pool1d,
-    functional.max_pool2d, functional.relu, "add", "amax", "clamp", "contiguous", "dim", "double", "flatten", "float",
-    "long", "mean", "mul", "ne", "permute", "relu", "reshape", "size", "squeeze", "sub", "sum", "to", "transpose",
-    "unflatten", "unsqueeze", "view",
-}  # fmt: skip
-"""Functions and methods whose result for an entry depends neither on the batch nor on the place in it."""
-
-_ROUNDED: set[Any] = {
-    torch.tanh, torch.sigmoid, functional.gelu, functional.silu, functional.elu, functional.softplus, functional.mish,
-    "tanh", "sigmoid",
-}  # fmt: skip
-"""Functions of single entries that round the last ones of a tensor in another way."""
-
 
 _TRACING = threading.Lock()
 """While it traces, torch.fx changes ``nn.Module`` for the whole process; workers that are threads start together."""
@@ -175,7 +154,7 @@ def _replay(
             child = module.get_submodule(str(node.target))
             places[node] = _emit(child, _join(name, str(node.target)), args, kwargs, steps)
         elif node.op in ("call_function", "call_method"):
-            layer = _function(node)
+            layer = function(node.target)
             if layer is None:
                 return None
             steps.append(Step(layer, args, kwargs, function=node.target))
@@ -191,31 +170,6 @@ def _replay(
                 return None
             places[node] = held  # a mask or the like, the same for all clients
     return None
-
-
-def _method(name: str) -> Callable[..., Any]:
-    return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
-
-
-def _function(node: fx.Node) -> Layer | None:
-    # Never in place: other steps may still need what was there.
-    target: Any = operator.add if node.target is operator.iadd else node.target
-    call = _method(target) if node.op == "call_method" else target
-    if node.target in _EXACT:
-
-        def exact(run: Pass, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
-            del run, inplace
-            return call(*args, **kwargs)
-
-        return exact
-    if node.target in _ROUNDED:
-
-        def rounded(run: Pass, x: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
-            del run, inplace
-            return in_registers(lambda entries: call(entries, *args, **kwargs), x)
-
-        return rounded
-    return mixed if node.target is functional.scaled_dot_product_attention else None
 
 
 def _pooled_first(steps: list[Step]) -> list[Step]:

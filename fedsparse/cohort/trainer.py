@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
+from fedsparse.cohort.walk import Walk, points
 from fedsparse.masks import Last, factors
 from fedsparse.options import validate
-from fedsparse.protocol import Layout, Trained
+from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["Gradient", "Masked", "Moment", "Stepped", "Trainer"]
 
@@ -141,59 +142,68 @@ class Masked(Trainer):
 
 @dataclass(frozen=True)
 class Stepped(Trainer):
-    """Base of those that change every single step: the strategy's local steps go another way than the gradient's."""
+    """Base of those that change every single step: the strategy's local steps go another way than the gradient's.
+
+    Attributes:
+        elsewhere: whether gradients are taken at another point than where the clients are.
+    """
+
+    elsewhere: ClassVar[bool] = False
 
     @abstractmethod
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
-        """What a step has instead of the gradient at ``y``, ``[C, d]``.
+    def layers(self, layout: Layout) -> Sequence[Field]:
+        """The tensors whose steps are changed."""
+
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
+        """Writes where clients take the gradient of a step, if it is ``elsewhere``.
 
         Args:
-            y: where the clients are, ``[C, d]``.
+            y: where they are, ``[R, n]``.
+            layer: the tensor.
+            out: ``[R, n]``.
+        """
+
+    @abstractmethod
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
+        """Writes over the gradients of some clients, ``[R, n]``, what their step has instead.
+
+        Args:
+            gradient: that of the step's minibatch at ``point``.
+            y: where these clients are, ``[R, n]``, or ``[1, n]`` for all.
+            point: that of ``y``, likewise.
+            layer: the tensor.
             layout: of the model.
-            gradient: that of the step's minibatch, to be asked for once; what it gives may be written to.
         """
 
     def train(self, asked: Descent, task: ClientTask, moment: Moment) -> Trained:
         """Local training along those directions, of which the mean gradient is the mean."""
-        x = asked.x.expand(len(asked.steps), -1)
-        y = x.clone() if asked.mask is None else x * asked.mask
-        velocity = torch.zeros_like(y) if asked.rule.momentum else None
-        total, losses = torch.zeros_like(y), torch.zeros(len(y))
-        for step in range(int(asked.steps.max())):
-            running, batch = asked.steps > step, _Minibatch(asked, task, step)
-            direction, resting = self.direction(y, moment.layout, batch), not bool(running.all())
-            if resting:
-                direction = torch.where(running[:, None], direction, 0)
-            asked = replace(asked, buffers=batch.found.buffers)
-            losses = losses + torch.where(running, batch.found.loss, 0)
-            total += direction
-            asked.rule.move(
-                y, direction, velocity, running if resting else None, x, asked.shifts, asked.moves
-            )
-        taken = asked.steps.clamp(min=1)[:, None].to(y.dtype)
-        return Trained(
-            asked.steps[:, None].to(y.dtype),
-            losses / taken[:, 0].to(losses.dtype),
-            asked.buffers,
-            lambda: y,
-            lambda: y - x,
-            lambda less: total / taken - (0 if less is None else less),
-        )
+        losses = torch.zeros(len(asked.steps))
+        walk = Walk(asked, self, moment.layout, lambda y: self._points(y, moment))
+        longest = int(asked.steps.max())
+        for step in range(longest):
+            running, found = asked.steps > step, _gradient_at(walk.point, asked, task, step)
+            asked = replace(asked, buffers=found.buffers)
+            losses = losses + torch.where(running, found.loss, 0)
+            walk.step(found, running, last=step == longest - 1)
+        return walk.trained(losses, asked.buffers)
 
     def full_grad(self, x: Tensor, task: ClientTask, moment: Moment) -> Tensor:
         """The direction over all examples."""
-        return self.direction(x, moment.layout, task.full_grad)
+        point = self._points(x, moment)
+        # A problem's own formula may return what is not to be written to.
+        found = task.full_grad(point).clone()
+        for layer in self.layers(moment.layout):
+            at = slice(None), layer.slice
+            self.redirect(found[at], x[at], point[at], layer, moment.layout)
+        return found
 
-
-class _Minibatch:
-    """The gradient of the minibatches of one step."""
-
-    def __init__(self, asked: Descent, task: ClientTask, step: int) -> None:
-        self._asked, self._task, self._step = asked, task, step
-
-    def __call__(self, point: Tensor) -> Tensor:
-        self.found = _gradient_at(point, self._asked, self._task, self._step)
-        return self.found.mean_grad
+    def _points(self, y: Tensor, moment: Moment) -> Tensor:
+        """Where clients at ``y`` take their gradients; where all start alike, a worker finds it once."""
+        if not self.elsewhere or len(y) > 1:
+            return points(self, y, moment.layout)
+        key = (self, moment.seed, moment.round)
+        known = moment.last.get(y, key)
+        return moment.last.put(y, points(self, y, moment.layout), key) if known is None else known
 
 
 def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:

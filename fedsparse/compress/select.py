@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fedsparse.errors import ProtocolError
 
-__all__ = ["largest"]
+__all__ = ["is_largest", "largest"]
 
 Floats = npt.NDArray[Any]
 
@@ -38,6 +38,9 @@ TOGETHER = 1 << 20
 
 SMALL = 1 << 15
 """Up to this row length the sample costs more than it saves."""
+
+FEW = 40
+"""If no more than one of so many entries is chosen, their indices are found sooner than marks for all."""
 
 RUN = 32
 """Neighbours that are sampled together, for they come from memory together."""
@@ -68,16 +71,10 @@ def largest(x: Tensor, k: int) -> Tensor:
     Raises:
         ProtocolError: the dtype is another one, or ``k`` is out of range.
     """
-    rows, size = x.shape
-    if not 0 <= k <= size:
-        raise ProtocolError(f"largest(k={k}) of rows with {size} entries: k must be between 0 and {size}")
-    if x.dtype not in {torch.float32, torch.float64}:
-        raise ProtocolError(
-            f"entries of dtype {x.dtype} cannot be selected: compressors take float32 or float64"
-        )
+    floats, size = _checked(x, k), x.shape[1]
+    rows = len(floats)
     if k in (0, size):
         return torch.arange(k).expand(rows, k).contiguous()
-    floats = x.detach().numpy()
     chosen = np.empty((rows, k), dtype=np.int64)
     step = max(1, TOGETHER // size)
     for first in range(0, rows, step):
@@ -87,6 +84,47 @@ def largest(x: Tensor, k: int) -> Tensor:
             found = _unfiltered(some, k)
         np.subtract(found, _starts(some), out=chosen[first : first + step])
     return torch.from_numpy(chosen)
+
+
+def is_largest(x: Tensor, k: int) -> Tensor:
+    """Which entries of each row :func:`largest` finds, ``[C, d]`` bool.
+
+    Args:
+        x: ``[C, d]``, float32 or float64.
+        k: 0 <= k <= d.
+
+    Raises:
+        ProtocolError: the dtype is another one, or ``k`` is out of range.
+    """
+    floats, size = _checked(x, k), x.shape[1]
+    if k in (0, size):
+        return torch.full(x.shape, k > 0)
+    if size > SMALL and FEW * k < size:
+        return torch.zeros(x.shape, dtype=torch.bool).scatter_(1, largest(x, k), True)
+    marks = np.empty(x.shape, dtype=np.bool_)
+    step = max(1, TOGETHER // size)
+    for first in range(0, len(floats), step):
+        keys = _keys(np.ascontiguousarray(floats[first : first + step]))
+        border, found = _border(keys, k), marks[first : first + step]
+        np.greater_equal(keys, border, out=found)
+        if np.count_nonzero(found) > len(found) * k:
+            for row, own, least in zip(found, keys, border, strict=True):
+                row[:] = False
+                row[_untied(own, least, k)] = True
+    return torch.from_numpy(marks)
+
+
+def _checked(x: Tensor, k: int) -> Floats:
+    """The rows, of which ``k`` entries can be chosen."""
+    size = x.shape[1]
+    if not 0 <= k <= size:
+        raise ProtocolError(f"largest(k={k}) of rows with {size} entries: k must be between 0 and {size}")
+    if x.dtype not in {torch.float32, torch.float64}:
+        raise ProtocolError(
+            f"entries of dtype {x.dtype} cannot be selected: compressors take float32 or float64"
+        )
+    floats: Floats = x.detach().numpy()
+    return floats
 
 
 def _starts(x: Floats) -> Indices:

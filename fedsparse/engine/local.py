@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ __all__ = ["LocalPool"]
 
 GRACE = 60.0
 """Seconds that ``close`` waits for the blocks that are being computed; a thread cannot be killed."""
+
+_SWITCH = 5e-4
+"""Seconds after which a thread that wants the interpreter's lock gets it; the products of a block take tenths of a
+millisecond each, so that with Python's own 5 ms a thread would wait as long as for a dozen of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,8 @@ class LocalPool:
     """The calling thread and others beside it, one runner each. A :class:`~fedsparse.engine.pool.Pool`.
 
     The calling thread computes while it waits, so that one worker needs no thread. All take their calls from one
-    queue. torch computes with one thread per worker while the pool is open: the bits depend on it.
+    queue. torch computes with one thread per worker while the pool is open: the bits depend on it. Several workers take
+    turns at the interpreter more often than its threads otherwise do.
 
     Args:
         workers: number of threads that compute.
@@ -54,8 +60,10 @@ class LocalPool:
 
         keep_memory()
         self.size = workers
-        self._torch_threads: int | None = torch.get_num_threads()
+        self._before: tuple[int, float] | None = torch.get_num_threads(), sys.getswitchinterval()
         torch.set_num_threads(1)
+        if workers > 1:
+            sys.setswitchinterval(_SWITCH)
         self._setup: _Setup | None = None
         self._runners: dict[int, tuple[_Setup, Runner]] = {}
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
@@ -121,8 +129,8 @@ class LocalPool:
         return False
 
     def close(self) -> None:
-        """Cancel what is queued, let the blocks being computed finish, and give back torch's threads and memory."""
-        if self._torch_threads is None:
+        """Cancel what is queued, let blocks being computed finish, and give back memory and the process's settings."""
+        if self._before is None:
             return
         _drain(self._tasks)
         for _ in self._threads:
@@ -131,8 +139,10 @@ class LocalPool:
             thread.join(GRACE)
         import torch
 
-        torch.set_num_threads(self._torch_threads)
-        self._torch_threads = None
+        threads, switch = self._before
+        torch.set_num_threads(threads)
+        sys.setswitchinterval(switch)
+        self._before = None
         self._setup, self._runners = None, {}
         give_back_memory()
 

@@ -27,7 +27,8 @@ class Base:
         epochs: passes over the examples.
         lr: step size of AdamW.
         batch: examples of a minibatch.
-        objective: ``"labels"``, or ``"words"``: to guess hidden words of texts, whose labels are not looked at.
+        objective: ``"labels"``; or without a look at them ``"words"``, to guess hidden words of texts, or ``"turns"``,
+            to guess by how many quarters images were turned.
         data_options: of the data set.
         options: of the model.
 
@@ -46,8 +47,8 @@ class Base:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.objective not in ("labels", "words"):
-            raise ConfigError(f"base: objective: {self.objective}: must be labels or words")
+        if self.objective not in ("labels", "words", "turns"):
+            raise ConfigError(f"base: objective: {self.objective}: must be labels, words or turns")
 
 
 @dataclass(frozen=True)

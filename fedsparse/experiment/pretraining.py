@@ -46,7 +46,7 @@ def pretrained(base: Base, data_dir: Path | None, folder: Path, note: Callable[[
         _check_same(base, folder)
         return folder
     own, rest = own_and_rest(base, data_dir)
-    outputs = int(own.x.max()) + 1 if base.objective == "words" else own.classes
+    outputs = {"labels": own.classes, "words": int(own.x.max()) + 1, "turns": 4}[base.objective]
     model = models.build(base.model, own.example_shape, outputs, 0, **base.options)
     _train(model, base, own, note)
     _write_examples(folder / CLIENTS, rest)
@@ -62,6 +62,10 @@ def own_and_rest(base: Base, data_dir: Path | None) -> tuple[Dataset, Dataset]:
         raise DataError(f"{base.data}: is a problem; a base is trained on a data set of examples")
     if base.objective == "words" and whole.x.dtype != np.int64:
         raise DataError(f"{base.data}: the objective 'words' hides tokens of texts, and these are no texts")
+    if base.objective == "turns" and (whole.x.ndim != 4 or whole.x.shape[2] != whole.x.shape[3]):
+        raise DataError(
+            f"{base.data}: the objective 'turns' turns square images, and examples are of shape {whole.example_shape}"
+        )
     if base.examples >= len(whole.x):
         raise DataError(
             f"base: {base.examples} examples: leaves none of its {len(whole.x)} examples for the clients"
@@ -74,7 +78,7 @@ def own_and_rest(base: Base, data_dir: Path | None) -> tuple[Dataset, Dataset]:
 
 def _inputs(of: Dataset, x: NDArray[Any]) -> Tensor:
     """Examples as a model gets them."""
-    ready = torch.from_numpy(np.ascontiguousarray(x))
+    ready = torch.from_numpy(np.array(x))  # a copy: what lies in a file is not to be written to
     return ready if ready.dtype == torch.int64 else ready.float() * of.scale + of.shift
 
 
@@ -83,17 +87,29 @@ def _train(model: nn.Module, base: Base, own: Dataset, note: Callable[[str], Non
     optimiser = torch.optim.AdamW(model.parameters(), lr=base.lr)
     x, y = _inputs(own, own.x), torch.from_numpy(own.y)
     for epoch in range(base.epochs):
-        draw, losses = rng.stream(0, "pretrain:words", epoch), []
+        draw, losses = rng.stream(0, f"pretrain:{base.objective}", epoch), []
         for batch in _batches(len(x), base.batch, epoch):
             optimiser.zero_grad()
-            if base.objective == "words":
-                loss = _words(model, x[batch], draw)
-            else:
-                loss = functional.cross_entropy(model(x[batch]), y[batch])
+            loss = _loss(base, model, x[batch], y[batch], draw)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(loss.item())
         note(f"base, epoch {epoch + 1}: mean loss {statistics.fmean(losses):.4f}")
+
+
+def _loss(base: Base, model: nn.Module, x: Tensor, y: Tensor, draw: np.random.Generator) -> Tensor:
+    if base.objective == "words":
+        return _words(model, x, draw)
+    if base.objective == "turns":
+        x, y = _turned(x, draw)
+    return functional.cross_entropy(model(x), y)
+
+
+def _turned(x: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Square images ``[B, channels, n, n]``, each turned, and by how many quarters (Gidaris et al., ICLR 2018)."""
+    quarters = torch.from_numpy(draw.integers(4, size=len(x)))
+    turned = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])
+    return turned[quarters, torch.arange(len(x))], quarters
 
 
 def _words(model: nn.Module, x: Tensor, draw: np.random.Generator) -> Tensor:

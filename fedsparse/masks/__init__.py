@@ -10,6 +10,7 @@ from fedsparse.masks.averaging import FixedMask, MovingMask
 from fedsparse.masks.blocks import Blocks, allowed, blocks_of, most
 from fedsparse.masks.cost import Cost, dense_cost, device_bytes, forward_flops
 from fedsparse.masks.gates import Gate
+from fedsparse.masks.groups import largest_of_groups
 from fedsparse.masks.last import Last
 from fedsparse.masks.layers import (
     RATIO_NAMES,
@@ -51,6 +52,7 @@ __all__ = [
     "forward_flops",
     "in_blocks",
     "largest_inactive",
+    "largest_of_groups",
     "layer_counts",
     "layers_of",
     "magnitude_mask",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsparse.compress.select import largest
+from fedsparse.compress.select import is_largest, largest
 from fedsparse.masks.layers import everywhere
 from fedsparse.protocol import Field, Layout
 
@@ -25,7 +25,7 @@ def top_each(scores: Tensor, layers: Sequence[Field], counts: Sequence[int]) -> 
     """
     mask = torch.zeros(scores.shape, dtype=torch.bool)
     for layer, count in zip(layers, counts, strict=True):
-        mask[:, layer.slice].scatter_(1, largest(scores[:, layer.slice], count), True)
+        mask[:, layer.slice] = is_largest(scores[:, layer.slice], count)
     return mask
 
 

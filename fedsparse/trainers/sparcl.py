@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from fedsparse.cohort.trainer import Gradient, Stepped
-from fedsparse.masks import everywhere, factors, layer_counts, layers_of, top_each
+from fedsparse.cohort.trainer import Stepped
+from fedsparse.compress.select import is_largest
+from fedsparse.masks import layer_counts, layers_of
 from fedsparse.options import option
-from fedsparse.protocol import Layout
+from fedsparse.protocol import Field, Layout
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,15 @@ class SparCL(Stepped):
     alpha: float = option(1.0, "weight α of the gradient in the importance", at_least=0)
     ends: bool = option(False, "whether the gradients of the first and the last layer are masked, too")
 
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+    def layers(self, layout: Layout) -> tuple[Field, ...]:
+        """Linear layers and convolutions."""
+        return layers_of(layout, self.ends)
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """M ⊙ g."""
-        g = gradient(y)
-        layers = layers_of(layout, self.ends)
-        counts = layer_counts(layers, self.density, "uniform")
-        moved = top_each(y.abs() + self.alpha * g.abs(), layers, counts) | everywhere(layout, layers)
-        return g.mul_(factors(moved, g.dtype))
+        layers = self.layers(layout)
+        count = layer_counts(layers, self.density, "uniform")[layers.index(layer)]
+        importance = gradient.abs()
+        torch.add(y.abs(), importance, alpha=self.alpha, out=importance)
+        # As bytes: what is bool is slow to multiply with.
+        gradient.mul_(is_largest(importance, count).view(torch.uint8))

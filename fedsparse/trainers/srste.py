@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedsparse.cohort.trainer import Gradient, Stepped
+from fedsparse.cohort.trainer import Stepped
+from fedsparse.cohort.walk import points
 from fedsparse.errors import ConfigError
-from fedsparse.masks import factors, layers_of
+from fedsparse.masks import largest_of_groups, layers_of
 from fedsparse.options import option
-from fedsparse.protocol import Layout
+from fedsparse.protocol import Field, Layout
 from fedsparse.trainers._layers import sides
+
+Found = tuple[tuple[slice, slice], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class SRSTE(Stepped):
     sends it.
     """
 
+    elsewhere: ClassVar[bool] = True
+
     n: int = option(2, "weights N that are kept of a group", at_least=1)
     m: int = option(4, "weights M of a group", at_least=1)
     decay: float = option(2e-4, "weight λ of the pull of unused weights to zero", at_least=0)
@@ -46,39 +55,30 @@ class SRSTE(Stepped):
     def used(self, x: Tensor, layout: Layout) -> Tensor:
         """e, ``[C, d]`` bool, of the weights ``x [C, d]``; of equal magnitudes the first is used."""
         used = torch.ones_like(x, dtype=torch.bool)
-        for layer in layers_of(layout, self.ends):
-            shape = sides(layer)
-            if shape[1] % self.m:
-                continue
-            groups, marks = (
-                of[:, layer.slice].view(len(x), *shape).unflatten(2, (-1, self.m))  # type: ignore[no-untyped-call]
-                for of in (x, used)
-            )
-            marks.copy_(_largest(groups.movedim(3, 0), self.n).movedim(0, 3))
+        for layer in self.layers(layout):
+            own = used[:, layer.slice].numpy()
+            for at, largest in self._largest(x[:, layer.slice], layer):
+                own[at] = largest
         return used
 
     def model(self, x: Tensor, layout: Layout) -> Tensor:
         """The weights that are used, e ⊙ W."""
-        return x * factors(self.used(x, layout), x.dtype)
+        return points(self, x, layout)
 
-    def direction(self, y: Tensor, layout: Layout, gradient: Gradient) -> Tensor:
+    def layers(self, layout: Layout) -> list[Field]:
+        """The layers whose inputs are in groups."""
+        return [layer for layer in layers_of(layout, self.ends) if sides(layer)[1] % self.m == 0]
+
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
+        """E ⊙ W."""
+        values, into = y.numpy(), out.numpy()
+        for at, largest in self._largest(y, layer):
+            np.multiply(values[at], largest, out=into[at])
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """∇f(e ⊙ W) + λ (1 - e) ⊙ W."""
-        used = self.model(y, layout)
-        unused = y - used
-        return gradient(used).add_(unused.mul_(self.decay))
+        gradient.add_(y - point, alpha=self.decay)
 
-
-def _largest(groups: Tensor, count: int) -> Tensor:
-    """Which are the ``count`` largest of every group ``[M, ...]``, bool; of equal ones the first.
-
-    Groups are small: to count, pair after pair, who is larger than whom is many times faster than to sort.
-    """
-    sizes = groups.abs().contiguous().numpy()
-    larger = np.empty(sizes.shape, np.min_scalar_type(len(sizes)))
-    for second in range(len(sizes)):
-        larger[second] = len(sizes) - 1 - second
-        for first in range(second):
-            ahead = (sizes[first] >= sizes[second]).view(np.uint8)
-            larger[first] -= ahead
-            larger[second] += ahead
-    return torch.from_numpy(larger < count)
+    def _largest(self, x: Tensor, layer: Field) -> Iterator[Found]:
+        """Which weights of a layer are used; its inputs lie as far apart as the kernel has places."""
+        return largest_of_groups(x, self.n, self.m, math.prod(sides(layer)[2:]))

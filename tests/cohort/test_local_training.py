@@ -157,6 +157,18 @@ def test_a_mean_gradient_less_something_known_is_the_difference_bit_by_bit(model
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("steps", [0, 2, 40])
+def test_parts_of_a_mean_gradient_are_those_of_the_whole_bit_by_bit(model: str, steps: int):
+    work = workload(model)
+    first, then = (task_of(work).sgd(work.start.x[None], lr=0.1, steps=steps) for _ in range(2))
+    for field in work.start.layout:
+        for rows in (slice(1), slice(1, len(SIZES))):
+            part = torch.full((len(SIZES), field.size), torch.nan)[rows]
+            first.write_mean_grad(part, rows, field)
+            assert part.equal(then.mean_grad[rows, field.slice])
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_step_size_of_zero_moves_nothing_and_still_knows_the_gradient(model: str):
     work = workload(model)
     found = task_of(work).sgd(work.start.x[None], lr=0.0, steps=2)

@@ -104,14 +104,17 @@ def test_add_each_adds_the_product_with_the_same_bits_in_any_company(
 
 
 @pytest.mark.parametrize("shape", [(4, 20, 300, 260), (5, 20, 784, 200), (3, 64, 512, 33)])
-def test_large_products_have_the_same_bits_in_any_company(shape: tuple[int, int, int, int]):
+def test_large_products_have_the_same_bits_in_any_company_and_with_shared_weights(
+    shape: tuple[int, int, int, int],
+):
     clients, rows, n, m = shape
-    h, weight = numbers(0, clients, rows, n), numbers(1, clients, m, n)
-    forward, d = products.apply(h, weight), numbers(2, clients, rows, m)
+    h, weight, bias = numbers(0, clients, rows, n), numbers(1, clients, m, n), numbers(3, clients, m)
+    forward, d = products.apply(h, weight, bias), numbers(2, clients, rows, m)
     back, gradient = products.apply(d, weight.mT), products.each(d.mT, h)
     for i in range(clients):
         one = slice(i, i + 1)
-        assert products.apply(h[one].clone(), weight[one].clone())[0].equal(forward[i])
+        assert products.apply(h[one].clone(), weight[one].clone(), bias[one])[0].equal(forward[i])
+        assert products.apply(h, weight[one], bias[one])[i].equal(forward[i])
         assert products.apply(d[one].clone(), weight[one].clone().mT)[0].equal(back[i])
         assert products.each(d[one].clone().mT, h[one].clone())[0].equal(gradient[i])
 

@@ -150,6 +150,38 @@ class Training(nn.Module):
         return self.head(x if self.training else x / 2)
 
 
+class Untraceable(nn.Module):
+    """Goes through a tensor by hand; has frozen weights by hand, dropout of nothing, and products of activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(9, 12), nn.Linear(4, 3)
+        self.filters = nn.Parameter(torch.randn(2, 1, 3, 3), requires_grad=False)
+        self.turned = nn.Parameter(torch.randn(9, 4), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = [functional.conv2d(part, self.filters).flatten(2) for part in x.split(1, dim=1)]
+        rows = [self.inner(part) for part in rows]
+        q, k, v = rows[0].chunk(3, dim=-1)
+        mixed = torch.matmul(functional.softmax(q @ k.mT, dim=-1), v)
+        first = torch.addmm(torch.ones(4), rows[0][:, 0, :9], self.turned)
+        seen = functional.scaled_dot_product_attention(mixed[:, None], v[:, None], v[:, None], is_causal=True)
+        return self.head(
+            functional.gelu(mixed.mean(1) + first.pow(2) + functional.dropout(seen, 0.0).amax((1, 2)))
+        )
+
+
+class Summed(nn.Module):
+    """Calls a function that is not known to keep examples apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.cumsum(1))
+
+
 class Mixing(nn.Module):
     """Normalises by the batch, by hand."""
 
@@ -239,6 +271,8 @@ BATCHED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "attention": (Attentive, FLAT),
     "used twice": (Twice, FLAT),
     "unused": (Unused, FLAT),
+    "training": (Training, FLAT),
+    "untraceable": (Untraceable, IMAGE),
     "frozen": (frozen, FLAT),
     "pooled twice": (PooledTwice, IMAGE),
     "batch norm": (
@@ -255,8 +289,8 @@ BATCHED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 AS_ONE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "tied": (Tied, FLAT, "the model (its layers share parameters)"),
     "branching": (Branching, FLAT, "the model (Branching has no batched form)"),
-    "training": (Training, FLAT, "the model (Training has no batched form)"),
     "by hand": (ByHand, FLAT, "the model (ByHand has no batched form)"),
+    "unknown": (Summed, FLAT, "the model (Summed has no batched form)"),
     "mixing": (Mixing, FLAT, "the model (its forward mixes examples, or depends on their number)"),
     "first example": (
         FirstExample,
@@ -402,6 +436,25 @@ def test_noise_from_the_global_generator_is_refused_with_the_way_out():
         ConfigError, match=re.escape("use dropout, as layers or functions, which gets keyed streams")
     ):
         SupervisedWorkload(examples(FLAT, SIZES), Noisy(), BATCH)
+
+
+class NormedByMode(nn.Module):
+    """Cannot be traced, and has statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x) if self.training else 2 * self.norm(x))
+
+
+def test_statistics_of_inputs_alone_are_found_in_a_forward_that_cannot_be_traced():
+    x = torch.randn(1, 5, 6)
+    model = Batched(NormedByMode(), x[0])
+    _, found = model.calibrated(model.start.x[None], model.start.buffers[None], x, torch.tensor([5]), [0])
+    assert model.notes == []
+    torch.testing.assert_close(found[0], torch.cat([x[0].mean(0), x[0].var(0)]))
 
 
 SHIPPED: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {

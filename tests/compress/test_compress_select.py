@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedsparse.compress import select
-from fedsparse.compress.select import RUN, SMALL, STRIDE, TOGETHER, largest
+from fedsparse.compress.select import RUN, SMALL, STRIDE, TOGETHER, is_largest, largest
 from fedsparse.errors import ProtocolError
 
 LONG = SMALL + 5
@@ -28,7 +28,11 @@ def naive(row: np.ndarray, k: int) -> np.ndarray:
 
 
 def same(x: Tensor, k: int) -> bool:
-    return np.array_equal(largest(x, k).numpy(), [naive(row, k) for row in x.numpy()])
+    """Whether both the indices and the marks are those of a sort."""
+    expected = np.array([naive(row, k) for row in x.numpy()], dtype=np.int64)
+    marks = np.zeros(x.shape, dtype=bool)
+    np.put_along_axis(marks, expected, True, axis=1)
+    return np.array_equal(largest(x, k).numpy(), expected) and np.array_equal(is_largest(x, k).numpy(), marks)
 
 
 @contextmanager

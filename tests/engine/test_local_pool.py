@@ -55,6 +55,14 @@ def test_torch_has_its_threads_back_after_close():
         torch.set_num_threads(before)
 
 
+def test_threads_take_turns_more_often_until_close():
+    before = sys.getswitchinterval()
+    pool = LocalPool(2)
+    assert sys.getswitchinterval() < before
+    pool.close()
+    assert sys.getswitchinterval() == before
+
+
 def test_one_worker_needs_no_thread():
     pool = LocalPool(1)
     pool.setup(Toy(), {"data": DATA})

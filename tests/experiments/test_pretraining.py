@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_a_base_and_the_clients_share_the_training_part_between_them(tmp_path: P
 
 def test_a_base_that_is_not_known_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert pretrain.main(["nothing"]) == 2
-    assert "NAME is one of digits, ag_news" in capsys.readouterr().out
+    assert "NAME is one of digits, fashion_mnist, ag_news" in capsys.readouterr().out
 
 
 def test_hidden_words_are_guessed_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,14 +116,50 @@ def test_words_of_what_is_no_text_are_refused() -> None:
         own_and_rest(replace(SMALL, objective="words"), None)
 
 
+def test_images_are_turned_by_what_is_to_be_guessed() -> None:
+    images = torch.rand(40, 2, 3, 3)
+    turned, quarters = pretraining._turned(images, rng.stream(0, "turns"))
+    assert sorted(set(quarters.tolist())) == [0, 1, 2, 3]
+    for image, seen, k in zip(images, turned, quarters.tolist(), strict=True):
+        assert (seen.numpy() == np.rot90(image.numpy(), k, (1, 2))).all()
+
+
+def test_turns_are_learnt_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load("digits", None)
+    monkeypatch.setattr(data, "load", lambda *_, **__: replace(whole, y=np.zeros_like(whole.y)))
+    told: list[str] = []
+    pretrained(Base("digits", 500, "mlp", 10, 0.003, objective="turns"), None, tmp_path, told.append)
+    assert float(told[-1].split()[-1]) < np.log(4) / 2
+
+
+def test_turns_of_what_is_no_square_image_are_refused() -> None:
+    with pytest.raises(DataError, match="turns square images"):
+        own_and_rest(replace(SMALL, data="synthetic", objective="turns"), None)
+
+
 def test_an_objective_that_is_not_known_is_told() -> None:
-    with pytest.raises(ConfigError, match="must be labels or words"):
+    with pytest.raises(ConfigError, match="must be labels, words or turns"):
         replace(SMALL, objective="pixels")
 
 
 def test_a_base_that_leaves_nothing_to_the_clients_is_refused() -> None:
     with pytest.raises(DataError, match="leaves none of its 1437 examples"):
         own_and_rest(replace(SMALL, examples=1437), None)
+
+
+@pytest.mark.slow
+def test_turns_of_clothes_are_learnt_and_the_other_pictures_left_to_clients(tmp_path: Path) -> None:
+    """Without learning the loss is log 4 = 1.39."""
+    root = os.environ.get("FEDSPARSE_DATA")
+    if not root:
+        pytest.skip("needs Fashion-MNIST: set FEDSPARSE_DATA to the folder of its files")
+    told: list[str] = []
+    base = replace(pretrain.BASES["fashion_mnist"], examples=5000, epochs=2)
+    pretrained(base, Path(root), tmp_path, told.append)
+    assert float(told[-1].split()[-1]) < 1
+    rest = load("arrays", tmp_path / CLIENTS)
+    assert len(rest.x) == 55_000
+    assert sorted(set(rest.y.tolist())) == list(range(10))
 
 
 @pytest.mark.slow

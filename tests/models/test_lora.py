@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from fedsparse import models
 from fedsparse.cohort.batched import Batched
+from fedsparse.cohort.examples import Examples
+from fedsparse.cohort.steady import steady
+from fedsparse.cohort.supervised import SupervisedWorkload
+from fedsparse.cohort.tracing import as_one
+from fedsparse.data.holdings import Stored
 from fedsparse.errors import ConfigError, DataError
 from fedsparse.models import build
 from fedsparse.models._adapter import Adapter, unwrapped
@@ -253,23 +260,74 @@ def test_a_folder_of_hugging_face_is_the_base(kind: str, tmp_path: Path) -> None
     assert module(x).shape == (2, 10)
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_a_model_of_hugging_face_trains_one_client_at_a_time_as_a_note_says(
-    kind: str, tmp_path: Path
-) -> None:
-    """With the dropout that its configuration has by default, of which two passes of a step see the same."""
-    make, shape, _, _ = FOREIGN[kind]
+Theirs = tuple[nn.Module, SupervisedWorkload]
+
+SIZES = (5, 0, 4, 7)
+"""Examples of each client; minibatches have four."""
+
+
+@pytest.fixture(scope="module", params=FOREIGN)
+def theirs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Theirs:
+    """A model of Hugging Face's with adapters, and with the dropout that its configuration has by default."""
+    make, shape, _, _ = FOREIGN[request.param]
+    rng, count = np.random.default_rng(0), sum(SIZES)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = build("lora", shape, 10, 0, base=make(tmp_path))
-    x = torch.randint(1, 30, (6, *shape)) if len(shape) == 1 else torch.randn(6, *shape)
-    model = Batched(module, x)
-    (note,) = model.notes
-    assert note.startswith("model: clients go one at a time through the model (")
-    start, inputs = model.start.x.expand(2, -1), torch.stack([x[:3], x[:3]])
-    one, same = (model.outputs(start, torch.zeros(2, 0), inputs, [1, 2]) for _ in range(2))
-    assert torch.equal(one, same)
-    assert torch.equal(one[0], one[1]) == (kind == "vit"), "clients have the same dropout, or vit has some"
+        base = make(tmp_path_factory.mktemp(request.param))
+        module = build("lora", shape, 10, 0, base=base, rank=3, targets="linear")
+    x = rng.standard_normal((count, *shape)).astype(np.float32)
+    if len(shape) == 1:
+        x = rng.integers(1, 30, (count, *shape))
+        x[7:, 4:] = 0  # of the last two clients some have padding, the first has none
+    held = Stored(np.arange(count), np.concatenate([[0], np.cumsum(SIZES)]))
+    y = rng.integers(0, 10, count)
+    return module, SupervisedWorkload(Examples(x, y, x, y, held), module, 4)
+
+
+def test_a_model_of_hugging_face_trains_all_clients_at_once(theirs: Theirs) -> None:
+    assert theirs[1].notes == []
+
+
+def test_its_clients_together_have_the_values_and_gradients_of_each_alone(theirs: Theirs) -> None:
+    (module, work), clients = theirs, 3
+    model, inputs = work.model, torch.from_numpy(work.examples.x[:15]).unflatten(0, (clients, 5))
+    x = (model.start.x + 0.1 * torch.randn(clients, model.layout.size)).requires_grad_()
+    found = model.outputs(x, torch.zeros(clients, 0), inputs)
+    (gradient,) = torch.autograd.grad(found.square().sum(), x)
+    for client in range(clients):
+        values = model.layout.split(x[client].detach().clone().requires_grad_())
+        expected = torch.func.functional_call(module.eval(), values, inputs[client])
+        torch.testing.assert_close(found[client], expected, rtol=1e-5, atol=1e-5)
+        by_name = torch.autograd.grad(expected.square().sum(), list(values.values()))
+        own = torch.cat([g.flatten() for g in by_name])
+        torch.testing.assert_close(gradient[client], own, rtol=1e-4, atol=1e-5)
+
+
+def trained(work: SupervisedWorkload, clients: list[int]) -> torch.Tensor:
+    task = work.task(torch.tensor(clients), 3, 2, work.start.buffers[None])
+    return task.sgd(work.start.x[None] + 0.01, lr=0.3, steps=4, momentum=0.5).x
+
+
+def test_with_dropout_its_clients_train_as_they_do_one_after_the_other(theirs: Theirs) -> None:
+    module, work = copy.deepcopy(theirs[0]), copy.copy(theirs[1])
+    steady(module)
+    work.model = copy.copy(work.model)
+    work.model.program = as_one(module, "it is the reference")
+    found, expected = (trained(each, [0, 1, 2, 3]) for each in (theirs[1], work))
+    assert not torch.allclose(found[0], found[2], atol=1e-2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_its_clients_train_to_the_same_bits_in_any_block(theirs: Theirs) -> None:
+    everyone = trained(theirs[1], [0, 1, 2, 3])
+    for clients in ([0], [2], [3, 0], [3, 2, 1, 0]):
+        assert trained(theirs[1], clients).equal(everyone[clients])
+
+
+def test_what_its_training_computes_and_holds_is_known(theirs: Theirs) -> None:
+    layout = theirs[1].model.layout
+    assert all(f.positions for f in layout if len(f.shape) > 1)
+    assert layout.activations > sum(f.shape[0] * f.positions for f in layout if len(f.shape) > 1)
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,15 @@ def run(strategy: Strategy, cohorts: Sequence[Sequence[int]] = COHORTS, **option
 
 @dataclass
 class Matrices:
-    """A model in float64: frozen weights W, adapters and head by name."""
+    """A model in float64: frozen weights W, adapters and head by name.
+
+    Attributes:
+        residual: of the round that led to it, what averaging A and B apart would have missed.
+    """
 
     base: dict[str, Tensor] = field(default_factory=dict)
     x: dict[str, Tensor] = field(default_factory=dict)
+    residual: float = 0.0
 
     @classmethod
     def start(cls) -> "Matrices":

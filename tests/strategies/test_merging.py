@@ -20,6 +20,8 @@ from merging_cases import (
     run,
 )
 from strategy_cases import assert_same_bits
+from torch import Tensor
+from torch.nn.functional import pad
 
 from fedsparse import rng
 from fedsparse.engine.faults import Faults
@@ -47,6 +49,19 @@ def weights(cohort: tuple[int, ...], weighting: str) -> list[float]:
     return [size / sum(sizes) for size in sizes]
 
 
+def residual(ends: list[dict[str, Tensor]], p: list[float]) -> float:
+    """|mean(B A) - mean(B) mean(A)| / |mean(B A)| over both layers; rows and columns that a client lacks are zero."""
+    missed, whole, pairs = [], [], list(zip(p, ends, strict=True))
+    for layer in LAYERS:
+        a, b = f"{layer}.lora_A", f"{layer}.lora_B"
+        mean_a = sum(w * pad(y[a], (0, 0, 0, RANK - len(y[a]))) for w, y in pairs)
+        mean_b = sum(w * pad(y[b], (0, RANK - y[b].shape[1])) for w, y in pairs)
+        mean = sum(w * y[b] @ y[a] for w, y in pairs)
+        whole.append(mean.flatten())
+        missed.append((mean - mean_b @ mean_a).flatten())
+    return float(torch.cat(missed).norm() / torch.cat(whole).norm())
+
+
 def fedex(weighting: str) -> Iterator[Matrices]:
     now = Matrices.start()
     for cohort in COHORTS:
@@ -57,7 +72,7 @@ def fedex(weighting: str) -> Iterator[Matrices]:
             a, b = f"{layer}.lora_A", f"{layer}.lora_B"
             exact = sum(w * y[b] @ y[a] for w, y in zip(p, ends, strict=True))
             base[f"{layer}.base.weight"] = base[f"{layer}.base.weight"] + SCALE * (exact - mean[b] @ mean[a])
-        now = Matrices(base, mean)
+        now = Matrices(base, mean, residual(ends, p))
         yield now
 
 
@@ -78,13 +93,14 @@ def stacking(ranks: tuple[int, ...]) -> Iterator[Matrices]:
             base[f"{layer}.base.weight"] = base[f"{layer}.base.weight"] + SCALE * b @ a
         for name in ("head.weight", "head.bias"):
             x[name] = sum(w * y[name] for w, y in zip(p, ends, strict=True))
-        now = Matrices(base, x)
+        now = Matrices(base, x, residual(ends, p))
         yield now
 
 
 def assert_models(result: Result, expected: Iterator[Matrices]) -> None:
-    """The layers of every evaluated model, and its head, are the transcription's."""
+    """The layers of every evaluated model, its head, and the residual that is recorded are the transcription's."""
     for r, (model, reference) in enumerate(zip(result.models, expected, strict=True)):
+        assert result.history[r].scalars["residual"] == pytest.approx(reference.residual, rel=1e-4)
         for layer in LAYERS:
             torch.testing.assert_close(
                 effective(model, layer),
@@ -121,8 +137,11 @@ def missed(strategy: Strategy, layer: str) -> float:
 class ForgetsTheResidual(FedExLora):
     """What averaging A and B apart comes to."""
 
-    def merged(self, server: State, stacks: Iterable[Stack], layout: Layout) -> State:
-        return {name: server[name] for name in ("merged", "news", "ranks")}
+    def merged(
+        self, server: State, x: Tensor, stacks: Iterable[Stack], averaged: Tensor, layout: Layout
+    ) -> State:
+        missed = super().merged(server, x, stacks, averaged, layout)["@residual"]
+        return {**server, "x": x, "@residual": missed}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -139,6 +158,7 @@ def test_a_version_that_forgets_the_residual_is_found_out():
 def test_of_one_client_there_is_no_residual_and_nothing_more_is_sent():
     result = run(FedExLora(**LOCAL), [(1,), (1,)])
     assert not result.server["merged"].any()
+    assert [record.scalars["residual"] for record in result.history] == [0, 0]
     plain = run(FedAvg(weighting="one", **LOCAL), [(1,), (1,)])
     ours, theirs = (found.history[1].traffic["down_payload_bytes"] for found in (result, plain))
     assert ours == theirs

@@ -15,10 +15,12 @@ from fedsparse.simulation import Result
 from fedsparse.strategies.adapter_lth import AdapterLTH
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.feddst import FedDST
+from fedsparse.strategies.fedex_lora import FedExLora
 from fedsparse.strategies.fedtiny import FedTiny
 from fedsparse.strategies.ffa_lora import FFALora
 from fedsparse.strategies.fl_pqsu import FLPQSU
 from fedsparse.strategies.flasc import Flasc
+from fedsparse.strategies.flora import FLora
 from fedsparse.strategies.hetlora import HetLora
 from fedsparse.strategies.local_only import LocalOnly
 from fedsparse.strategies.lotteryfl import LotteryFL
@@ -160,6 +162,9 @@ B = 2 * 16
         (SparseAdapter(density=1.0, steps=STEPS), ADAPTED + HEAD),
         (AdapterLTH(shrink=1.0, steps=STEPS), ADAPTED + HEAD),
         (HetLora(ranks=(1, 2), steps=STEPS), ADAPTED * 2 / 3 + HEAD),
+        (FedExLora(steps=STEPS), ADAPTED + HEAD),
+        (FLora(steps=STEPS), ADAPTED + HEAD),
+        (FLora(ranks=(1, 2), steps=STEPS), ADAPTED * 2 / 3 + HEAD),
         (FFALora(steps=STEPS), B + HEAD),
     ],
     ids=lambda value: type(value).__name__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from broken_strategies import Sound
+from sound import Sound
 
 from fedsparse.message import Dense, MaskedDense, Scalars
 from fedsparse.options import option

@@ -1,7 +1,9 @@
 """Each way of breaking the protocol is found by the check that is there for it, and by no other."""
 
 import pytest
-from broken_strategies import BROKEN, Sound, Synchronises
+from broken_communication import Synchronises
+from broken_strategies import BROKEN
+from sound import Sound
 
 from fedsparse.testing import CHECKS, check_strategy
 

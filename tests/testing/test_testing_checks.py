@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from broken_strategies import Counts, GlobalTorch, MixesRows, Sound, Undocumented
+from broken_form import Undocumented
+from broken_state import Counts, GlobalTorch, MixesRows
+from sound import Sound
 from sound_strategies import SOUND, Everybody, Masked
 
 from fedsparse.compress import QSGD, RandK, TopK

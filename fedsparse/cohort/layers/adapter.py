@@ -14,10 +14,10 @@ TYPES = (Adapter,)
 
 
 def batched(layer: Adapter, name: str) -> Layer | None:
-    """``[C * B, ..., n]`` to ``[C * B, ..., m]``; what is adapted must be a linear layer of PyTorch's."""
-    if type(layer.base) is not nn.Linear:
+    """``[C * B, ..., n]`` to ``[C * B, ..., m]``; what is adapted must be a linear layer, of PyTorch's or GPT-2's."""
+    if type(layer.base) is not nn.Linear and not layer.turned:
         return None
-    frozen = linear.batched(layer.base, f"{name}.base")
+    biased = layer.base.bias is not None
     dropped = (
         dropout.batched(layer.dropout, f"{name}.dropout")
         if isinstance(layer.dropout, dropout.KeyedDropout)
@@ -26,13 +26,16 @@ def batched(layer: Adapter, name: str) -> Layer | None:
 
     def forward(run: Pass, x: Tensor) -> Tensor:
         given = x if dropped is None else dropped(run, x)
-        low = linear.affine(given.reshape(run.clients, -1, x.shape[-1]), run.values[f"{name}.lora_A"], None)
+        h = x.reshape(run.clients, -1, x.shape[-1])
+        low = linear.affine(given.reshape(h.shape), run.values[f"{name}.lora_A"], None)
         own = linear.affine(low, run.values[f"{name}.lora_B"], None)
         own = layer.scale * own
         if layer.places is not None:
             values = run.values[f"{name}.lora_S"][:, None]
-            own = with_entries(own, x.reshape(run.clients, -1, x.shape[-1]), values, layer.places)
-        found: Tensor = frozen(run, x)
-        return found + own.reshape(found.shape)
+            own = with_entries(own, h, values, layer.places)
+        weight = run.values[f"{name}.base.weight"]
+        bias = run.values[f"{name}.base.bias"] if biased else None
+        found = linear.affine(h, weight.mT if layer.turned else weight, bias)
+        return (found + own).view(*x.shape[:-1], -1)
 
     return forward

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsparse.lazy import cached_property
 
@@ -34,6 +34,8 @@ class Pass:
         train: training mode.
         keys: seeds of each client's dropout.
         dense: linear layers in another form, by name.
+        made: where somebody wants to know, what was computed inside a step of the program: a layer's name, the layer
+            and what it gave; of a function without the former two.
     """
 
     clients: int
@@ -42,6 +44,7 @@ class Pass:
     train: bool
     keys: Sequence[int] = ()
     dense: Mapping[str, Dense] = field(default_factory=dict)
+    made: list[tuple[str, nn.Module | None, Any]] | None = None
 
     @cached_property
     def generators(self) -> list[torch.Generator]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 
-__all__ = ["TYPES", "KeyedDropout", "KeyedFunctions", "batched"]
+__all__ = ["TYPES", "KeyedDropout", "KeyedFunctions", "attention", "batched", "dropped"]
 
 
 class KeyedDropout(nn.Module):
@@ -34,10 +35,11 @@ class KeyedDropout(nn.Module):
         """Zeroes some entries and scales the others by 1 / (1 - p)."""
         if not self.training or self.p == 0:
             return x
-        return _dropped(x, self.p, self.generator, self.channels)
+        return dropped(x, self.p, self.generator, self.channels)
 
 
-def _dropped(x: Tensor, p: float, generator: torch.Generator | None, channels: bool = False) -> Tensor:
+def dropped(x: Tensor, p: float, generator: torch.Generator | None, channels: bool = False) -> Tensor:
+    """``x`` with some entries zero, and the others scaled by 1 / (1 - p)."""
     shape = x.shape[:2] + (1,) * (x.dim() - 2) if channels else x.shape
     keep = torch.empty(shape, dtype=x.dtype).bernoulli_(1 - p, generator=generator)
     return x * keep.to(x.device) / (1 - p)
@@ -65,39 +67,41 @@ class KeyedFunctions(TorchFunctionMode):
         del types
         own: dict[Callable[..., Any], Callable[..., Any]] = {
             functional.dropout: self._dropout,
-            functional.scaled_dot_product_attention: self._attention,
+            functional.scaled_dot_product_attention: partial(attention, self._generator),
         }
         return own.get(func, func)(*args, **(kwargs or {}))
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
         del inplace
-        return _dropped(input, p, self._generator) if training and p else input
+        return dropped(input, p, self._generator) if training and p else input
 
-    def _attention(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if not dropout_p:
-            return functional.scaled_dot_product_attention(
-                query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
-            )
-        if enable_gqa:
-            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-        if is_causal:
-            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if attn_mask is not None and attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attn_mask, float("-inf"))
-        elif attn_mask is not None:
-            scores = scores + attn_mask
-        return _dropped(scores.softmax(-1), dropout_p, self._generator) @ value
+
+def attention(
+    generator: torch.Generator,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """:func:`torch.nn.functional.scaled_dot_product_attention`, whose dropout draws from a generator."""
+    if not dropout_p:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return dropped(scores.softmax(-1), dropout_p, generator) @ value
 
 
 TYPES = (KeyedDropout,)
@@ -112,9 +116,7 @@ def batched(layer: KeyedDropout, name: str) -> Layer:
             return x
 
         def one(client: int, own: Tensor) -> Tensor:
-            layer.generator = run.generators[client]
-            layer.train()
-            return layer(own)  # type: ignore[no-any-return]
+            return dropped(own, layer.p, run.generators[client], layer.channels)
 
         return clients_alone(run, one, x)
 

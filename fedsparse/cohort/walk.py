@@ -1,0 +1,159 @@
+"""Local steps of a block of clients that go another way than their gradients say, tensor after tensor.
+
+What takes time is the way of long vectors from memory and back. So what is done with a large tensor of a client is done
+in one go: its gradient is made, turned into a direction, summed up and taken, and the next point is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fedsparse.cohort.task import Descent
+from fedsparse.protocol import Field, Layout, Trained
+
+__all__ = ["Walk", "Way", "points", "together"]
+
+_TOGETHER = 1 << 20
+"""Entries of clients that are handled together, if it is more than one client."""
+
+
+class Way(Protocol):
+    """Where gradients are taken, and where steps go instead; all else is as it is without."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether gradients are taken at another point than where the clients are."""
+
+    def layers(self, layout: Layout) -> Collection[Field]:
+        """The tensors that are not as without."""
+
+    def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
+        """Writes where clients at ``y [R, n]`` take their gradient."""
+
+    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
+        """Writes over the gradients ``[R, n]`` at ``point`` what clients at ``y`` have instead."""
+
+
+class Walk:
+    """Where the clients of a block are, and how they came there.
+
+    Args:
+        asked: the local training.
+        way: of its steps.
+        layout: of the model.
+        aim: from where all clients are, ``[C, d]``, to where they take their gradients.
+
+    Attributes:
+        y: where they are, ``[C, d]``. Up to the first step it may be one row for all, of which what is found is found
+            once.
+        point: where they take their next gradient, likewise.
+    """
+
+    def __init__(self, asked: Descent, way: Way, layout: Layout, aim: Callable[[Tensor], Tensor]) -> None:
+        self._asked, self._way, self._layout = asked, way, layout
+        self._layers = frozenset(way.layers(layout))
+        self._shape = len(asked.steps), asked.x.shape[1]
+        self.y = asked.x if asked.mask is None else asked.x * asked.mask
+        self.point = aim(self.y)
+        self._velocity = self.y.new_zeros(self._shape) if asked.rule.momentum else None
+        self._total: Tensor | None = None
+
+    def step(self, found: Trained, running: Tensor, last: bool) -> None:
+        """Takes a step.
+
+        Args:
+            found: with the gradients at the point.
+            running: who takes it, ``[C]`` bool.
+            last: whether there is none after it.
+        """
+        if self._total is None:
+            # A first step does not write to what it begins at.
+            y, total = (self.y.new_empty(self._shape) for _ in range(2))
+            point = torch.empty_like(y) if self._way.elsewhere else y
+        else:
+            y, total, point = self.y, self._total, self.point
+        for field in self._layout:
+            for rows in together(self._shape[0], field.size):
+                at = rows, field.slice
+                own = total[at] if self._total is None else torch.empty_like(y[at])
+                found.write_mean_grad(own, rows, field)
+                self._turn(own, running[rows], at, field)
+                if self._total is not None:
+                    total[at].add_(own)
+                self._move(own, running[rows], at, y[at])
+                if self._way.elsewhere and not last:
+                    _aim(self._way, y[at], field if field in self._layers else None, point[at])
+        self.y, self.point, self._total = y, point, total
+
+    def _turn(self, own: Tensor, running: Tensor, at: _At, field: Field) -> None:
+        """Makes directions of gradients."""
+        if field in self._layers:
+            self._way.redirect(own, _of(self.y, at), _of(self.point, at), field, self._layout)
+        if not running.all():
+            own[~running] = 0
+
+    def _move(self, own: Tensor, running: Tensor, at: _At, out: Tensor) -> None:
+        """Takes the step."""
+        asked = self._asked
+        asked.rule.move(
+            _of(self.y, at),
+            own,
+            None if self._velocity is None else self._velocity[at],
+            None if running.all() else running,
+            _of(asked.x, at),
+            [(factor, _of(value, at)) for factor, value in asked.shifts],
+            None if asked.moves is None else _of(asked.moves, at),
+            out if self._total is None else None,
+        )
+
+    def trained(self, losses: Tensor, buffers: Tensor) -> Trained:
+        """The result, with the sums of the losses ``[C]`` and the last statistics ``[C, b]``."""
+        steps, y = self._asked.steps, self.y.expand(self._shape)
+        taken = steps.clamp(min=1)[:, None].to(y.dtype)
+        total = torch.zeros_like(y) if self._total is None else self._total
+        return Trained(
+            steps[:, None].to(y.dtype),
+            losses / taken[:, 0].to(losses.dtype),
+            buffers,
+            lambda: y,
+            lambda: y - self._asked.x,
+            lambda less: total / taken - (0 if less is None else less),
+        )
+
+
+_At = tuple[slice, slice]
+"""Some clients, and some entries."""
+
+
+def points(way: Way, y: Tensor, layout: Layout) -> Tensor:
+    """Where clients at ``y [C, d]`` take their gradients, ``[C, d]``; ``y`` itself, or a new tensor."""
+    if not way.elsewhere:
+        return y
+    out, layers = torch.empty_like(y), frozenset(way.layers(layout))
+    for field in layout:
+        _aim(way, y[:, field.slice], field if field in layers else None, out[:, field.slice])
+    return out
+
+
+def _aim(way: Way, y: Tensor, layer: Field | None, out: Tensor) -> None:
+    """Writes where gradients are taken, of one tensor."""
+    if layer is None:
+        out.copy_(y)
+    else:
+        way.point(y, layer, out)
+
+
+def together(clients: int, size: int) -> Iterator[slice]:
+    """Clients that are handled together where each has ``size`` entries."""
+    step = max(1, _TOGETHER // size)
+    for first in range(0, clients, step):
+        yield slice(first, first + step)
+
+
+def _of(x: Tensor, at: _At) -> Tensor:
+    """What is there of ``x [C, d]``, or of the one row that there is for all."""
+    return x[at] if len(x) > 1 else x[:, at[1]]
