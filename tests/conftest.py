@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Ray reads these once in a process: all tests that start it must agree. Commands run by the tests of the documentation
 # start Ray as a user does.
@@ -16,6 +17,12 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 # Where readline is loaded, as by pytest, processes get a width of 80, and what the commands print depends on it.
 os.environ.pop("COLUMNS", None)
+
+# The same examples each time, however busy the machine is.
+settings.register_profile(
+    "fedsparse", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fedsparse")
 
 MOST = 8
 """Processes beyond which little is gained: each imports torch and collects all tests."""

@@ -15,7 +15,7 @@ from fedsparse.cohort.rule import Rule
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8, 13, 16, 31, 64, 100, 130, 257])
 CLIENTS = st.integers(1, 7)
-CASES = settings(max_examples=150, deadline=None, derandomize=True)
+CASES = settings(max_examples=150)
 
 
 def numbers(seed: int, *shape: int, turned: bool = False) -> Tensor:

@@ -46,7 +46,7 @@ few_values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, 1e-40, np.inf, -np.inf,
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_short_rows_equal_a_stable_sort(data: st.DataObject) -> None:
     rows, size = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 12))
     entries = data.draw(st.lists(few_values, min_size=rows * size, max_size=rows * size))
@@ -83,7 +83,7 @@ def mixture(rng: np.random.Generator, kinds: list[str], size: int, dtype: torch.
     st.sampled_from(DTYPES),
     st.floats(0, 1),
 )
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_rows_of_all_kinds_together_equal_a_stable_sort(
     seed: int, kinds: list[str], size: int, dtype: torch.dtype, share: float
 ) -> None:
@@ -106,7 +106,7 @@ def test_a_row_of_several_pieces_equals_a_stable_sort() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 20), st.sampled_from(sorted(KINDS)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_row_alone_and_in_a_batch_has_the_same_result(seed: int, k: int, kind: str) -> None:
     x = mixture(np.random.default_rng(seed), ["gaussian", kind, "zero", "heavy tails"], 90, torch.float32)
     with tiny():

@@ -218,7 +218,7 @@ vectors = hnp.arrays(np.float64, st.tuples(st.just(1), st.integers(2, 23)), elem
 
 @pytest.mark.parametrize("compressor", CONTRACTIVE, ids=str)
 @given(vectors)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_vector_loses_more_than_delta_allows(compressor: Compressor, x: np.ndarray) -> None:
     row = torch.from_numpy(x)
     delta = compressor.delta(row.shape[1])

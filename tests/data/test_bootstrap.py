@@ -63,7 +63,7 @@ print(partition("bootstrap", load("digits"), 10**6, 5, size=7, alpha=0.3).exampl
 
 
 @given(size=st.integers(1, 3 * N), alpha=st.none() | st.floats(1e-3, 1e3), client=st.integers(0, 10**6 - 1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_client_has_as_many_as_said_all_of_them_there_ascending(
     size: int, alpha: float | None, client: int
 ) -> None:

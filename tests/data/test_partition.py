@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsparse.data import Dataset, load
@@ -123,7 +123,6 @@ def test_an_impossible_minimum_is_told() -> None:
 
 
 @given(st.lists(st.integers(0, 5), min_size=12, max_size=60), st.integers(0, 2))
-@settings(deadline=None)
 def test_levelling_moves_only_what_is_lacking(owner: list[int], minimum: int) -> None:
     before = np.array(owner)
     after = level_up(before, 6, minimum, np.random.default_rng(0))

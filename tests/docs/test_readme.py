@@ -1,4 +1,4 @@
-"""README.md and docs/ are run: every command and every block of Python, in a folder of its own."""
+"""README.md and docs/ are run: every command and every block of Python, in a folder of its own; docs/ as slow tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ class Stopped(FedAvg):
 '''
 
 SHELL = [block for document in DOCUMENTS for block in blocks(document, "sh")]
-PYTHON = [b for document in DOCUMENTS for b in blocks(document, "python") if not b.title]
+PYTHON = [
+    pytest.param(b, id=str(b), marks=[] if document == README else pytest.mark.slow)
+    for document in DOCUMENTS
+    for b in blocks(document, "python")
+    if not b.title
+]
 
 
 def is_setup(words: list[str]) -> bool:
@@ -65,7 +70,8 @@ def cases() -> Iterator[Any]:
             continue  # so has this one
         marks = [pytest.mark.ray] if any(map(starts_ray, commands)) else []
         experiment = any(words[2:3] == ["fedsparse.experiment"] for words in commands)
-        if experiment or "data_dir=data" in every or (marks and not any(word.startswith("rounds=") for word in every)):
+        long = experiment or (marks and not any(word.startswith("rounds=") for word in every))
+        if long or block.document != README or "data_dir=data" in every:
             marks.append(pytest.mark.slow)
         yield pytest.param(block, commands, id=str(block), marks=marks)
 
@@ -114,7 +120,7 @@ def test_the_commands_work(block: Block, commands: list[list[str]], folder: Path
             assert executed(words) == 0, words
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=str)
+@pytest.mark.parametrize("block", PYTHON)
 def test_the_python_prints_what_the_document_says(block: Block, folder: Path) -> None:
     code = compile(block.text, str(block), "exec")
     with contextlib.redirect_stdout(io.StringIO()) as out:

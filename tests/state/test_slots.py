@@ -345,7 +345,5 @@ class Lives(RuleBasedStateMachine):
         self.base.cleanup()
 
 
-Lives.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None
-)
+Lives.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestLives = Lives.TestCase

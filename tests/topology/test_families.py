@@ -88,7 +88,7 @@ def test_a_sequence_repeats_after_its_period_or_never(topology: Topology) -> Non
 
 
 @given(n=st.integers(2, 80), seed=st.integers(0, 2**63 - 1), place=st.integers(0, len(EVERY) - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_number_of_clients_gives_proper_weights_or_a_reason(n: int, seed: int, place: int) -> None:
     topology = EVERY[place]
     try:
@@ -102,7 +102,7 @@ def test_any_number_of_clients_gives_proper_weights_or_a_reason(n: int, seed: in
 
 
 @given(n=st.integers(2, 40), p=st.floats(0.3, 1), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rules_keep_their_promises_on_any_graph(n: int, p: float, seed: int) -> None:
     try:
         graph = Matrices(ErdosRenyi(p=p), n, None, seed)
@@ -118,7 +118,7 @@ def test_rules_keep_their_promises_on_any_graph(n: int, p: float, seed: int) -> 
 
 
 @given(n=st.integers(5, 60), degree=st.integers(2, 6), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_random_graphs_have_the_degrees_they_were_asked_for(n: int, degree: int, seed: int) -> None:
     if n * degree % 2 == 0 and 2 < degree < n:
         regular = RandomRegular(degree=degree).graph(n, seed)

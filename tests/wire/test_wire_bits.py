@@ -31,7 +31,7 @@ def test_packed_numbers_lie_as_documented():
     assert bits.pack(np.array([0x234, 0x1FF]), 10) == bytes((0x34, 0xFF, 0b0110))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**63 - 1))
 def test_variable_lengths_are_known_and_come_back(number):
     data = bits.varint(number)

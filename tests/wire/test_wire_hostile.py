@@ -79,13 +79,13 @@ def test_100000_mutated_payloads_decode_validly_or_raise_decode_error():
     assert 0 < sum(outcomes) < len(outcomes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60), st.integers(0, 11), st.integers(0, 12))
 def test_arbitrary_bytes_behind_a_valid_head_decode_validly_or_raise_decode_error(data, code, kind):
     check(bytes((0x10 | code, kind)) + data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_in_an_undamaged_envelope_raise_at_most_decode_error(body):
     with contextlib.suppress(DecodeError):

@@ -30,7 +30,7 @@ from fedsparse.message import (
 F32 = torch.float32
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads())
 def test_putting_selected_rows_together_gives_the_batch_back(payload):
     rows = [payload.select(slice(row, row + 1)) for row in range(payload.rows)]
@@ -51,7 +51,7 @@ def test_senders_without_neighbours_go_with_any_others():
     assert both.offsets.tolist() == [0, 0, 2, 3]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(payloads(edges=False), st.randoms(use_true_random=False))
 def test_selection_by_index_mask_and_slice_agree_with_the_dense_rows(payload, random):
     order = torch.tensor([random.randrange(payload.rows) for _ in range(3)])
@@ -60,7 +60,7 @@ def test_selection_by_index_mask_and_slice_agree_with_the_dense_rows(payload, ra
         assert torch.equal(payload.select(rows).dense().nan_to_num(), payload.dense().nan_to_num()[rows])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads(), st.sampled_from([torch.float32, torch.float64]))
 def test_accumulating_is_adding_scaled_dense_rows_in_ascending_order(payload, dtype):
     dense = payload.dense()
@@ -79,14 +79,14 @@ def test_rows_for_neighbours_are_accumulated_one_by_one():
     assert torch.equal(out, dense[0] + 2 * dense[1] + 4 * dense[2])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads(edges=False))
 def test_norms_are_those_of_the_dense_rows(payload):
     expected = payload.dense().double().norm(dim=1)
     assert torch.allclose(payload.norm(), expected, rtol=1e-12, atol=1e-300, equal_nan=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads(edges=False))
 def test_norms_do_not_depend_on_the_batch(payload):
     alone = [payload.select(slice(row, row + 1)).norm() for row in range(payload.rows)]
@@ -241,14 +241,14 @@ def draw_x(payload: Payload, random, *, dtype: torch.dtype | None = None) -> tor
 
 
 @pytest.mark.parametrize("factor", [0.25, 0.3, 0.0])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(payload=payloads(), random=st.randoms(use_true_random=False))
 def test_adding_a_share_is_that_of_the_dense_rows_to_the_bit(factor, payload, random):
     x = draw_x(payload, random)
     assert torch.equal(bits_of(payload.added_to(x, factor)), bits_of(x + factor * payload.dense()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(payloads(), st.randoms(use_true_random=False))
 def test_adding_and_taking_off_are_those_of_the_dense_rows_to_the_bit(payload, random):
     x = draw_x(payload, random)

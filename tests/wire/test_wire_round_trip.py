@@ -32,7 +32,7 @@ def stands_for_no_neighbours(payload: Payload) -> bool:
     return isinstance(payload, PerEdge) and payload.payload.rows == 0
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(payloads())
 def test_every_row_decodes_to_itself(payload):
     for row, decoded in enumerate(decode_all(payload)):
@@ -40,7 +40,7 @@ def test_every_row_decodes_to_itself(payload):
         assert same_bits(decoded, one) or stands_for_no_neighbours(one)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(payloads())
 def test_lengths_are_known_without_encoding(payload):
     assert payload.nbytes().tolist() == [len(payload.encode(row)) for row in range(payload.rows)]
@@ -133,7 +133,7 @@ def test_a_seed_takes_the_place_of_the_indices():
     assert payload.nbytes().item() == 2 + 2 + 1 + 8 + 400
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(payloads())
 def test_rows_are_the_same_bytes_together_and_one_by_one(payload):
     assert payload.encode_rows() == [payload.encode(row) for row in range(payload.rows)]

@@ -13,7 +13,7 @@ from fedsparse.message import SeededSparse
 from fedsparse.wire import k_subset
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(-(2**63), 2**64 - 1), st.integers(0, 2000), st.data())
 def test_indices_are_distinct_ascending_and_in_range(seed, size, data):
     k = data.draw(st.integers(0, size))
