@@ -104,7 +104,7 @@ def _quoted(value: str) -> str:
 def composed(start: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The values of ``start`` with what is set, as Hydra composes them.
 
-    Members of groups are chosen already: to have Hydra choose them would take twice as long.
+    Members of groups are chosen already; Hydra would take longer to do that.
 
     Args:
         start: start values of plain keys, and of options, by group.
