@@ -94,6 +94,9 @@ def test_values_are_chosen_with_other_seeds_and_said(folder: Path) -> None:
     found = load(folder / "experiments/results/tiny", "full")
     assert found is not None
     assert [end.chosen for end in found.ends] == [{"strategy.lr": 0.1}] * 2
+    table = (folder / "experiments/results/tiny/full.md").read_text()
+    assert "| EF21 | lr 0.1* |" in table
+    assert "\\* the smallest or the largest value that was tried" in table
     (run,) = (folder / "runs").glob("experiments/tiny-full/final/EF21/s5")
     summary = read_summary(run)
     assert summary is not None
@@ -231,6 +234,8 @@ def test_an_interrupted_experiment_goes_on_and_gives_the_same_bits(folder: Path)
     assert process.wait(60) == 130
     assert not (folder / "experiments/results/tiny").exists()
     subprocess.run([*command, "--runs", "cut"], cwd=folder, check=True)
+    pieces = [len(file.read_text().split()) for file in folder.glob("cut/final/*/*/processor_seconds")]
+    assert max(pieces) == 2
     cut = (folder / "experiments/results/tiny/full.csv").read_bytes()
     subprocess.run([*command, "--runs", "whole"], cwd=folder, check=True)
     assert (folder / "experiments/results/tiny/full.csv").read_bytes() == cut
