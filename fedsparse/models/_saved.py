@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def foreign(name: str, example_shape: tuple[int, ...], classes: int) -> Foreign:
         else transformers.AutoModelForImageClassification
     )
     try:
-        model = maker.from_pretrained(name, num_labels=classes, ignore_mismatched_sizes=True)
+        with _without_bars(transformers.utils.logging):
+            model = maker.from_pretrained(name, num_labels=classes, ignore_mismatched_sizes=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.base={name}: is no model of ours, no folder that one was saved in, and transformers cannot load it "
@@ -152,6 +154,18 @@ def foreign(name: str, example_shape: tuple[int, ...], classes: int) -> Foreign:
         ) from error
     padding = getattr(model.config, "pad_token_id", None) if text else -1
     return Foreign(model.float(), 0 if padding is None else padding)
+
+
+@contextmanager
+def _without_bars(settings: Any) -> Iterator[None]:
+    """Every worker loads the base: a bar of each would be drawn across the run's own progress."""
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def required(library: str) -> object:

@@ -220,6 +220,14 @@ def bert(folder: Path) -> str:
     return str(folder)
 
 
+def test_loading_a_base_of_theirs_draws_no_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    base = bert(tmp_path)
+    capfd.readouterr()
+    build("lora", (6,), 5, 0, base=base)
+    assert "Loading" not in capfd.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
 def their_vit(folder: Path) -> str:
     config = transformers.ViTConfig(
         image_size=8, patch_size=4, num_channels=1, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
