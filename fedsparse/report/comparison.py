@@ -57,7 +57,7 @@ class Comparison:
 
     @cached_property
     def axes(self) -> list[Axis]:
-        """The axes of which something is known in all groups, and on which anything was spent."""
+        """The axes on which anything was spent in any group; figures leave out the others there."""
         return [axis for name, axis in AXES.items() if any(_spent(curve, name) for curve in self.curves)]
 
     @cached_property

@@ -132,12 +132,10 @@ def _line(axes: Axes, c: Comparison, axis: Axis, place: int) -> None:
 
 
 def _scales(axes: Axes, c: Comparison, axis: Axis) -> None:
-    spent = np.concatenate([curve.costs[axis.name] for curve in c.curves if axis.name in curve.costs])
-    values = np.concatenate([curve.mean for curve in c.curves])
-    if (
-        _wide(np.array([curve.costs[axis.name][-1] for curve in c.curves if len(curve.mean)]))
-        and spent.min() > 0
-    ):
+    # Not every run has every cost: a server's has none on the air.
+    known = [cost for curve in c.curves if (cost := curve.costs.get(axis.name)) is not None and len(cost)]
+    spent, values = np.concatenate(known), np.concatenate([curve.mean for curve in c.curves])
+    if _wide(np.array([cost[-1] for cost in known])) and spent.min() > 0:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
     else:

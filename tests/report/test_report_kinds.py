@@ -35,10 +35,11 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_of_different_kinds_are_one_report(kinds: Path, tmp_path: Path):
-    assert main([str(kinds), "--out", str(tmp_path), "--formats", "html,md"]) == 0
+    assert main([str(kinds), "--out", str(tmp_path), "--formats", "html,md,svg"]) == 0
     said = (tmp_path / "report.md").read_text()
     assert all(f"| {name} |" in said for name in ("topk", "dpsgd", "scafcom"))
     assert "bytes on the air" in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "accuracy-radio_bytes.svg").exists()
     assert "engine" not in said  # where it ran has no part in the result
 
 
