@@ -314,8 +314,14 @@ class Batched:
         return Layout(fields, sum(made.numel() for _, _, made in results) // 2)
 
     def _forward(self, x: Tensor, inputs: Tensor) -> Tensor:
-        """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``."""
-        return self.outputs(x[None], self._stats[None].to(x.dtype), inputs[None])[0]
+        """Outputs ``[B, ...]`` of the module in evaluation mode with its first statistics, at ``x [d]``.
+
+        In the precision of ``x``; they lie where ``x`` does.
+        """
+        own, device = copy.copy(self), self._x.device
+        own._fixed = {name: value.to(x.dtype) for name, value in self._fixed.items()}
+        out = own.outputs(x[None].to(device), self._stats[None].to(x.dtype), inputs[None].to(device))
+        return out[0].to(x.device)
 
 
 def _reason(refused: ConfigError) -> str:

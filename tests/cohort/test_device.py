@@ -1,9 +1,12 @@
 """Training on an accelerator, and what is said where there is none."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from cohort_cases import MODELS, examples, task_of, workload
+from tracing_cases import EVERY, build
 
 from fedsparse.cohort.device import prepared
 from fedsparse.cohort.supervised import SupervisedWorkload
@@ -45,3 +48,35 @@ def test_an_accelerator_gives_the_same_bits_again(model: str):
     work = SupervisedWorkload(examples(shape), build(), 4, device="cuda")
     runs = [task_of(work).sgd(work.start.x[None], lr=0.1, epochs=3).x for _ in range(2)]
     assert np.array_equal(*(x.numpy() for x in runs))
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", EVERY)
+def test_any_module_trains_to_the_same_as_on_the_processor(name: str):
+    module, here = build(name)
+    there = SupervisedWorkload(here.examples, module, here.batch, device="cuda")
+    found, expected = (task_of(work).sgd(work.start.x[None], lr=0.05, epochs=2) for work in (there, here))
+    torch.testing.assert_close(found.x, expected.x, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.buffers, expected.buffers, rtol=1e-3, atol=1e-4)
+
+
+@needs_cuda
+@pytest.mark.parametrize("model", MODELS)
+def test_the_processor_waits_for_no_step(model: str):
+    build, shape = MODELS[model]
+    work = SupervisedWorkload(examples(shape, sizes=[16] * 5), build(), 4, device="cuda")
+
+    def waits(steps: int) -> int:
+        """Times that the processor waits for the accelerator."""
+        task = task_of(work)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                assert len(task.sgd(work.start.x[None], lr=0.1, steps=steps).x) == 5
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return len([found for found in caught if "synchroniz" in str(found.message)])
+
+    waits(2)
+    assert waits(16) == waits(2)

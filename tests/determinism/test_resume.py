@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from fedsparse import checkpoint, config, recorded
 from fedsparse.errors import CheckpointError, Interrupted, RunFolderError
@@ -19,6 +20,8 @@ MODELS = {
     "cnn": ["model=cnn", "model.width=2", "model.hidden=8"],
     "resnet": ["model=resnet", "model.width=4", "model.norm=batch"],
 }
+if torch.cuda.is_available():
+    MODELS["accelerator"] = [*MODELS["cnn"], "device=cuda"]
 ROUNDS = 4
 COMMON = [
     "clients=20",
