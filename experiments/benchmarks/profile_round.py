@@ -1,6 +1,6 @@
 """Where a round's wall time goes: milliseconds a round and part, and the thread that spends them.
 
-    python -m experiments.benchmarks.profile_round [workload] [--workers 2] [--rounds 30] [--engine local]
+    python -m experiments.benchmarks.profile_round [workload] [--workers 2] [--rounds 30] [--engine ray] [--device cuda]
 
 Workloads: w1 (MLP 784-200-200-10, FedAvg), w2 (the CNN of McMahan et al.), w3 (D-PSGD on a ring of 64, one step of 32
 examples, w1's model), w3b (the same on a random 8-regular graph of 4,096, 9,706 parameters), w4 (SCAFCOM, top-k 1 %, on
@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--engine", default="local", choices=["local", "ray"])
+    parser.add_argument("--device", default="cpu", help="what clients train on (cpu)")
     given = parser.parse_args()
     clock = Clock()
     watch(clock)
@@ -225,6 +226,7 @@ def main() -> None:
             **{"batch": 20, **workload(given.workload)},
             rounds=given.rounds + WARM_UP + 1,
             pool=running,
+            device=given.device,
             evaluate_every=1 << 30,
         )
     finally:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedsparse.cohort import products
 from fedsparse.cohort.batched import Batched, Linear
+from fedsparse.cohort.device import on
 from fedsparse.cohort.inparts import InParts, Layer
 from fedsparse.cohort.kept import Kept, part
 from fedsparse.cohort.layers.base import Dense
@@ -20,6 +21,8 @@ from fedsparse.cohort.weights import Weights
 from fedsparse.protocol import Field, Layout, Trained
 
 __all__ = ["descend", "together"]
+
+_PROCESSOR = torch.device("cpu")
 
 
 def descend(model: Batched, asked: Descent, batches: Minibatches) -> Trained:
@@ -70,7 +73,7 @@ def _close_step(tensors: Iterable[Kept], layers: Iterable[LowRank], taking: Tens
     """Takes the step whose gradients are there; ``taking [C]``: who takes it."""
     everybody = bool(taking.all())
     for tensor in tensors:
-        tensor.close_step(None if everybody else taking.to(tensor.point.device))
+        tensor.close_step(None if everybody else on(tensor.point.device, taking))
     for layer in layers:
         layer.close_step()
 
@@ -83,7 +86,7 @@ def _trained(
     losses: Tensor,
 ) -> Trained:
     """The result, in the processor's memory; ``losses [C]`` are summed over the steps."""
-    losses = losses.cpu()
+    losses = on(_PROCESSOR, losses)
 
     def assembled(write: str) -> Callable[[], Tensor]:
         return lambda: made(write)
@@ -99,7 +102,7 @@ def _trained(
             getattr(layer, write)(
                 views[weight], views.get(bias), *([Weights(off[weight], off.get(bias))] if off else [])
             )
-        return out.cpu()
+        return on(_PROCESSOR, out)
 
     def put(into: Tensor, rows: slice, field: Field) -> None:
         out = into.to(asked.x.device)
@@ -116,7 +119,7 @@ def _trained(
     return Trained(
         asked.steps[:, None].to(losses),
         losses / asked.steps.clamp(min=1).to(losses),
-        asked.buffers.cpu(),
+        on(_PROCESSOR, asked.buffers),
         assembled("write_x"),
         assembled("write_change"),
         lambda less: made("write_mean_grad", less),

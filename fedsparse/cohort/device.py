@@ -6,10 +6,18 @@ import os
 import re
 
 import torch
+import torch.utils.deterministic
+from torch import Tensor
 
 from fedsparse.errors import ConfigError
 
-__all__ = ["prepared"]
+__all__ = ["on", "prepared"]
+
+_SOON = 1 << 20
+"""Bytes that go to an accelerator without anybody waiting for them; more is better sent from where it is."""
+
+_LOCKED = 1 << 28
+"""Bytes that come back to page-locked memory at most: it is not given back to the system."""
 
 
 def prepared(name: str) -> torch.device:
@@ -43,6 +51,27 @@ def prepared(name: str) -> torch.device:
         )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; determinism needs it
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing reads memory that was not written to, so it need not be filled; host memory would be, too.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # Of the forms of attention one alone has gradients that repeat.
+    for fused in ("flash", "mem_efficient", "cudnn"):
+        getattr(torch.backends.cuda, f"enable_{fused}_sdp")(False)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return device
+
+
+def on(device: torch.device, value: Tensor) -> Tensor:
+    """The tensor on that device; the same one where it is there already.
+
+    Of what goes to an accelerator a small tensor is on its way when this returns, and what comes back is there. Both go
+    through page-locked memory, which PyTorch uses again and again.
+    """
+    size = value.numel() * value.element_size()
+    if device.type == value.device.type:
+        return value.to(device)
+    if device.type == "cpu":
+        return torch.empty(value.shape, dtype=value.dtype, pin_memory=size <= _LOCKED).copy_(value)
+    if size > _SOON or value.is_pinned():  # the latter may be written to while it is under way
+        return value.to(device)
+    return value.pin_memory().to(device, non_blocking=True)

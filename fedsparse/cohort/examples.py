@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.device import on
 from fedsparse.data.dataset import Dataset
 from fedsparse.data.holdings import Partition
 from fedsparse.wire.arrays import tensor_view
@@ -81,7 +82,7 @@ class Examples:
         if device not in self._kept:
             self._kept[device] = (_held(self.x, device), _held(self.y, device))
         x, y = self._kept[device]
-        positions = torch.from_numpy(at.ravel()).to(device)
+        positions = on(device, torch.from_numpy(at.ravel()))
         inputs, targets = (
             values.index_select(0, positions).view(*at.shape, *values.shape[1:]) for values in (x, y)
         )

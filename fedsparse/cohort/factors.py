@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedsparse.cohort import products
+from fedsparse.cohort.device import on
 from fedsparse.cohort.rule import Table
 from fedsparse.cohort.weights import Term, rows_of
 
@@ -78,7 +79,9 @@ class Factors:
         Factors are ``[1, steps]``, or have a row for each of these clients.
         """
         d = self._past(self._d)[rows]
-        d = self._filled(d * factors.to(d).repeat_interleave(self._rows, dim=1)[:, :, None])
+        d = self._filled(
+            d * on(d.device, factors.to(d.dtype)).repeat_interleave(self._rows, dim=1)[:, :, None]
+        )
         if bias is not None:
             bias.copy_(d.sum(1))
             if plus is not None and plus[1].bias is not None:
@@ -115,7 +118,8 @@ class Factors:
         """``z + (b like) past``."""
         even = self._table.even
         if even is None:
-            of_step = self._table.point[self.steps, 4 : 4 + self.steps].to(like)
+            of_step = self._table.point[self.steps, 4 : 4 + self.steps]
+            of_step = on(like.device, of_step.to(like.dtype))
             like = like * of_step.repeat_interleave(self._rows)
         return products.added(z, like, past, 1.0 if even is None else even)
 

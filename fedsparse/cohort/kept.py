@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedsparse.cohort.device import on
 from fedsparse.cohort.task import Descent
 from fedsparse.protocol import Field
 
@@ -69,7 +70,7 @@ class Kept:
         if self._sum is None:
             into.zero_()
         else:
-            taken = self._asked.steps[rows].clamp(min=1).to(into)
+            taken = on(into.device, self._asked.steps[rows].clamp(min=1).to(into.dtype))
             torch.div(self._sum[rows], taken.view(-1, *[1] * (into.dim() - 1)), out=into)
         if less is not None:
             into.sub_(less)

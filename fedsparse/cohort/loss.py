@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fedsparse.cohort.device import on
+
 __all__ = ["hits_of", "loss_of", "losses_of", "shares", "slopes_of"]
 
 
@@ -29,7 +31,7 @@ def shares(targets: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
     Returns:
         ``[C, ..., B]`` for one target a row, ``[C, ..., B, positions]`` for several.
     """
-    lead, counts = counts.dim(), counts.to(targets.device)
+    lead, counts = counts.dim(), on(targets.device, counts)
     rows, positions = targets.shape[lead], targets.shape[lead + 1 :].numel()
     real = torch.arange(rows, device=targets.device) < counts[..., None]
     share = (real / (counts.clamp(min=1) * positions)[..., None]).to(dtype)
@@ -83,6 +85,10 @@ def _taken(logs: Tensor, labels: Tensor, share: Tensor) -> Tensor:
 def _slopes(logs: Tensor, labels: Tensor, share: Tensor) -> Tensor:
     """Gradients of :func:`_taken` in the logits."""
     found = logs.exp()
+    if found.is_cuda:  # where the deterministic scattering sorts first
+        classes = torch.arange(found.shape[-1], device=found.device)
+        found.add_((classes == labels).to(found.dtype), alpha=-1.0)
+        return found.mul_(share[..., None])
     found.scatter_add_(-1, labels, found.new_full((1,), -1.0).expand(labels.shape))
     return found.mul_(share[..., None])
 

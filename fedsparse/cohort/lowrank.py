@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fedsparse.cohort import products
 from fedsparse.cohort.carried import Carried
+from fedsparse.cohort.device import on
 from fedsparse.cohort.factors import Factors
 from fedsparse.cohort.gradients import Gradients
 from fedsparse.cohort.rule import Rule, Table
@@ -227,7 +228,7 @@ class LowRank:
             self._gradients.add(*self._past.filled())
             self._total = self._gradients.total()
         total = self._total
-        share = share.to(total.weight)
+        share = on(total.weight.device, share.to(total.weight.dtype))
         if weight is not None:
             torch.mul(total.weight[rows], share[:, None, None], out=weight)
         if bias is not None and total.bias is not None:

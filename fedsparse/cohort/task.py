@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.calibration import mean_of
+from fedsparse.cohort.device import on
 from fedsparse.cohort.rule import Rule
 from fedsparse.errors import ProtocolError
 from fedsparse.lazy import cached_property
@@ -70,7 +71,7 @@ class Descent:
         if device.type == "cpu":
             return self
         moved = {
-            name: None if value is None else value.to(device)
+            name: None if value is None else on(device, value)
             for name in ("x", "shift", "control", "mask", "buffers", "free")
             for value in (getattr(self, name),)
         }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort import products
+from fedsparse.cohort.device import on
 
 __all__ = ["Term", "Weights", "accumulate", "nothing", "own", "rows_of", "summed", "take_off"]
 
@@ -69,7 +70,7 @@ def rows_of(value: Tensor, like: Tensor) -> Tensor:
 def accumulate(weight: Tensor, bias: Tensor | None, factor: float | Tensor, w: Weights) -> None:
     """Adds factor times ``w``; the factor is a number, or one for each client ``[C]``."""
     if isinstance(factor, Tensor):
-        factor = factor.to(weight)
+        factor = on(weight.device, factor.to(weight.dtype))
         weight.addcmul_(w.weight, factor[:, None, None])
         if bias is not None and w.bias is not None:
             bias.addcmul_(w.bias, factor[:, None])

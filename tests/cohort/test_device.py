@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cohort_cases import MODELS, examples, task_of, workload
-from tracing_cases import EVERY, build
+from tracing_cases import BATCHED, EVERY, build
 
 from fedsparse.cohort.device import prepared
 from fedsparse.cohort.supervised import SupervisedWorkload
@@ -55,28 +55,32 @@ def test_an_accelerator_gives_the_same_bits_again(model: str):
 def test_any_module_trains_to_the_same_as_on_the_processor(name: str):
     module, here = build(name)
     there = SupervisedWorkload(here.examples, module, here.batch, device="cuda")
+    found, expected = (task_of(work).sgd(work.start.x[None], lr=0.05, steps=1) for work in (there, here))
+    torch.testing.assert_close(found.mean_grad, expected.mean_grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.buffers, expected.buffers, rtol=1e-4, atol=1e-5)
     found, expected = (task_of(work).sgd(work.start.x[None], lr=0.05, epochs=2) for work in (there, here))
-    torch.testing.assert_close(found.x, expected.x, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found.buffers, expected.buffers, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.x, expected.x, rtol=1e-2, atol=1e-3)
 
 
 @needs_cuda
-@pytest.mark.parametrize("model", MODELS)
-def test_the_processor_waits_for_no_step(model: str):
-    build, shape = MODELS[model]
-    work = SupervisedWorkload(examples(shape, sizes=[16] * 5), build(), 4, device="cuda")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", [*MODELS, "batch norm", "attention", "recurrent"])
+def test_the_processor_waits_for_no_step(name: str, momentum: float):
+    module, shape = (MODELS | BATCHED)[name]
+    work = SupervisedWorkload(examples(shape, sizes=[64] * 5), module(), 4, device="cuda")
 
     def waits(steps: int) -> int:
         """Times that the processor waits for the accelerator."""
         task = task_of(work)
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                assert len(task.sgd(work.start.x[None], lr=0.1, steps=steps).x) == 5
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        return len([found for found in caught if "synchroniz" in str(found.message)])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                trained = task.sgd(work.start.x[None], lr=0.01, momentum=momentum, steps=steps)
+                assert len(trained.x) == 5
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return len([found for found in caught if "synchronizing" in str(found.message)])
 
-    waits(2)
-    assert waits(16) == waits(2)
+    waits(3)
+    assert waits(15) == waits(3) > 0

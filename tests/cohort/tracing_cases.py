@@ -155,7 +155,7 @@ class Untraceable(nn.Module):
         rows = [self.inner(part) for part in rows]
         q, k, v = rows[0].chunk(3, dim=-1)
         mixed = torch.matmul(functional.softmax(q @ k.mT, dim=-1), v)
-        first = torch.addmm(torch.ones(4), rows[0][:, 0, :9], self.turned)
+        first = torch.addmm(torch.ones(4, device=x.device), rows[0][:, 0, :9], self.turned)
         seen = functional.scaled_dot_product_attention(mixed[:, None], v[:, None], v[:, None], is_causal=True)
         return self.head(
             functional.gelu(mixed.mean(1) + first.pow(2) + functional.dropout(seen, 0.0).amax((1, 2)))

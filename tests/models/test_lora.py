@@ -366,3 +366,12 @@ def test_without_adapters_nothing_imports_transformers() -> None:
         "sys.exit(any(m.split('.')[0] in ('transformers', 'peft') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_its_clients_train_to_the_same_on_an_accelerator(theirs: Theirs) -> None:
+    module, here = theirs
+    there = SupervisedWorkload(here.examples, module, here.batch, device="cuda")
+    found, again, expected = (trained(work, [0, 1, 2, 3]) for work in (there, there, here))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert found.equal(again)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedsparse.cohort.device import on
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 from fedsparse.errors import ConfigError
 
@@ -72,7 +73,7 @@ def together(
     x = run.apart(x)
     dims, shape = [1, *range(3, x.dim())], (len(x), 1, x.shape[2], *[1] * (x.dim() - 3))
     if run.train or mean is None or variance is None:
-        counts = torch.tensor(run.counts, device=x.device)
+        counts = on(x.device, torch.tensor(run.counts))
         real = torch.arange(x.shape[1], device=x.device) < counts[:, None]
         real = real.view(*real.shape, *[1] * (x.dim() - 2))
         entries = (counts * x[0, 0, 0].numel()).to(x.dtype).clamp(min=1)[:, None]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from fedsparse.cohort.device import on
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 
 __all__ = ["TYPES", "KeyedDropout", "KeyedFunctions", "attention", "batched", "dropped"]
@@ -42,7 +43,7 @@ def dropped(x: Tensor, p: float, generator: torch.Generator | None, channels: bo
     """``x`` with some entries zero, and the others scaled by 1 / (1 - p)."""
     shape = x.shape[:2] + (1,) * (x.dim() - 2) if channels else x.shape
     keep = torch.empty(shape, dtype=x.dtype).bernoulli_(1 - p, generator=generator)
-    return x * keep.to(x.device) / (1 - p)
+    return x * on(x.device, keep) / (1 - p)
 
 
 class KeyedFunctions(TorchFunctionMode):
