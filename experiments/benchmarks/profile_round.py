@@ -154,8 +154,8 @@ def watch(clock: Clock) -> None:
 
 
 def _replace_everywhere(function: Any, timed: Any, name: str) -> None:
-    for module in list(sys.modules.values()):
-        if module.__name__.startswith("fedsparse") and vars(module).get(name) is function:
+    for path, module in list(sys.modules.items()):
+        if path.startswith("fedsparse") and vars(module).get(name) is function:
             setattr(module, name, timed)
 
 

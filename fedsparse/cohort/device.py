@@ -72,6 +72,7 @@ def on(device: torch.device, value: Tensor) -> Tensor:
         return value.to(device)
     if device.type == "cpu":
         return torch.empty(value.shape, dtype=value.dtype, pin_memory=size <= _LOCKED).copy_(value)
-    if size > _SOON or value.is_pinned():  # the latter may be written to while it is under way
+    # What is locked already may be written to while it is under way; what is expanded is sent as it is.
+    if size > _SOON or not value.is_contiguous() or value.is_pinned():
         return value.to(device)
     return value.pin_memory().to(device, non_blocking=True)

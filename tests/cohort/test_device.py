@@ -58,13 +58,13 @@ def test_any_module_trains_to_the_same_as_on_the_processor(name: str):
     found, expected = (task_of(work).sgd(work.start.x[None], lr=0.05, steps=1) for work in (there, here))
     torch.testing.assert_close(found.mean_grad, expected.mean_grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.buffers, expected.buffers, rtol=1e-4, atol=1e-5)
-    found, expected = (task_of(work).sgd(work.start.x[None], lr=0.05, epochs=2) for work in (there, here))
+    found, expected = (task_of(work).sgd(work.start.x[None], lr=0.001, epochs=2) for work in (there, here))
     torch.testing.assert_close(found.x, expected.x, rtol=1e-2, atol=1e-3)
 
 
 @needs_cuda
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("name", [*MODELS, "batch norm", "attention", "recurrent"])
+@pytest.mark.parametrize("name", [*MODELS, "batch norm", "attention", "lstm", "gru"])
 def test_the_processor_waits_for_no_step(name: str, momentum: float):
     module, shape = (MODELS | BATCHED)[name]
     work = SupervisedWorkload(examples(shape, sizes=[64] * 5), module(), 4, device="cuda")
