@@ -102,7 +102,7 @@ def each(
         ``[C, p, q]``.
     """
     if _linear is not None and by_row(a) and large(a.shape[1], a.shape[2], b.shape[2]):
-        if bias is None and out is not None:
+        if bias is None and out is not None and a.shape[1] * b.shape[2] > _PART:
             return _each_in_parts(a, b, out, plus)
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
