@@ -3,10 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from experiments.benchmarks import gossip, masked
+from experiments.benchmarks import accelerator, gossip, masked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,8 +72,33 @@ def test_rounds_on_a_mask_are_measured_beside_dense_ones() -> None:
     assert all(float(line[2]) > 0 for line in lines)
 
 
-def test_a_masked_case_that_is_not_there_is_refused() -> None:
-    assert masked.main(["random_masks"]) == 2
+@pytest.mark.slow
+def test_rounds_on_a_device_are_measured_beside_a_plain_loop_there() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "experiments.benchmarks.accelerator",
+            "w1",
+            "--device",
+            "cpu",
+            "--rounds",
+            "1",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert line[0] == "w1"
+    assert all(float(figure) > 0 for figure in line[1:])
+
+
+@pytest.mark.parametrize("benchmark", [masked, accelerator])
+def test_a_case_that_is_not_there_is_refused(benchmark: ModuleType) -> None:
+    assert benchmark.main(["random_masks"]) == 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Convolutions, one client after the other in channels-last order: nothing batched is faster on a processor.
 
-On an accelerator all clients go as groups of one convolution.
+On an accelerator all clients go as groups of one convolution, or as matrix products.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fedsparse.cohort.layers import columns
 from fedsparse.cohort.layers.base import Layer, Pass
 
 __all__ = ["TYPES", "batched"]
@@ -85,8 +86,8 @@ class _Convolution(torch.autograd.Function):
         )
 
 
-class _Grouped:
-    """The same by one call for all clients, whose channels lie side by side."""
+class _Together:
+    """The same by one call for all clients: their channels lie side by side, or each has a product."""
 
     def __init__(self, function: Callable[..., Tensor], settings: _Settings) -> None:
         self._function, self._settings = function, settings
@@ -94,9 +95,10 @@ class _Grouped:
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         stride, padding, dilation, groups = self._settings
         clients, batch = x.shape[:2]
-        together = x.transpose(0, 1).flatten(1, 2)
+        if groups == max(*stride, *dilation) == 1 and columns.fits(x, weight, padding):
+            return columns.convolved(x, weight, bias, padding)
         out = self._function(
-            together,
+            x.transpose(0, 1).flatten(1, 2),
             weight.flatten(0, 1),
             None if bias is None else bias.flatten(),
             stride,
@@ -123,13 +125,13 @@ def batched(layer: nn.Conv1d | nn.Conv2d, name: str) -> Layer | None:
     settings = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
     biased = layer.bias is not None
     kind = nn.functional.conv1d if isinstance(layer, nn.Conv1d) else nn.functional.conv2d
-    grouped = _Grouped(kind, settings)
+    together = _Together(kind, settings)
 
     def forward(run: Pass, x: Tensor) -> Tensor:
         weight = run.values[f"{name}.weight"]
         bias = run.values[f"{name}.bias"] if biased else None
         if x.is_cuda:
-            out = grouped(run.apart(x), weight, bias)
+            out = together(run.apart(x), weight, bias)
         else:
             out = _Convolution.apply(run.apart(x), weight, bias, settings)  # type: ignore[no-untyped-call]
         return out.flatten(0, 1)
