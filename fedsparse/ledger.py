@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedsparse.errors import CheckpointError
 from fedsparse.perclient import PerClient
 
-__all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "ratio", "sent_bytes"]
+__all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "Nbytes", "ratio", "sent_bytes"]
 
 Direction = Literal["up", "down", "radio"]
 """To the server, or along a link to a neighbour; from the server; or to all neighbours at once, as a radio does it."""
@@ -95,47 +95,63 @@ class Ledger:
         }
 
 
+class Nbytes(NamedTuple):
+    """The length of something that is sent: of its payloads, and of what is around them."""
+
+    payload: int
+    header: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.payload + self.header
+
+
 class CatchUp:
     """What it costs to bring a client up to date that shares a replica with all others.
 
-    Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, or for the
-    dense value where that is shorter; a client never seen pays for the dense value. Keeps one number for each
-    client.
+    Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, each in the envelope
+    that it was said in, or for the dense value in one message where that is shorter; a client never seen pays for the
+    dense value. Keeps two numbers for each client.
     """
 
     def __init__(self) -> None:
-        self._said = 0
-        self._heard = PerClient()
+        self._said = Nbytes(0, 0)
+        self._heard = PerClient(), PerClient()
 
-    def said(self, round_bytes: int) -> None:
-        """A broadcast of so many bytes is made; comes before its :meth:`charge`."""
-        self._said += round_bytes
+    def said(self, nbytes: Nbytes) -> None:
+        """A broadcast of that length is made; comes before its :meth:`charge`."""
+        self._said = Nbytes(self._said.payload + nbytes.payload, self._said.header + nbytes.header)
 
     def forget(self, ids: _Ints) -> None:
         """Nobody knows what these clients ``[C]`` heard: they pay for the dense value next."""
-        self._heard.unset(ids)
+        for heard in self._heard:
+            heard.unset(ids)
 
     def charge(
-        self, ids: Sequence[int] | _Ints, dense_bytes: int, received: NDArray[np.bool_] | None = None
-    ) -> _Ints:
-        """Bytes that each client is sent, ``[C]``; those who receive them are up to date.
+        self, ids: Sequence[int] | _Ints, dense: Nbytes, received: NDArray[np.bool_] | None = None
+    ) -> tuple[_Ints, _Ints]:
+        """Bytes of payloads and around them that each client is sent, ``[C]`` each; who receives them is up to date.
 
         Args:
             ids: clients, ``[C]``, each once.
-            dense_bytes: length of the replica itself, without compression.
+            dense: length of the replica itself, without compression, in one message.
             received: whose message arrives, ``[C]``; all of them unless given.
         """
         clients = np.asarray(ids, dtype=np.int64)
-        heard = self._heard.get(clients)
-        missed = np.where(heard < 0, dense_bytes, self._said - heard)
-        self._heard.set(clients if received is None else clients[received], self._said)
-        return np.minimum(missed, dense_bytes)
+        heard = [part.get(clients) for part in self._heard]
+        payload, header = (said - part for said, part in zip(self._said, heard, strict=True))
+        whole = (heard[0] < 0) | (payload + header > dense.total)
+        for part, said in zip(self._heard, self._said, strict=True):
+            part.set(clients if received is None else clients[received], said)
+        return np.where(whole, dense.payload, payload), np.where(whole, dense.header, header)
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
+        (ids, payload), (_, header) = (part.items() for part in self._heard)
         return {
-            "said": np.array([self._said], dtype=np.int64),
-            "heard": np.stack(self._heard.items(), axis=1),
+            "said": np.array(self._said, dtype=np.int64),
+            "heard": np.stack([ids, payload, header], axis=1),
         }
 
     def restore(self, state: Mapping[str, _Ints]) -> None:
@@ -144,10 +160,11 @@ class CatchUp:
         Raises:
             CheckpointError: an array is missing or has the wrong shape.
         """
-        said = _array(state, "catch-up", "said", (1,))
-        heard = _array(state, "catch-up", "heard", (-1, 2))
-        self._said, self._heard = int(said[0]), PerClient()
-        self._heard.set(heard[:, 0], heard[:, 1])
+        said = _array(state, "catch-up", "said", (2,))
+        heard = _array(state, "catch-up", "heard", (-1, 3))
+        self._said, self._heard = Nbytes(*said.tolist()), (PerClient(), PerClient())
+        for column, part in enumerate(self._heard, 1):
+            part.set(heard[:, 0], heard[:, column])
 
 
 def sent_bytes(counters: Mapping[str, int], direction: Direction) -> int:
