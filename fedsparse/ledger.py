@@ -112,21 +112,31 @@ class CatchUp:
 
     Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, each in the envelope
     that it was said in, or for the dense value in one message where that is shorter; a client never seen pays for the
-    dense value. Keeps two numbers for each client.
+    dense value. Keeps one number for each client, and the lengths of the last broadcasts, which together are no more
+    than the dense value.
     """
 
     def __init__(self) -> None:
-        self._said = Nbytes(0, 0)
-        self._heard = PerClient(), PerClient()
+        self._news: list[Nbytes] = []
+        self._forgotten = 0  # how many there were before these
+        self._heard = PerClient()
 
-    def said(self, nbytes: Nbytes) -> None:
-        """A broadcast of that length is made; comes before its :meth:`charge`."""
-        self._said = Nbytes(self._said.payload + nbytes.payload, self._said.header + nbytes.header)
+    def said(self, news: Nbytes, dense: Nbytes) -> None:
+        """A broadcast is made; comes before its :meth:`charge`.
+
+        Args:
+            news: length of what it says of the replica; where that is nothing, nobody can miss it.
+            dense: length of the replica itself, without compression, in one message.
+        """
+        if news.total:
+            self._news.append(news)
+        while sum(one.total for one in self._news) > dense.total:
+            del self._news[0]
+            self._forgotten += 1
 
     def forget(self, ids: _Ints) -> None:
         """Nobody knows what these clients ``[C]`` heard: they pay for the dense value next."""
-        for heard in self._heard:
-            heard.unset(ids)
+        self._heard.unset(ids)
 
     def charge(
         self, ids: Sequence[int] | _Ints, dense: Nbytes, received: NDArray[np.bool_] | None = None
@@ -135,23 +145,24 @@ class CatchUp:
 
         Args:
             ids: clients, ``[C]``, each once.
-            dense: length of the replica itself, without compression, in one message.
+            dense: as in :meth:`said`.
             received: whose message arrives, ``[C]``; all of them unless given.
         """
         clients = np.asarray(ids, dtype=np.int64)
-        heard = [part.get(clients) for part in self._heard]
-        payload, header = (said - part for said, part in zip(self._said, heard, strict=True))
-        whole = (heard[0] < 0) | (payload + header > dense.total)
-        for part, said in zip(self._heard, self._said, strict=True):
-            part.set(clients if received is None else clients[received], said)
-        return np.where(whole, dense.payload, payload), np.where(whole, dense.header, header)
+        since = self._heard.get(clients) - self._forgotten
+        self._heard.set(clients if received is None else clients[received], self._forgotten + len(self._news))
+        # What each broadcast and those after it come to, and nothing for who heard them all.
+        newest_first = np.array([(0, 0), *reversed(self._news)], dtype=np.int64)
+        missed = newest_first.cumsum(axis=0)[::-1][np.maximum(since, 0)]
+        payload, header = np.where(since[:, None] < 0, dense, missed).T
+        return payload, header
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
-        (ids, payload), (_, header) = (part.items() for part in self._heard)
         return {
-            "said": np.array(self._said, dtype=np.int64),
-            "heard": np.stack([ids, payload, header], axis=1),
+            "news": np.array(self._news, dtype=np.int64).reshape(-1, 2),
+            "forgotten": np.array([self._forgotten], dtype=np.int64),
+            "heard": np.stack(self._heard.items(), axis=1),
         }
 
     def restore(self, state: Mapping[str, _Ints]) -> None:
@@ -160,11 +171,12 @@ class CatchUp:
         Raises:
             CheckpointError: an array is missing or has the wrong shape.
         """
-        said = _array(state, "catch-up", "said", (2,))
-        heard = _array(state, "catch-up", "heard", (-1, 3))
-        self._said, self._heard = Nbytes(*said.tolist()), (PerClient(), PerClient())
-        for column, part in enumerate(self._heard, 1):
-            part.set(heard[:, 0], heard[:, column])
+        news = _array(state, "catch-up", "news", (-1, 2))
+        forgotten = _array(state, "catch-up", "forgotten", (1,))
+        heard = _array(state, "catch-up", "heard", (-1, 2))
+        self._news = [Nbytes(*one) for one in news.tolist()]
+        self._forgotten, self._heard = int(forgotten[0]), PerClient()
+        self._heard.set(heard[:, 0], heard[:, 1])
 
 
 def sent_bytes(counters: Mapping[str, int], direction: Direction) -> int:

@@ -152,7 +152,7 @@ class Downlink:
         payload, header = _nbytes(said.message, count)
         if said.replicated or (self._shared and said.message):
             news, whole = ways(said, plain(self.whole(held)))
-            self.catch_up.said(news)
+            self.catch_up.said(news, whole)
             caught_up = self.catch_up.charge(ids, whole, arrived)
             payload, header = payload - news.payload + caught_up[0], header - news.header + caught_up[1]
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
