@@ -46,6 +46,9 @@ class Server:
         states: slots of the clients' states.
         helds: slots of what each client holds, where each holds its own.
 
+    Raises:
+        ConfigError: the cohort cannot be drawn.
+
     Attributes:
         state: the strategy's server state.
         held: what all clients hold in common.
@@ -56,6 +59,7 @@ class Server:
         self, plan: Plan, workload: Workload, blocks: ServerWork, states: SlotStore, helds: SlotStore
     ) -> None:
         self.plan, self.workload = plan, workload
+        plan.sampler.check(plan.cohort, workload.clients, self._sizes)
         self._states, self._helds = states, helds
         self._blocks = blocks
         self._traffic = Traffic(plan)

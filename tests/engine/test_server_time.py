@@ -1,15 +1,21 @@
 """Virtual seconds: what a phase takes, and who is too late."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from server_cases import Log, Pieces, Pulls
 
 from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.recipes import AnalyticRecipe
 from fedsparse.engine.sampling import Full, Uniform, Weighted
+from fedsparse.engine.session import Place, Session
 from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.simulation import simulate
+from fedsparse.testing.trial import Setting, opened
 
 PULLS = Pulls(size=1000)
 COUNT = {"n": torch.zeros(1, 1)}
@@ -112,6 +118,15 @@ def test_a_larger_cohort_than_can_take_part_is_refused_before_the_first_round():
     ):
         simulate(Pieces(log=log), PULLS, rounds=1, cohort=5, sampler=Uniform(novel=0.4))
     assert log.calls == []
+
+
+def test_a_larger_cohort_than_has_examples_is_refused_before_the_first_round(tmp_path):
+    problem = Pulls(sizes=[0, 1, 0, 1, 1, 1])
+    with opened(Pieces(), problem, Setting(cohort=5)) as session:
+        plan = replace(session.engine.plan, sampler=Weighted())
+    place = Place(None, tmp_path)
+    with pytest.raises(ConfigError, match=r"cohort=5: with sampler=weighted .* only 4 of clients=6"):
+        Session(plan, AnalyticRecipe(problem), {}, LocalPool(1), place, lambda _: None)
 
 
 def test_with_more_clients_drawn_than_wanted_the_slowest_are_late():
