@@ -84,15 +84,8 @@ def run(
     """
     from fedsparse.engine.suits import notes_of
 
-    if host is None and config.engine.name == "flower":
-        raise ConfigError(
-            "engine=flower: devices are reached from a Flower app: flwr run, or for a trial on this machine "
-            "python -m fedsparse.flower trial"
-        )
-    if host is None and config.partition.name == "own":
-        raise ConfigError(
-            "partition=own: is for devices, each of which has data of its own; choose another one"
-        )
+    if host is None:
+        _check_here(config)
     with ExitStack() as stack:
         require(config.sinks)
         folder = stack.enter_context(_resumed(Path(config.resume))) if config.resume else None
@@ -142,6 +135,24 @@ def _created(config: RunConfig, settled: Settled, tuning: Mapping[str, Any] | No
     theory = None if settled.lr is None else {"strategy.lr": settled.reason}
     surroundings = {"theory": theory, "versions": versions(), "tuning": tuning}
     return RunFolder.create(path, configuration.to_yaml(config, surroundings))
+
+
+def _check_here(config: RunConfig) -> None:
+    """A run on workers of this program must make sense there."""
+    if config.engine.name == "flower":
+        raise ConfigError(
+            "engine=flower: devices are reached from a Flower app: flwr run, or for a trial on this machine "
+            "python -m fedsparse.flower trial"
+        )
+    if config.partition.name == "own":
+        raise ConfigError(
+            "partition=own: is for devices, each of which has data of its own; choose another one"
+        )
+    if config.engine.name == "ray" and ":" in config.device:
+        raise ConfigError(
+            f"device={config.device}: under Ray each worker has a device of its own, which it sees as the only one; "
+            "use device=cuda, with CUDA_VISIBLE_DEVICES for some of them, or engine=local"
+        )
 
 
 @dataclass

@@ -224,9 +224,12 @@ def _refuse_foreign(path: Path) -> None:
 
 def _refuse_run(path: Path) -> None:
     if (path / _CONFIG).exists():
-        state = "a finished" if (path / _SUMMARY).exists() else "an unfinished"
+        if (path / _SUMMARY).exists():
+            raise RunFolderError(
+                f"{path}: holds a finished run already, with its result in {_SUMMARY}. Give another name."
+            )
         raise RunFolderError(
-            f"{path}: holds {state} run already. Continue it with resume={path}, or give another name."
+            f"{path}: holds an unfinished run already. Continue it with resume={path}, or give another name."
         )
 
 

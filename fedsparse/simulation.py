@@ -122,7 +122,8 @@ def simulate(
         faults: absent clients and lost messages.
         block: clients that a worker trains together.
         workers: threads of this process.
-        device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        device: what clients of a data set train on: ``"cpu"``, ``"cuda"``, ``"cuda:1"``. An accelerator has
+            PyTorch of this process use deterministic routines and full float32 products from then on.
         trainer: keeps models sparse while clients train; nothing by default.
         pool: workers to use instead, e.g. Ray's; stays open.
         encode: really encode and decode every message.

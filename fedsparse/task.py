@@ -186,6 +186,22 @@ class Task(Protocol):
         Of a problem without examples: one row of no width.
         """
 
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The minibatch of ``step``, for a loss of one's own: inputs and targets ``[C, B, ...]``, real rows ``[C]``.
+
+        The other rows are padding. Whoever takes one trains on it, so it counts as a gradient.
+        """
+
+    def forward(self, x: Tensor, inputs: Tensor, buffers: Tensor | None = None, train: bool = True) -> Tensor:
+        """Outputs ``[C, B, ...]`` of the model, differentiable in ``x``; BatchNorm statistics are left alone.
+
+        Args:
+            x: where, ``[C, d]`` or ``[1, d]``.
+            inputs: of each client, ``[C, B, ...]``, all of them real.
+            buffers: BatchNorm statistics, ``[C, b]`` or ``[1, b]``; by default those the engine keeps.
+            train: training mode. Dropout is that of the last ``batch``: the same at two points.
+        """
+
     @property
     def optimum(self) -> Tensor:
         """The minimiser of the mean of all losses, ``[d]``: for yardsticks, which declare ``needs_optimum``."""

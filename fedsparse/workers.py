@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from fedsparse import registry
 from fedsparse.config import Choice
+from fedsparse.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedsparse.engine.pool import Pool
@@ -39,7 +40,9 @@ class Workers:
             note: is told that workers are started.
         """
         address = engine.options.get("address")
-        workers = engine.options.get("workers") or (None if address else _usual(engine.name, device))
+        workers = engine.options.get("workers")
+        if not address:
+            workers = _here(engine.name, device, workers)
         store = max(_STORE, 5 * 4 * numbers) if engine.name == "ray" else 0
         wanted = (engine.name, device, address, workers, store)
         if self._pool is None or wanted != self._made_for:
@@ -64,16 +67,24 @@ class Workers:
         self.close()
 
 
-def _usual(engine: str, device: str) -> int:
-    """Workers of this machine, where nobody said how many."""
+def _here(engine: str, device: str, asked: int | None) -> int:
+    """Workers of this machine: those asked for, or as many as there is something to compute on."""
     if device == "cpu":
-        return len(os.sched_getaffinity(0))
+        return asked or len(os.sched_getaffinity(0))
     from fedsparse.cohort.device import prepared
 
     prepared(device)  # refuses one that is not there, before anything is started
     import torch
 
-    return torch.cuda.device_count() if engine == "ray" and device == "cuda" else 1
+    if engine != "ray":
+        return asked or 1
+    count = torch.cuda.device_count()
+    if (asked or 0) > count:
+        raise ConfigError(
+            f"engine.workers={asked}: with device={device} each worker has an accelerator of its own under Ray, and "
+            f"this machine has {count}; leave engine.workers out"
+        )
+    return asked or count
 
 
 def _open(

@@ -60,6 +60,11 @@ class DFedAvg(Gossip):
                 "strategy.correct=true: variances are those of models, which strategy.sends=change does not send; "
                 "use strategy.sends=model"
             )
+        if self.sends == "model" and not isinstance(self.uplink, Identity):
+            raise ConfigError(
+                "uplink: strategy.sends=model sends models as they are; use strategy.sends=change, or strategy=choco, "
+                "which compresses without drifting apart, or leave uplink out"
+            )
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         return {"x": start.x[None]}

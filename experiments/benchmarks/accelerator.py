@@ -135,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"accelerator: {unknown[0]}: there is no such case{there_are(unknown[0], CASES)}", file=sys.stderr
         )
         return 2
+    if given.rounds < 1:
+        print(f"accelerator: --rounds {given.rounds}: must be at least 1", file=sys.stderr)
+        return 2
     return concluded(lambda: _table(names, given.device, given.rounds), verbose=False, only_shows=True)
 
 

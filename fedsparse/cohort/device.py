@@ -25,7 +25,8 @@ def prepared(name: str) -> torch.device:
 
     An accelerator is told to use its deterministic routines and full float32 products. Its bits differ from those of a
     processor, and may depend on the size of a block and on the model of the accelerator; an operation that has no
-    deterministic routine there is named in a warning of PyTorch's.
+    deterministic routine there is named in a warning of PyTorch's. These are settings of PyTorch for the whole process,
+    and they stay.
 
     Args:
         name: ``"cpu"``, ``"cuda"`` or ``"cuda:0"`` and so on.

@@ -70,7 +70,12 @@ class Minibatches:
 
     def sweeps(self) -> Iterator[tuple[Tensor, Iterator[tuple[Tensor, Tensor, Tensor]], Minibatches]]:
         """Likewise all examples of the clients, in pieces; not counted."""
-        for at, part in self._parts([min(_PIECE, padded(size)) for size in self._sizes.tolist()]):
+        piece = _PIECE
+        if (
+            self._device.type != "cpu"
+        ):  # there blocks are so large that they have room for a minibatch of each client
+            piece = max(self.nominal, _PIECE // max(1, len(self._at)))
+        for at, part in self._parts([min(piece, padded(size)) for size in self._sizes.tolist()]):
             yield at, part._sweep(), part
 
     def _parts(self, widths: Sequence[int]) -> Iterator[tuple[Tensor, Minibatches]]:

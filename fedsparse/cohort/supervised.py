@@ -89,21 +89,17 @@ class SupervisedTask(ClientTask):
         return batches.keys(purpose) if self._model.random else batches.no_keys
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The minibatch of ``step``: inputs ``[C, B, ...]``, targets ``[C, B, ...]``, real rows ``[C]``.
-
-        Whoever takes one trains on it, so it counts as a gradient.
-        """
+        """The minibatch of ``step``: inputs and targets ``[C, B, ...]``, real rows ``[C]``; counts as a gradient."""
         self._step = step
-        return self._batches.take(step)
+        inputs, targets, counts = self._batches.take(step)
+        return inputs.cpu(), targets.cpu(), counts
 
     def forward(self, x: Tensor, inputs: Tensor, buffers: Tensor | None = None, train: bool = True) -> Tensor:
-        """Differentiable outputs ``[C, B, classes]`` of the model at ``x [C, d]``; statistics are left alone.
-
-        Dropout is that of the last ``batch``: the same at two points.
-        """
+        """Outputs ``[C, B, ...]`` of the model at ``x [C, d]``, differentiable; dropout as in the last ``batch``."""
         stats = (self.buffers if buffers is None else buffers).expand(len(self.ids), -1)
-        x, stats = x.expand(len(self.ids), -1).to(self._device), stats.to(self._device)
-        return self._model.outputs(x, stats, inputs, self._keys(self._batches, self._step) if train else None)
+        own, stats, there = (value.to(self._device) for value in (x.expand(len(self.ids), -1), stats, inputs))
+        keys = self._keys(self._batches, self._step) if train else None
+        return self._model.outputs(own, stats, there, keys).to(x.device)
 
     def statistics(self, x: Tensor, step: int) -> Tensor:
         """BatchNorm statistics ``[C, b]`` of the minibatch of ``step`` alone, at the parameters ``x``."""

@@ -20,6 +20,11 @@ from fedsparse.protocol import Layout, Trained
 __all__ = ["ClientTask", "Descent"]
 
 
+_NO_EXAMPLES = (
+    "task.{}: this problem is given by formulas and has no examples; use a data set, such as data=digits"
+)
+
+
 @dataclass(frozen=True)
 class Descent:
     """What local training was asked for.
@@ -173,6 +178,24 @@ class ClientTask(ABC):
     @abstractmethod
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The minibatch of ``step``: inputs and targets ``[C, B, ...]``, real rows ``[C]``.
+
+        Raises:
+            ProtocolError: there are no examples.
+        """
+        del step
+        raise ProtocolError(_NO_EXAMPLES.format("batch"))
+
+    def forward(self, x: Tensor, inputs: Tensor, buffers: Tensor | None = None, train: bool = True) -> Tensor:
+        """Outputs of the model ``[C, B, ...]``, differentiable in ``x``.
+
+        Raises:
+            ProtocolError: there is no model, or a trainer stands between.
+        """
+        del x, inputs, buffers, train
+        raise ProtocolError(_NO_EXAMPLES.format("forward"))
 
     @property
     def optimum(self) -> Tensor:

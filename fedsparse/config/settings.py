@@ -31,7 +31,9 @@ class Choice:
 class Local:
     """Threads of this process: starts at once; for laptops and debugging."""
 
-    workers: int | None = option(None, "how many; null: one for each core", at_least=1, at_most=4096)
+    workers: int | None = option(
+        None, "how many; null: one for each core, on an accelerator one", at_least=1, at_most=4096
+    )
     block: int | None = option(
         None, "clients trained together; null: by the model and the cohort", at_least=1
     )

@@ -179,13 +179,17 @@ class BlockRunner:
         """
         try:
             return self._run(shared, call)
+        except torch.OutOfMemoryError as error:  # of an accelerator
+            raise ResourceError(
+                f"no memory for a block of clients on the accelerator: {_said(error)}. Take a smaller engine.block, or "
+                "end what else uses the device."
+            ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # PyTorch's own
                 raise
-            said = str(error).splitlines()[0]
             raise ResourceError(
-                f"no memory for a block of clients: {said}. Set engine.state_dir to a folder on a larger disk, take a "
-                "smaller engine.block, or fewer engine.workers."
+                f"no memory for a block of clients: {_said(error)}. Set engine.state_dir to a folder on a larger disk, "
+                "take a smaller engine.block, or fewer engine.workers."
             ) from error
 
     def _run(self, shared: Mapping[str, np.ndarray], call: Call) -> Any:
@@ -379,3 +383,8 @@ def _pair(who: str, found: Any) -> tuple[dict[str, Tensor], dict[str, Payload]]:
             f"{who}: client_update gave {type(found).__name__}; it must give two mappings, (new state, message)"
         )
     return dict(found[0]), dict(found[1])
+
+
+def _said(error: Exception) -> str:
+    """The first line of a message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -160,7 +160,8 @@ class RaySession:
                 f"{workers or 'all'} workers asked for; the Ray cluster at {address!r} has {len(units)} {self._unit}s"
             )
         self.places = list(units[:workers])
-        self._await_cpus(address)
+        for unit in dict.fromkeys(("CPU", self._unit)):
+            self._await(unit, address)
 
     def _own_node(self) -> str:
         node: str = self._ray.get_runtime_context().get_node_id()
@@ -172,14 +173,14 @@ class RaySession:
             (node for node in self._ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"])
         )
 
-    def _await_cpus(self, address: str) -> None:
-        """Ray would let workers without a CPU wait for ever, in silence."""
+    def _await(self, unit: str, address: str) -> None:
+        """Ray would let workers without a CPU, or a GPU that they want, wait for ever, in silence."""
         until = time.monotonic() + SETTLE
-        while (free := int(self._ray.available_resources().get("CPU", 0))) < len(self.places):
+        while (free := int(self._ray.available_resources().get(unit, 0))) < len(self.places):
             if time.monotonic() > until:
                 raise ResourceError(
                     f"{len(self.places)} workers asked for; the Ray cluster at {address!r} has only {free} "
-                    f"free CPUs. Ask for {free} workers, or end the other jobs"
+                    f"free {unit}s. Ask for {free} workers, or end the other jobs"
                 )
             time.sleep(0.1)
 

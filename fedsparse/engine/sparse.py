@@ -13,6 +13,7 @@ from fedsparse.cohort.calibration import Calibration
 from fedsparse.cohort.task import ClientTask, Descent
 from fedsparse.cohort.trainer import Moment, Trainer
 from fedsparse.engine.block import Workload
+from fedsparse.errors import ProtocolError
 from fedsparse.masks import layers_of
 from fedsparse.protocol import Predict, Trained
 
@@ -76,6 +77,18 @@ class SparseTask(ClientTask):
     def inputs(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs of the minibatch of ``step``, ``[C, B, ...]``, and its real rows ``[C]``."""
         return self._inner.inputs(step)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The minibatch of ``step``: inputs and targets ``[C, B, ...]``, real rows ``[C]``."""
+        return self._inner.batch(step)
+
+    def forward(self, x: Tensor, inputs: Tensor, buffers: Tensor | None = None, train: bool = True) -> Tensor:
+        """Not there: steps that a strategy takes by itself would go past the trainer."""
+        del x, inputs, buffers, train
+        raise ProtocolError(
+            "task.forward: with a trainer clients train by task.sgd and task.grad, which keep models sparse; this "
+            "strategy has a loss of its own, so leave trainer out"
+        )
 
     @property
     def optimum(self) -> Tensor:

@@ -8,8 +8,11 @@ import torch
 from cohort_cases import MODELS, examples, task_of, workload
 from tracing_cases import BATCHED, EVERY, build
 
+from fedsparse import recorded
 from fedsparse.cohort.device import prepared
+from fedsparse.cohort.minibatches import Minibatches
 from fedsparse.cohort.supervised import SupervisedWorkload
+from fedsparse.config import parse
 from fedsparse.errors import ConfigError
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -25,6 +28,22 @@ def test_a_device_that_is_not_there_is_refused_with_what_there_is():
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(ConfigError, match=f"device={missing}: PyTorch .* sees .* CUDA devices"):
         prepared(missing)
+
+
+def test_a_worker_of_ray_cannot_choose_its_accelerator():
+    with pytest.raises(ConfigError, match="device=cuda:1: under Ray each worker has a device of its own"):
+        recorded.run(parse(["device=cuda:1", "engine=ray"]))
+
+
+@pytest.mark.parametrize(("device", "width"), [("cpu", [56, 128, 256]), ("cuda", [56, 85, 100])])
+def test_a_pass_over_all_examples_has_room_where_a_minibatch_has(device: str, width: list[int]):
+    """On an accelerator blocks are as large as memory allows for a minibatch, or for what one client has else."""
+    held = examples(sizes=[50, 120, 400])
+    ids, place = torch.arange(3), torch.device(device)
+    widths = [
+        part._width for batch in (20, 100) for *_, part in Minibatches(held, ids, 0, 0, batch, place).sweeps()
+    ]
+    assert sorted(set(widths)) == width
 
 
 @needs_cuda

@@ -5,7 +5,12 @@ import torch
 from cohort_cases import BATCH, MODELS, SIZES, batch_of, plain_gradient, plain_sgd, task_of, workload
 from torch import Tensor
 
+from fedsparse.cohort.analytic import AnalyticWorkload
+from fedsparse.cohort.trainer import Moment
+from fedsparse.data.quadratic import Quadratics
+from fedsparse.engine.sparse import SparseTask
 from fedsparse.errors import ProtocolError
+from fedsparse.trainers.set import SET
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -228,6 +233,21 @@ def test_batch_and_forward_give_the_gradient_of_a_loss_of_ones_own(model: str):
     loss(x).backward()
     torch.testing.assert_close(x.grad, task_of(work).grad(work.start.x[None], 1), **CLOSE)
     torch.testing.assert_close(torch.func.grad(loss)(x.detach()), x.grad, **CLOSE)
+
+
+def test_a_loss_of_ones_own_needs_examples_and_no_trainer():
+    formula = AnalyticWorkload(Quadratics.drawn(2, 3, spread=1.0, noise=0.0, seed=0)).task(
+        torch.arange(2), 0, 0, torch.zeros(1, 0)
+    )
+    with pytest.raises(
+        ProtocolError, match=r"task.batch: this problem is given by formulas and has no examples"
+    ):
+        formula.batch(0)
+    work = workload("mlp")
+    sparse = SparseTask(task_of(work), SET(), Moment(0, 0, 1, work.start.layout, work.start.x))
+    assert sparse.batch(0)[0].equal(task_of(work).batch(0)[0])
+    with pytest.raises(ProtocolError, match=r"task.forward: with a trainer .* so leave trainer out"):
+        sparse.forward(work.start.x[None], sparse.batch(0)[0])
 
 
 @pytest.mark.parametrize("model", MODELS)

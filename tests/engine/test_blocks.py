@@ -1,9 +1,14 @@
 """How an audience is cut into blocks."""
 
+import re
+from dataclasses import dataclass
+
 import pytest
+import torch
 from server_cases import Log, Pieces, Pulls
 
 from fedsparse.engine.session import default_block
+from fedsparse.errors import ResourceError
 from fedsparse.simulation import simulate
 
 
@@ -30,6 +35,27 @@ def test_blocks_are_as_few_as_their_size_allows_and_of_nearly_equal_lengths(
 )  # fmt: skip
 def test_the_usual_size_follows_from_model_and_cohort(cohort: int, client_bytes: int, size: int):
     assert default_block(cohort, client_bytes) == size
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB."),
+            "on the accelerator: CUDA out of memory",
+        ),
+        (MemoryError("no room"), "no memory for a block of clients: no room. Set engine.state_dir"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "Set engine.state_dir"),
+    ],
+)
+def test_a_block_without_memory_says_what_to_lower(error: Exception, text: str):
+    @dataclass(frozen=True)
+    class Greedy(Pieces):
+        def client_update(self, *_):
+            raise error
+
+    with pytest.raises(ResourceError, match=re.escape(text)):
+        simulate(Greedy(log=Log()), Pulls(3), rounds=1)
 
 
 def test_an_accelerator_gets_the_whole_cohort_if_it_fits():

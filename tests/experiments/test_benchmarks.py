@@ -101,6 +101,10 @@ def test_a_case_that_is_not_there_is_refused(benchmark: ModuleType) -> None:
     assert benchmark.main(["random_masks"]) == 2
 
 
+def test_no_rounds_are_no_benchmark() -> None:
+    assert accelerator.main(["w1", "--device", "cpu", "--rounds", "0"]) == 2
+
+
 @pytest.mark.slow
 def test_mixing_is_measured_beside_a_copy_on_one_thread_and_on_two() -> None:
     done = subprocess.run(

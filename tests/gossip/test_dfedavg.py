@@ -22,6 +22,7 @@ from gossip_cases import (
 )  # fmt: skip
 
 from fedsparse.compress import QSGD, Identity, TopK
+from fedsparse.errors import ConfigError
 from fedsparse.mixing.lazy import Lazy
 from fedsparse.strategies.dfedavg import DFedAvg
 from fedsparse.strategies.dpsgd import DPSGD
@@ -86,7 +87,7 @@ def test_exchanging_changes_directions_of_a_negative_eigenvalue_grow():
 
 @pytest.mark.parametrize("sends", ["model", "change"])
 def test_same_bits_for_any_blocks_and_on_the_wire(sends: str):
-    strategy = DFedAvg(sends=sends, uplink=QSGD(4))
+    strategy = DFedAvg(sends=sends, uplink=QSGD(4) if sends == "change" else Identity())
     assert_any_blocks_and_wire(lambda **o: run(strategy, bowls(noise=0.1), rounds=3, faults=AWAY, **o))
 
 
@@ -104,3 +105,10 @@ def test_symmetric_losses_keep_the_mean():
 def test_a_round_costs_a_vector_a_link():
     traffic = run(DFedAvg(), bowls(), rounds=1).history[-1].traffic
     assert traffic["up_dense_bytes"] == 2 * 16 * 20 * 8
+
+
+def test_an_uplink_that_would_not_be_used_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"strategy.sends=model sends models as they are; use strategy.sends=change"
+    ):
+        DFedAvg(uplink=TopK(0.1))
