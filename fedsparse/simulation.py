@@ -19,6 +19,7 @@ from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
+from fedsparse.engine.exchange import sizes_for
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
@@ -111,7 +112,7 @@ def simulate(
         model: the module to train on it; its weights are the start and are left alone.
         batch: examples of a minibatch, 0 for all of a client's.
         rounds: how many.
-        cohort: clients drawn for each round; all by default.
+        cohort: clients drawn for each round; all that can take part by default.
         seed: names all random streams.
         sampler: draws the cohort; uniformly by default.
         aggregator: rule for robust message names; the mean by default.
@@ -146,8 +147,11 @@ def simulate(
         check_trainer(strategy, trainer, starts is not None)
         recipe = SparseRecipe(recipe, trainer, seed, rounds)
     workload = for_driver(recipe)(arrays)
-    count = workload.clients if cohort is None else cohort
-    _check(count, workload.clients, rounds=rounds, evaluate_every=evaluate_every, block=block)
+    _check(rounds=rounds, evaluate_every=evaluate_every, block=block)
+    sampler = sampler or Uniform()
+    sizes = sizes_for(sampler, workload)
+    count = sampler.eligible(workload.clients, sizes) if cohort is None else cohort
+    sampler.check(count, workload.clients, sizes)
     every = evaluate_every
     settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink)
     for line in notes_of(settled, workload):
@@ -158,7 +162,7 @@ def simulate(
         rounds=rounds,
         cohort=count,
         block=block or default_block(count, workload.client_bytes, device != "cpu"),
-        sampler=sampler or Uniform(),
+        sampler=sampler,
         aggregator=aggregator or Mean(),
         downlink=downlink or Identity(),
         network=network or Network(profile="none"),
@@ -206,9 +210,7 @@ def _recipe(
     raise ConfigError("simulate: give a problem, or examples and a model")
 
 
-def _check(cohort: int, clients: int, **counts: int | None) -> None:
-    if not 1 <= cohort <= clients:
-        raise ConfigError(f"cohort={cohort}: must be at least 1 and at most the number of clients, {clients}")
+def _check(**counts: int | None) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")

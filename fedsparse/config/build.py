@@ -61,7 +61,7 @@ def check(config: RunConfig) -> None:
     made = {key: build(config, key) for key in (*GROUPS, "faults")}
     name = config.strategy.name
     check_kind(config, made)
-    check_participation(made["strategy"], name, config.cohort, config.clients)
+    check_participation(made["strategy"], name, made["sampler"], config.cohort, config.clients)
     check_formula(made["strategy"], name)
     if made["trainer"] is not None:
         check_trainer(made["strategy"], made["trainer"], config.init != "common")

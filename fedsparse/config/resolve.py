@@ -103,16 +103,25 @@ def settled(chosen: Chosen, tree: Mapping[str, Any], given: Given) -> RunConfig:
     Raises:
         ConfigError: a value is of the wrong type, out of range, or does not go with another.
     """
-    from fedsparse.engine.suits import wants_all
-
     values: dict[str, Any] = _plain({key: tree[key] for key in plain_keys()}, "cohort" in given)
     for key, name in chosen.names.items():
         values[key] = None if name is None else Choice(name, _options(key, chosen, tree))
     config = RunConfig(**values, faults=_options("faults", chosen, tree))
-    if "cohort" not in given and wants_all(build(config, "strategy")):
-        config = replace(config, cohort=config.clients)
+    if "cohort" not in given:
+        config = replace(config, cohort=_usual_cohort(config))
     check(config)
     return config
+
+
+def _usual_cohort(config: RunConfig) -> int:
+    """The cohort of a run that names none: all clients where strategy or sampler needs all, else of the usual size."""
+    from fedsparse.engine.suits import wants_all
+
+    sampler = build(config, "sampler")
+    if wants_all(build(config, "strategy")) or sampler.everybody:
+        return config.clients
+    able: int = sampler.eligible(config.clients)
+    return min(config.cohort, able)
 
 
 def _check_plain(given: Given) -> None:

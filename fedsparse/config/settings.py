@@ -103,7 +103,8 @@ class RunConfig:
     clients: int = option(100, "registered clients N", at_least=1, at_most=10_000_000)
     cohort: int = option(
         10,
-        "clients of a round; unless given, all of them where there are fewer or the strategy needs all",
+        "clients of a round; unless given, all that can take part where those are fewer, or strategy or sampler "
+        "needs all",
         at_least=1,
     )
     rounds: int = option(200, "rounds", at_least=1, at_most=100_000_000)

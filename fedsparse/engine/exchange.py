@@ -9,11 +9,12 @@ import torch
 
 from fedsparse.engine.block import Workload
 from fedsparse.engine.plan import Plan
+from fedsparse.engine.sampling import Sampler
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Audience, Context, Strategy
 
-__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases", "context_of"]
+__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases", "context_of", "sizes_for"]
 
 AUDIENCES: tuple[Audience, ...] = ("new", "cohort", "all")
 """Who a phase may be for; each is contained in the next one."""
@@ -87,6 +88,14 @@ def checked_phases(strategy: Strategy, ctx: Context) -> tuple[str, ...]:
             "them: number them, such as 'mix1', 'mix2'"
         )
     return phases
+
+
+def sizes_for(sampler: Sampler, workload: Workload) -> Ids | None:
+    """Examples of each registered client ``[N]``, where the sampler needs them."""
+    if not sampler.needs_sizes:
+        return None
+    sizes: Ids = workload.sizes(torch.arange(workload.clients)).numpy()
+    return sizes
 
 
 def asked(who: str, audience: str, drawn: Ids, seen: np.ndarray, population: int) -> np.ndarray:

@@ -24,6 +24,44 @@ class Sampler(ABC):
 
     needs_sizes: ClassVar[bool] = False
     """Whether :meth:`draw` needs the examples of all registered clients."""
+    everybody: ClassVar[bool] = False
+    """Whether a cohort is always all clients."""
+
+    @property
+    def limit(self) -> str:
+        """What keeps clients out where some cannot take part, as it is configured."""
+        return f"sampler={_name_of(type(self))}"
+
+    def eligible(self, population: int, sizes: Ids | None = None) -> int:  # noqa: ARG002
+        """How many clients can take part: all of them, unless the sampler leaves some out.
+
+        Args:
+            population: registered clients N.
+            sizes: examples of each client, ``[N]``; where they are not given, nobody is left out for having none.
+        """
+        return population
+
+    def check(self, cohort: int, population: int, sizes: Ids | None = None) -> None:
+        """Refuses a cohort that cannot be drawn.
+
+        Raises:
+            ConfigError: says what to do.
+        """
+        if not 1 <= cohort <= population:
+            raise ConfigError(
+                f"cohort={cohort}: must be at least 1 and at most the number of clients, {population}"
+            )
+        able = self.eligible(population, sizes)
+        if cohort > able:
+            raise ConfigError(
+                f"cohort={cohort}: with {self.limit} only {able} of clients={population} can take part; lower "
+                "cohort, or let more take part"
+            )
+        if self.everybody and cohort < able:
+            raise ConfigError(
+                f"cohort={cohort}: {self.limit} draws all of clients={population}; leave cohort out, or choose a "
+                "sampler of some of them, as in sampler=uniform"
+            )
 
     @abstractmethod
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
@@ -33,14 +71,14 @@ class Sampler(ABC):
             seed: the run's seed.
             round: the round.
             population: registered clients N.
-            count: how many to draw, 1 .. N.
+            count: how many to draw, 1 .. :meth:`eligible`.
             sizes: examples of each client, ``[N]``; only some samplers need them.
 
         Returns:
             distinct client ids, ascending, ``[count]`` int64.
 
         Raises:
-            ConfigError: ``count`` is not in 1 .. N, or the sizes do not allow the draw.
+            ConfigError: ``count`` is out of range, or sizes are needed and not given.
         """
 
     def coefficients(self, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -59,12 +97,21 @@ class Uniform(Sampler):
     def __post_init__(self) -> None:
         validate(self, "sampler.")
 
+    @property
+    def limit(self) -> str:
+        """See :attr:`Sampler.limit`."""
+        return f"sampler.novel={self.novel}"
+
+    def eligible(self, population: int, sizes: Ids | None = None) -> int:  # noqa: ARG002
+        """See :meth:`Sampler.eligible`: the first ones, without the share ``novel``."""
+        return population - int(self.novel * population)
+
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
         """See :meth:`Sampler.draw`."""
-        population = population - int(self.novel * population)
-        _check(population, count)
+        self.check(count, population)
+        able, stream = self.eligible(population), rng.stream(seed, "sampler", round)
         # Unshuffled, NumPy uses Floyd's set sampling: no array of the population is made for a small cohort.
-        drawn = rng.stream(seed, "sampler", round).choice(population, count, replace=False, shuffle=False)
+        drawn = stream.choice(able, count, replace=False, shuffle=False)
         return np.sort(drawn.astype(np.int64))
 
 
@@ -80,19 +127,24 @@ class Weighted(Sampler):
 
     needs_sizes: ClassVar[bool] = True
 
+    @property
+    def limit(self) -> str:
+        """See :attr:`Sampler.limit`."""
+        return "sampler=weighted (nobody without examples)"
+
+    def eligible(self, population: int, sizes: Ids | None = None) -> int:
+        """See :meth:`Sampler.eligible`: those that have examples."""
+        return population if sizes is None else int(np.count_nonzero(sizes))
+
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
         """See :meth:`Sampler.draw`; needs ``sizes``, and takes time linear in the population."""
-        _check(population, count)
         if sizes is None or sizes.shape != (population,):
             given = "none" if sizes is None else f"shape {sizes.shape}"
             raise ConfigError(
                 f"sampler=weighted: needs the examples of all {population} clients, got {given}"
             )
+        self.check(count, population, sizes)
         able = np.flatnonzero(sizes > 0)
-        if len(able) < count:
-            raise ConfigError(
-                f"sampler=weighted: {count} clients wanted, but only {len(able)} have examples; lower cohort"
-            )
         waits = rng.stream(seed, "sampler", round).standard_exponential(population)
         return able[_smallest(waits[able] / sizes[able], count)]
 
@@ -107,7 +159,7 @@ class RoundRobin(Sampler):
 
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
         """See :meth:`Sampler.draw`."""
-        _check(population, count)
+        self.check(count, population)
         first = round * count % population
         return np.sort((first + np.arange(count, dtype=np.int64)) % population)
 
@@ -115,6 +167,8 @@ class RoundRobin(Sampler):
 @dataclass(frozen=True)
 class Full(Sampler):
     """Everybody, every round; ``count`` has no effect."""
+
+    everybody: ClassVar[bool] = True
 
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002, ARG002
         """See :meth:`Sampler.draw`."""
@@ -145,11 +199,8 @@ def get(name: str) -> type[Sampler]:
     return _SAMPLERS[name]
 
 
-def _check(population: int, count: int) -> None:
-    if not 1 <= count <= population:
-        raise ConfigError(
-            f"cohort={count}: must be at least 1 and at most the number of clients, {population}"
-        )
+def _name_of(cls: type[Sampler]) -> str:
+    return next((name for name, member in _SAMPLERS.items() if member is cls), cls.__name__)
 
 
 def _smallest(keys: NDArray[np.float64], count: int) -> NDArray[np.intp]:

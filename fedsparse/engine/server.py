@@ -18,7 +18,7 @@ from fedsparse.engine.blocks import Answer, ServerWork
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.downlink import WHOLE, Downlink, Said
-from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of
+from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of, sizes_for
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.heard import Heard, Word
 from fedsparse.engine.plan import Plan
@@ -47,6 +47,9 @@ class Server:
         states: slots of the clients' states.
         helds: slots of what each client holds, where each holds its own.
 
+    Raises:
+        ConfigError: the cohort cannot be drawn.
+
     Attributes:
         state: the strategy's server state.
         held: what all clients hold in common.
@@ -57,6 +60,7 @@ class Server:
         self, plan: Plan, workload: Workload, blocks: ServerWork, states: SlotStore, helds: SlotStore
     ) -> None:
         self.plan, self.workload = plan, workload
+        plan.sampler.check(plan.cohort, workload.clients, self._sizes)
         self._states, self._helds = states, helds
         self._blocks = blocks
         self._traffic = Traffic(plan)
@@ -117,15 +121,12 @@ class Server:
 
     def _draw(self, number: int) -> Ids:
         plan, population = self.plan, self.workload.clients
-        sizes = self._all_sizes if plan.sampler.needs_sizes else None
-        return plan.sampler.draw(
-            plan.seed, number, population, plan.deadline.drawn(plan.cohort, population), sizes
-        )
+        count = plan.deadline.drawn(plan.cohort, plan.sampler.eligible(population, self._sizes))
+        return plan.sampler.draw(plan.seed, number, population, count, self._sizes)
 
     @cached_property
-    def _all_sizes(self) -> Ids:
-        sizes: Ids = self.workload.sizes(torch.arange(self.workload.clients)).numpy()
-        return sizes
+    def _sizes(self) -> Ids | None:
+        return sizes_for(self.plan.sampler, self.workload)
 
     def _exchange(
         self, strategy: Strategy, number: int, k: int, phase: str, drawn: Ids, away: np.ndarray

@@ -116,7 +116,7 @@ class Session:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
         who = strategies.name_of(type(plan.strategy))
-        check_participation(plan.strategy, who, plan.cohort, self.workload.clients)
+        check_participation(plan.strategy, who, plan.sampler, plan.cohort, self.workload.clients)
         check_topology(plan, who)
         check_optimum(plan.strategy, who, self.workload)
         check_calibration(plan, self.workload)

@@ -11,6 +11,7 @@ from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
 from fedsparse.engine.plan import Plan
+from fedsparse.engine.sampling import Sampler
 from fedsparse.errors import ConfigError
 from fedsparse.gossip import Gossip
 from fedsparse.graphs.checks import require
@@ -40,25 +41,32 @@ def wants_all(strategy: Strategy) -> bool:
     return strategy.participation == "full" and getattr(strategy, "partial", False) is not True
 
 
-def check_participation(strategy: Strategy, who: str, cohort: int, clients: int) -> None:
-    """Refuses a cohort that the strategy's theory does not cover.
+def check_participation(strategy: Strategy, who: str, sampler: Sampler, cohort: int, clients: int) -> None:
+    """Refuses a cohort that the strategy's theory does not cover, or that cannot be drawn.
 
     Args:
         strategy: the strategy.
         who: what it is called, for the message.
+        sampler: draws the cohort.
         cohort: clients of a round.
         clients: registered clients.
 
     Raises:
         ConfigError: says what to do.
     """
-    if not wants_all(strategy) or cohort == clients:
-        return
+    able = sampler.eligible(clients)
+    if not wants_all(strategy) or cohort == able == clients:
+        return sampler.check(cohort, clients)
     variant = (
         "set strategy.partial=true for its variant with a part of them"
         if hasattr(strategy, "partial")
         else "choose a strategy for a part of them, such as scafcom"
     )
+    if able < clients:
+        raise ConfigError(
+            f"{sampler.limit}: strategy={who} needs all clients in every round, and only {able} of clients={clients} "
+            f"can take part; let all of them, or {variant}"
+        )
     raise ConfigError(
         f"cohort={cohort}: strategy={who} needs all clients in every round, clients={clients}; leave cohort out, or "
         f"{variant}"

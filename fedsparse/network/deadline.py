@@ -41,9 +41,9 @@ class Deadline:
     def __post_init__(self) -> None:
         validate(self)
 
-    def drawn(self, wanted: int, population: int) -> int:
-        """How many clients to draw so that ``wanted`` messages come in soon: at most the population."""
-        return min(population, wanted + math.ceil(self.over_select * wanted))
+    def drawn(self, wanted: int, eligible: int) -> int:
+        """How many clients to draw so that ``wanted`` messages come in soon: at most those that can take part."""
+        return min(eligible, wanted + math.ceil(self.over_select * wanted))
 
     def close(self, times_ns: Nanoseconds, ids: NDArray[np.int64], wanted: int) -> Closed:
         """:func:`close` with this deadline."""

@@ -104,6 +104,15 @@ OPTIONS = {
     "engine.workers=0": ["engine.workers=0: must be a number at least 1"],
     "engine=local engine.address=x": ["engine=local has no option 'address'"],
     "aggregator=trimmed_mean aggregator.trim=-1": ["aggregator.trim=-1", "at least 0"],
+    "clients=30 sampler=full cohort=5": [
+        "cohort=5: sampler=full draws all of clients=30",
+        "leave cohort out",
+    ],
+    "clients=20 sampler.novel=0.3 cohort=15": [
+        "cohort=15: with sampler.novel=0.3 only 14 of clients=20 can take part"
+    ],
+    "strategy=ef21 sampler.novel=0.3": ["sampler.novel=0.3: strategy=ef21 needs all clients", "partial=true"],
+    "strategy=dpsgd topology=ring sampler.novel=0.3": ["sampler.novel=0.3: strategy=dpsgd needs all clients"],
     "partition.alpha=-1": ["partition.alpha=-1", "above 0"],
     "model.hidden=[0]": ["model", "hidden=0: must be a whole number, at least 1"],
     "partition.alpha=low": ["partition.alpha=low: must be a number (concentration"],

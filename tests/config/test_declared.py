@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedsparse import config, recorded
+from fedsparse import config, parts, recorded
 from fedsparse.config import build, parse
 from fedsparse.config.help import show_help
 from fedsparse.errors import ConfigError
@@ -39,6 +39,14 @@ def test_a_smaller_cohort_is_refused_with_what_to_do():
 def test_the_labelled_variant_may_have_a_smaller_cohort():
     assert parse(["strategy=ef21", "clients=30", "cohort=5", "strategy.partial=true"]).cohort == 5
     assert parse(["strategy=ef21", "clients=30", "strategy.partial=true"]).cohort == 10
+
+
+def test_everybody_is_the_cohort_of_theory_and_rules_where_the_sampler_draws_all():
+    # A trimmed mean without the 6 largest and 6 smallest needs 13 messages: more than the usual cohort has.
+    rule = ["aggregator=trimmed_mean", "aggregator.trim=6"]
+    made = parts.build(parse([*QUADRATIC, "clients=30", "sampler=full", "strategy.lr=theory", *rule]))
+    assert made.plan.cohort == 30
+    assert "N = 30, S = 30" in made.settled.reason
 
 
 def test_a_step_size_from_theory_is_kept_until_the_problem_is_known():

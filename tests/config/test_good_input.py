@@ -127,6 +127,15 @@ def test_a_cohort_that_nobody_asked_for_shrinks_to_the_clients() -> None:
     assert parse(["clients=50"]).cohort == RunConfig.cohort
 
 
+def test_a_cohort_that_nobody_asked_for_is_all_clients_where_the_sampler_draws_all() -> None:
+    assert parse(["clients=30", "sampler=full"]).cohort == 30
+
+
+def test_a_cohort_that_nobody_asked_for_shrinks_to_those_that_can_take_part() -> None:
+    assert parse(["clients=12", "sampler.novel=0.5"]).cohort == 6
+    assert parse(["clients=50", "sampler.novel=0.5"]).cohort == RunConfig.cohort
+
+
 def test_the_last_of_equal_keys_counts() -> None:
     assert parse(["seed=1", "seed=2", "strategy=fedavg", "strategy=scafcom"]).strategy.name == "scafcom"
     assert parse(["seed=1", "seed=2"]).seed == 2

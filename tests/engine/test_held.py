@@ -8,6 +8,7 @@ import torch
 from server_cases import Log, Pieces, Pulls, column
 
 from fedsparse.engine.faults import Faults
+from fedsparse.engine.sampling import Sampler
 from fedsparse.errors import ProtocolError
 from fedsparse.message import Dense
 from fedsparse.protocol import Context, Role, Start, State
@@ -104,16 +105,11 @@ def down_bytes(cohorts: list[list[int]], value: int) -> list[int]:
     """Payload bytes down of each round, where 8 ``value`` bytes and a little are said each time."""
 
     @dataclass(frozen=True)
-    class Cohorts:
-        needs_sizes = False
-
+    class Cohorts(Sampler):
         def draw(self, seed, number, population, count, sizes=None):
             import numpy as np
 
             return np.array(cohorts[number], dtype=np.int64)
-
-        def coefficients(self, sizes):
-            return sizes.astype(float)
 
     @dataclass(frozen=True)
     class Holding(Pieces):

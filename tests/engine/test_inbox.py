@@ -9,7 +9,7 @@ from fedsparse.aggregate import Inbox, Mean, Median, TrimmedMean, get, names
 from fedsparse.compress import QSGD, BlockTopK, Identity, RandK, Sign, TopK
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
-from fedsparse.engine.sampling import Full, Weighted
+from fedsparse.engine.sampling import Weighted
 from fedsparse.errors import ConfigError
 from fedsparse.message import Dense, Payload, Sparse
 from fedsparse.protocol import Strategy
@@ -216,7 +216,3 @@ def test_rules_are_found_by_name_and_others_refused():
 def test_a_largest_norm_is_positive(value: float):
     with pytest.raises(ConfigError, match=r"aggregator\.max_norm"):
         Mean(max_norm=value)
-
-
-def test_sampling_all_clients_ignores_the_cohort():
-    assert simulate(Pieces(), PULLS, rounds=1, cohort=2, sampler=Full()).history[0].cohort == 6

@@ -1,13 +1,21 @@
 """Virtual seconds: what a phase takes, and who is too late."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from server_cases import Log, Pieces, Pulls
 
 from fedsparse.engine.faults import Faults
+from fedsparse.engine.local import LocalPool
+from fedsparse.engine.recipes import AnalyticRecipe
+from fedsparse.engine.sampling import Full, Uniform, Weighted
+from fedsparse.engine.session import Place, Session
+from fedsparse.errors import ConfigError
 from fedsparse.network import Deadline, Network
 from fedsparse.simulation import simulate
+from fedsparse.testing.trial import Setting, opened
 
 PULLS = Pulls(size=1000)
 COUNT = {"n": torch.zeros(1, 1)}
@@ -77,6 +85,48 @@ def test_a_late_message_was_sent_and_arrived():
     [record] = simulate(Pieces(), PULLS, rounds=1, network=SPREAD, deadline=Deadline(0.25)).history
     assert record.traffic["up_messages"] == 6
     assert record.traffic["up_lost"] == 0
+
+
+def test_a_sampler_of_all_clients_waits_for_all_of_them():
+    [record] = simulate(Pieces(), PULLS, rounds=1, sampler=Full()).history
+    assert (record.cohort, record.accepted, record.late) == (6, 6, 0)
+
+
+def test_a_sampler_of_all_clients_has_no_smaller_cohort():
+    with pytest.raises(ConfigError, match=r"cohort=2: sampler=full draws all of clients=6; leave cohort out"):
+        simulate(Pieces(), PULLS, rounds=1, cohort=2, sampler=Full())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sizes", "able"),
+    [(Uniform(novel=0.4), None, [0, 1, 2, 3]), (Weighted(), [0, 1, 0, 1, 1, 1], [1, 3, 4, 5])],
+)
+@pytest.mark.parametrize(("cohort", "accepted"), [(None, 4), (3, 3)])
+def test_no_more_are_drawn_than_can_take_part(sampler, sizes, able, cohort, accepted):
+    log, deadline = Log(), Deadline(over_select=1.0)
+    [record] = simulate(
+        Pieces(log=log), Pulls(sizes=sizes), rounds=1, cohort=cohort, sampler=sampler, deadline=deadline
+    ).history
+    assert log.of("client")[0][2] == able
+    assert (record.cohort, record.accepted) == (4, accepted)
+
+
+def test_a_larger_cohort_than_can_take_part_is_refused_before_the_first_round():
+    log = Log()
+    with pytest.raises(
+        ConfigError, match=r"cohort=5: with sampler\.novel=0\.4 only 4 of clients=6 can take part"
+    ):
+        simulate(Pieces(log=log), PULLS, rounds=1, cohort=5, sampler=Uniform(novel=0.4))
+    assert log.calls == []
+
+
+def test_a_larger_cohort_than_has_examples_is_refused_before_the_first_round(tmp_path):
+    problem = Pulls(sizes=[0, 1, 0, 1, 1, 1])
+    with opened(Pieces(), problem, Setting(cohort=5)) as session:
+        plan = replace(session.engine.plan, sampler=Weighted())
+    place = Place(None, tmp_path)
+    with pytest.raises(ConfigError, match=r"cohort=5: with sampler=weighted .* only 4 of clients=6"):
+        Session(plan, AnalyticRecipe(problem), {}, LocalPool(1), place, lambda _: None)
 
 
 def test_with_more_clients_drawn_than_wanted_the_slowest_are_late():

@@ -75,7 +75,7 @@ def test_weighted_never_draws_a_client_without_examples():
 
 
 def test_weighted_refuses_more_clients_than_have_examples():
-    with pytest.raises(ConfigError, match="only 1 have examples"):
+    with pytest.raises(ConfigError, match="only 1 of clients=3 can take part"):
         Weighted().draw(0, 0, 3, 2, np.array([0, 5, 0]))
 
 
@@ -91,6 +91,22 @@ def test_round_robin_takes_one_cohort_after_the_other_and_wraps():
 
 def test_full_takes_everybody():
     assert Full().draw(0, 3, 4, 1).tolist() == [0, 1, 2, 3]
+
+
+def test_full_is_a_cohort_of_everybody():
+    Full().check(4, 4)
+    with pytest.raises(ConfigError, match=r"cohort=1: sampler=full draws all of clients=4; leave cohort out"):
+        Full().check(1, 4)
+
+
+@pytest.mark.parametrize("novel", [0.0, 0.3, 0.5])
+def test_uniform_draws_at_most_those_that_can_take_part(novel):
+    sampler = Uniform(novel=novel)
+    able = sampler.eligible(10)
+    assert able == {0.0: 10, 0.3: 7, 0.5: 5}[novel]
+    assert sampler.draw(0, 0, 10, able).tolist() == list(range(able))
+    with pytest.raises(ConfigError):
+        sampler.draw(0, 0, 10, able + 1)
 
 
 def test_messages_count_by_examples_where_the_draw_did_not():
