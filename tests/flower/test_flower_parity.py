@@ -62,7 +62,9 @@ def test_parts_of_the_clients_and_bad_lines_make_no_difference(
 
 
 @pytest.mark.parametrize("strategy", ["Holding", "Recalling"])
-@pytest.mark.parametrize("extra", [[], ["cohort=2", "rounds=5"], ["downlink=topk", "cohort=3"]])
+@pytest.mark.parametrize(
+    "extra", [["faults.downlink_loss=0.4"], ["cohort=2", "rounds=5"], ["downlink=topk", "cohort=3"]]
+)
 def test_what_each_client_holds_and_was_told_by_itself_is_kept(
     strategy: str, extra: list[str], tmp_path: Path
 ) -> None:
