@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedsparse.errors import CheckpointError
 from fedsparse.perclient import PerClient
 
-__all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "ratio", "sent_bytes"]
+__all__ = ["COUNTERS", "CatchUp", "Direction", "Ledger", "Nbytes", "ratio", "sent_bytes"]
 
 Direction = Literal["up", "down", "radio"]
 """To the server, or along a link to a neighbour; from the server; or to all neighbours at once, as a radio does it."""
@@ -95,46 +95,73 @@ class Ledger:
         }
 
 
+class Nbytes(NamedTuple):
+    """The length of something that is sent: of its payloads, and of what is around them."""
+
+    payload: int
+    header: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.payload + self.header
+
+
 class CatchUp:
     """What it costs to bring a client up to date that shares a replica with all others.
 
-    Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, or for the
-    dense value where that is shorter; a client never seen pays for the dense value. Keeps one number for each
-    client.
+    Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, each in the envelope
+    that it was said in, or for the dense value in one message where that is shorter; a client never seen pays for the
+    dense value. Keeps one number for each client, and the lengths of the last broadcasts, which together are no more
+    than the dense value.
     """
 
     def __init__(self) -> None:
-        self._said = 0
+        self._news: list[Nbytes] = []
+        self._forgotten = 0  # how many there were before these
         self._heard = PerClient()
 
-    def said(self, round_bytes: int) -> None:
-        """A broadcast of so many bytes is made; comes before its :meth:`charge`."""
-        self._said += round_bytes
+    def said(self, news: Nbytes, dense: Nbytes) -> None:
+        """A broadcast is made; comes before its :meth:`charge`.
+
+        Args:
+            news: length of what it says of the replica; where that is nothing, nobody can miss it.
+            dense: length of the replica itself, without compression, in one message.
+        """
+        if news.total:
+            self._news.append(news)
+        while sum(one.total for one in self._news) > dense.total:
+            del self._news[0]
+            self._forgotten += 1
 
     def forget(self, ids: _Ints) -> None:
         """Nobody knows what these clients ``[C]`` heard: they pay for the dense value next."""
         self._heard.unset(ids)
 
     def charge(
-        self, ids: Sequence[int] | _Ints, dense_bytes: int, received: NDArray[np.bool_] | None = None
-    ) -> _Ints:
-        """Bytes that each client is sent, ``[C]``; those who receive them are up to date.
+        self, ids: Sequence[int] | _Ints, dense: Nbytes, received: NDArray[np.bool_] | None = None
+    ) -> tuple[_Ints, _Ints]:
+        """Bytes of payloads and around them that each client is sent, ``[C]`` each; who receives them is up to date.
 
         Args:
             ids: clients, ``[C]``, each once.
-            dense_bytes: length of the replica itself, without compression.
+            dense: as in :meth:`said`.
             received: whose message arrives, ``[C]``; all of them unless given.
         """
         clients = np.asarray(ids, dtype=np.int64)
-        heard = self._heard.get(clients)
-        missed = np.where(heard < 0, dense_bytes, self._said - heard)
-        self._heard.set(clients if received is None else clients[received], self._said)
-        return np.minimum(missed, dense_bytes)
+        since = self._heard.get(clients) - self._forgotten
+        self._heard.set(clients if received is None else clients[received], self._forgotten + len(self._news))
+        # What each broadcast and those after it come to, and nothing for who heard them all.
+        newest_first = np.array([(0, 0), *reversed(self._news)], dtype=np.int64)
+        missed = newest_first.cumsum(axis=0)[::-1][np.maximum(since, 0)]
+        payload, header = np.where(since[:, None] < 0, dense, missed).T
+        return payload, header
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
         return {
-            "said": np.array([self._said], dtype=np.int64),
+            "news": np.array(self._news, dtype=np.int64).reshape(-1, 2),
+            "forgotten": np.array([self._forgotten], dtype=np.int64),
             "heard": np.stack(self._heard.items(), axis=1),
         }
 
@@ -144,9 +171,11 @@ class CatchUp:
         Raises:
             CheckpointError: an array is missing or has the wrong shape.
         """
-        said = _array(state, "catch-up", "said", (1,))
+        news = _array(state, "catch-up", "news", (-1, 2))
+        forgotten = _array(state, "catch-up", "forgotten", (1,))
         heard = _array(state, "catch-up", "heard", (-1, 2))
-        self._said, self._heard = int(said[0]), PerClient()
+        self._news = [Nbytes(*one) for one in news.tolist()]
+        self._forgotten, self._heard = int(forgotten[0]), PerClient()
         self._heard.set(heard[:, 0], heard[:, 1])
 
 

@@ -15,7 +15,7 @@ from fedsparse.engine.block import BUFFERS, dense_nbytes
 from fedsparse.engine.slab import Ids
 from fedsparse.engine.traffic import Cost
 from fedsparse.errors import ProtocolError
-from fedsparse.ledger import CatchUp
+from fedsparse.ledger import CatchUp, Nbytes
 from fedsparse.message import Dense, Mask, Payload, concatenate
 from fedsparse.protocol import Message
 from fedsparse.wire import (
@@ -28,7 +28,10 @@ from fedsparse.wire import (
     message_nbytes,
 )
 
-__all__ = ["Downlink", "Said"]
+__all__ = ["WHOLE", "Downlink", "Said", "plain", "ways"]
+
+WHOLE = ("replica.", "held.")
+"""What names begin with in a message that brings a client up to date: what is said besides is called otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Said:
         dense: bytes of the same values without compression, one receiver.
         replicated: names of what goes into replicas that all clients share.
         compressed: those of them that travel as changes, but for the first time.
+        first: whether it is the first broadcast of all that is in replicas, so that nobody can have missed anything.
     """
 
     message: Message
@@ -59,6 +63,12 @@ class Said:
     dense: int
     replicated: frozenset[str]
     compressed: frozenset[str] = frozenset()
+    first: bool = False
+
+    @property
+    def news(self) -> dict[str, Payload]:
+        """What changes replicas: the part that whoever missed it needs when it comes back."""
+        return {name: payload for name, payload in self.message.items() if name in self.replicated}
 
 
 class Downlink:
@@ -66,8 +76,8 @@ class Downlink:
 
     The server keeps a replica z of what all clients hold of a value v, and sends C(v - z): what was left out stays in
     v - z, so nothing is lost for good (error feedback in the form of EF21). An unbiased compressor is used in its
-    contractive form C / (1 + omega), without which z need not come closer. Whoever was away is charged for what it
-    missed, or for the dense value where that is shorter; the first broadcast is the dense value.
+    contractive form C / (1 + omega), without which z need not come closer. Whoever was away is charged for the messages
+    that it missed, or for the dense value in one message where that is shorter; the first broadcast is the dense value.
 
     Source: Gruntkowska, Tyurin, Richtárik, "EF21-P and friends", ICML 2023; Tang et al., DoubleSqueeze, ICML 2019.
     """
@@ -103,12 +113,15 @@ class Downlink:
         if self._run is not None:
             sent = _over_the_wire(sent, Envelope(self._run, round, number, SERVER))
         values = {name: payload.dense() for name, payload in sent.items()}
+        first = bool(dense) and not self.replicas and not self._shared
         for name in dense:
             if name in self.replicas:
                 values[name] = self.replicas[name] + values[name]
             self.replicas[name] = values[name]
         replicated = message.keys() - self._fresh if self._shared else set()
-        return Said(sent, values, dense_nbytes(message), frozenset(replicated | dense), frozenset(dense))
+        return Said(
+            sent, values, dense_nbytes(message), frozenset(replicated | dense), frozenset(dense), first
+        )
 
     def _change(self, name: str, payload: Payload, round: int, phase: str) -> Payload:  # noqa: A002
         known = self.replicas.get(name)
@@ -138,10 +151,10 @@ class Downlink:
         count = len(ids)
         payload, header = _nbytes(said.message, count)
         if said.replicated or (self._shared and said.message):
-            news = sum(int(said.message[name].nbytes()[0]) for name in said.replicated)
-            self.catch_up.said(news)
-            whole = sum(map(_plain_nbytes, self.whole(held).values()))
-            payload = payload - news + self.catch_up.charge(ids, whole, arrived)
+            news, whole = ways(said, plain(self.whole(held)))
+            self.catch_up.said(news, whole)
+            caught_up = self.catch_up.charge(ids, whole, arrived)
+            payload, header = payload - news.payload + caught_up[0], header - news.header + caught_up[1]
         return Cost(payload, header, np.full(count, said.dense, dtype=np.int64))
 
     def whole(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,6 +188,41 @@ class Downlink:
         )
 
 
+def ways(said: Said, whole: Message) -> tuple[Nbytes, Nbytes]:
+    """Lengths of the two ways to tell a client what changes replicas.
+
+    Args:
+        said: a broadcast.
+        whole: what brings a client up to date that never heard anything, as payloads of one row.
+
+    Returns:
+        of the news, and of the whole in their place in the same message, which may be the news; both with its envelope,
+        unless there are no news: then the message is sent for the sake of something else, and nobody is sent it later.
+    """
+    envelope = ENVELOPE_BYTES if said.news else 0
+    news = _fields(said.news, envelope)
+    return news, news if said.first else _fields(whole, envelope)
+
+
+def plain(values: Mapping[str, Tensor]) -> dict[str, Payload]:
+    """Values ``[1, ...]`` as they travel without compression; whole numbers as float64, which is exact up to 2**53."""
+    return {name: _plain(value.flatten(1)) for name, value in values.items()}
+
+
+def _plain(row: Tensor) -> Payload:
+    if row.dtype == torch.bool:
+        return Mask(row)
+    return Dense(row if row.is_floating_point() else row.to(torch.float64))
+
+
+def _fields(message: Message, envelope: int) -> Nbytes:
+    """The length of payloads of one row with their names and lengths, and of an envelope of so many bytes."""
+    if not message:
+        return Nbytes(0, envelope)
+    payload, header = message_nbytes(message)
+    return Nbytes(int(payload[0]), int(header[0]) - ENVELOPE_BYTES + envelope)
+
+
 def _over_the_wire(message: Message, envelope: Envelope) -> dict[str, Payload]:
     """The message after it was encoded and decoded; payloads of one row for all are encoded once."""
     rows = max((payload.rows for payload in message.values()), default=0)
@@ -203,10 +251,3 @@ def _by_rows(message: Message) -> Iterable[Message]:
 
 def _same(value: Tensor, replica: Tensor | None) -> bool:
     return replica is not None and value.dtype == replica.dtype and value.equal(replica)
-
-
-def _plain_nbytes(value: Tensor) -> int:
-    row = value[:1].flatten(1)
-    if row.dtype == torch.bool:
-        return int(Mask(row).nbytes())
-    return int(Dense(row).nbytes()) if row.is_floating_point() else row.numel() * row.element_size()

@@ -21,12 +21,14 @@ class Word:
 
     Attributes:
         value: what is decoded, ``[1, ...]`` for all of the audience, or ``[A, ...]``.
-        nbytes: of the payload, ``[1]`` or ``[A]``; 0 where whoever missed it is brought up to date in another way.
+        payload: its bytes, ``[1]`` or ``[A]``; 0 where whoever missed it is brought up to date in another way.
+        header: likewise bytes of its name and length in a message.
         dense: bytes of the value without compression.
     """
 
     value: Tensor
-    nbytes: Ids
+    payload: Ids
+    header: Ids
     dense: int
 
 
@@ -42,7 +44,7 @@ class Heard:
     """The values of a round's phases, by name; a later one of the same name replaces the earlier.
 
     A client has a value if it was in the audience, which is so if that was at least as wide as the present one. If the
-    message to it was lost, it gets the value together with the next message that reaches it, and that is charged.
+    message to it was lost, it gets the value in the next message that is sent to it, and that is charged.
     """
 
     def __init__(self) -> None:
@@ -63,16 +65,20 @@ class Heard:
             arrived: whom the message reaches, ``[A]`` bool.
 
         Returns:
-            its bytes, ``[A]``.
+            its bytes in the same envelope, ``[A]``.
         """
-        nbytes, dense = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
+        cost = Cost.of_nothing(len(ids))
         for name, spoken in self._audible(width).items():
             if name not in names:
                 missing = np.array([i not in spoken.known for i in ids.tolist()], dtype=bool)
-                nbytes += missing * _rows(spoken.word.nbytes, spoken.ids, ids)
-                dense += missing * spoken.word.dense
+                word = spoken.word
+                cost += Cost(
+                    missing * _rows(word.payload, spoken.ids, ids),
+                    missing * _rows(word.header, spoken.ids, ids),
+                    missing * word.dense,
+                )
             spoken.known.update(ids[arrived].tolist())
-        return Cost(nbytes, np.zeros_like(nbytes), dense)
+        return cost
 
     def forget(self, ids: Ids) -> None:
         """Nobody knows whether these clients heard anything in this round: it is sent to them again."""

@@ -17,7 +17,7 @@ from fedsparse.engine.block import BUFFERS, Workload, dense_nbytes
 from fedsparse.engine.blocks import Answer, ServerWork
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
-from fedsparse.engine.downlink import Downlink, Said
+from fedsparse.engine.downlink import WHOLE, Downlink, Said
 from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of, sizes_for
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.heard import Heard, Word
@@ -32,6 +32,7 @@ from fedsparse.message import Dense, Payload
 from fedsparse.protocol import Context, State, Strategy
 from fedsparse.records import Record
 from fedsparse.rng import NOBODY
+from fedsparse.wire import ENVELOPE_BYTES, message_nbytes
 
 __all__ = ["Server"]
 
@@ -172,8 +173,9 @@ class Server:
         ctx, strategy = exchange.ctx, exchange.strategy
         message: dict[str, Payload] = dict(strategy.broadcast(self.state, ctx))
         check_said(self._who, message, len(ctx.ids), self._shared_held)
-        if BUFFERS in message:
-            raise ProtocolError(f"{self._who}: the name '{BUFFERS}' is the machine's; choose another one")
+        for name in message:
+            if name == BUFFERS or name.startswith(WHOLE):
+                raise ProtocolError(f"{self._who}: the name '{name}' is the machine's; choose another one")
         if strategy.buffers == "average" and len(self.buffers):
             message[BUFFERS] = Dense(self.buffers[None])
         return self._downlink.say(message, ctx.round, ctx.phase, exchange.number)
@@ -322,5 +324,9 @@ def _word(said: Said, name: str) -> Word:
     """A value that is sent again to whoever missed it, unless it is part of a replica, which is brought up to date."""
     payload = said.message[name]
     if name in said.replicated:
-        return Word(said.values[name], np.zeros(1, dtype=np.int64), 0)
-    return Word(said.values[name], payload.nbytes().numpy(), dense_nbytes({name: payload}))
+        nothing = np.zeros(1, dtype=np.int64)
+        return Word(said.values[name], nothing, nothing, 0)
+    length, around = message_nbytes({name: payload})
+    return Word(
+        said.values[name], length.numpy(), around.numpy() - ENVELOPE_BYTES, dense_nbytes({name: payload})
+    )

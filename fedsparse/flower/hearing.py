@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedsparse.engine.block import BUFFERS
 from fedsparse.engine.calls import as_array
+from fedsparse.engine.downlink import WHOLE
 from fedsparse.errors import DecodeError
 from fedsparse.flower.letters import Stamp, Telling
 from fedsparse.message import Payload
@@ -79,7 +80,9 @@ def listen(memory: Memory, telling: Telling, message: Mapping[str, Payload], hea
         words = {name: value for name, value in memory.words.items() if name not in telling.compressed}
         memory = replace(memory, words=words)
     if telling.kind == "whole":
-        return _made_whole(memory, message, hear is not None)
+        others = {name: p.dense() for name, p in message.items() if not name.startswith(WHOLE)}
+        memory = _made_whole(memory, message, hear is not None)
+        return replace(memory, words={**memory.words, **others})
     replicas, values = dict(memory.replicas), {}
     for name, payload in message.items():
         value = payload.dense()

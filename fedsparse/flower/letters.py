@@ -45,8 +45,8 @@ NEVER = Stamp(-1, 0)
 """Before the first exchange."""
 
 Kind = Literal["said", "whole", "rest"]
-"""``said``: a broadcast, or of an earlier one what a device needs of it to follow; ``whole``: what clients hold, for
-one that is too far behind; ``rest``: values of broadcasts that are not heard once more."""
+"""``said``: a broadcast, or of an earlier one what a device needs of it to follow; ``whole``: what clients hold,
+for one that is too far behind, and what else is said; ``rest``: values of broadcasts that are not heard once more."""
 
 
 @dataclass(frozen=True)

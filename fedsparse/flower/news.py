@@ -15,7 +15,7 @@ __all__ = ["Item", "News"]
 
 @dataclass(frozen=True)
 class Item:
-    """One broadcast: what a device that missed it is told, and the bytes of its payloads."""
+    """One broadcast: what a device that missed it is told, and the bytes of that."""
 
     telling: Telling
     nbytes: int

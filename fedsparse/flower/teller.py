@@ -1,4 +1,4 @@
-"""What each device is told, so that all of them hear the same: the payloads that the ledger charges for."""
+"""What each device is told, so that all of them hear the same: the messages that the ledger charges for."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from fedsparse.engine.downlink import Said
+from fedsparse.engine.downlink import Said, plain, ways
 from fedsparse.engine.exchange import Exchange
 from fedsparse.errors import ProtocolError
 from fedsparse.flower.letters import Kind, Stamp, Telling
 from fedsparse.flower.news import Item, News
-from fedsparse.message import Dense, Mask, Payload
+from fedsparse.message import Payload
 from fedsparse.protocol import Message
 from fedsparse.wire import SERVER, Envelope, encode_message
 
@@ -85,28 +84,28 @@ class Teller:
             if name not in said.replicated:
                 self._words[name] = _Word(broadcast, payload)
         if self._changes(broadcast):
-            shared = {n: p for n, p in said.message.items() if n in said.replicated}
-            telling = self._telling("said", broadcast, shared)
-            self.news.add(Item(telling, _nbytes(shared)), _nbytes(_payloads(broadcast.whole)))
+            news, whole = ways(said, _payloads(broadcast.whole))
+            self.news.add(Item(self._telling("said", broadcast, said.news), news.total), whole.total)
 
     def told(self, broadcast: Broadcast, client: int) -> tuple[Telling, ...]:
         """What one of the audience is told: what it lacks, and the broadcast."""
         said, row = broadcast.said, int(np.searchsorted(broadcast.exchange.ids, client))
         message = {n: p.select(slice(row, row + 1)) if p.rows > 1 else p for n, p in said.message.items()}
         lacks = self._lacks(broadcast, client)
-        if not self._changes(broadcast):
-            return (*lacks, self._telling("said", broadcast, message))
+        if said.first or not self._changes(broadcast):
+            return (self._telling("said", broadcast, message | lacks),)
         missed, whole = self.news.missed(client), _payloads(broadcast.whole)
         if broadcast.before is not None:
             # What it missed cannot be heard without what was whole in it, and is said no more.
             due = missed is None or len(missed) > 1
             before = [self._telling("whole", broadcast, _payloads(broadcast.before))] if due else []
-            return (*lacks, *before, self._telling("said", broadcast, message))
-        if missed is not None and sum(item.nbytes for item in missed) <= _nbytes(whole):
+            rest = [self._telling("rest", broadcast, lacks)] if lacks else []
+            return (*rest, *before, self._telling("said", broadcast, message))
+        if missed is not None and sum(item.nbytes for item in missed) <= ways(said, whole)[1].total:
             earlier = [item.telling for item in missed[:-1]]
-            return (*lacks, *earlier, self._telling("said", broadcast, message))
+            return (*earlier, self._telling("said", broadcast, message | lacks))
         own = {n: p for n, p in message.items() if n not in said.replicated}
-        return (*lacks, self._telling("whole", broadcast, whole), self._telling("rest", broadcast, own))
+        return (self._telling("whole", broadcast, whole | own | lacks),)
 
     def heard(self, broadcast: Broadcast, client: int) -> None:
         """Its answer says that it was told all this."""
@@ -123,13 +122,14 @@ class Teller:
         """Whether it changes what clients hold in common."""
         return self._common or bool(broadcast.said.compressed)
 
-    def _lacks(self, broadcast: Broadcast, client: int) -> list[Telling]:
+    def _lacks(self, broadcast: Broadcast, client: int) -> dict[str, Payload]:
         """Values of earlier exchanges of this round that it should have heard, and did not."""
         known = self._told.get(client, set()) | broadcast.said.message.keys()
-        words = {n: self._words[n] for n in broadcast.audible if n in self._words and n not in known}
-        return [
-            self._telling("rest", word.broadcast, {name: word.of(client)}) for name, word in words.items()
-        ]
+        return {
+            name: self._words[name].of(client)
+            for name in broadcast.audible
+            if name in self._words and name not in known
+        }
 
     def _telling(self, kind: Kind, broadcast: Broadcast, message: Message) -> Telling:
         stamp, ctx = broadcast.stamp, broadcast.exchange.ctx
@@ -140,18 +140,13 @@ class Teller:
 
 
 def _payloads(whole: Mapping[str, Tensor]) -> dict[str, Payload]:
-    """Values as they travel without compression; whole numbers as float64, which is exact up to 2**53."""
-    return {name: _payload(name, value.flatten(1)) for name, value in whole.items()}
+    """Values as they travel without compression.
 
-
-def _payload(name: str, row: Tensor) -> Payload:
-    if row.dtype == torch.bool:
-        return Mask(row)
-    wide = row if row.is_floating_point() else row.to(torch.float64)
-    if not wide.to(row.dtype).equal(row):
-        raise ProtocolError(f"'{name}' has whole numbers beyond 2**53, which cannot be sent to a device")
-    return Dense(wide)
-
-
-def _nbytes(message: Message) -> int:
-    return sum(int(payload.nbytes()[0]) for payload in message.values())
+    Raises:
+        ProtocolError: a whole number is not exact in float64.
+    """
+    payloads = plain(whole)
+    for name, value in whole.items():
+        if not payloads[name].dense().to(value.dtype).equal(value.flatten(1)):
+            raise ProtocolError(f"'{name}' has whole numbers beyond 2**53, which cannot be sent to a device")
+    return payloads

@@ -9,7 +9,7 @@ import torch
 from server_cases import Pieces, Pulls, column
 
 from fedsparse.compress import QSGD, Identity, RandK, TopK
-from fedsparse.engine.downlink import Downlink
+from fedsparse.engine.downlink import Downlink, plain
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.gates import Gates
 from fedsparse.errors import ProtocolError
@@ -17,7 +17,7 @@ from fedsparse.message import Dense, Sparse
 from fedsparse.simulation import simulate
 from fedsparse.strategies.fedavg import FedAvg
 from fedsparse.strategies.scaffold import Scaffold
-from fedsparse.wire import envelope
+from fedsparse.wire import ENVELOPE_BYTES, SERVER, Envelope, encode_message, envelope
 
 ALL = np.arange(4)
 EVERYBODY = np.ones(4, dtype=bool)
@@ -114,6 +114,44 @@ def test_an_absentee_is_never_charged_more_than_the_dense_values():
     line = Downlink(TopK(0.4), 0, shared=False)
     news = [cost(line, values(r), r, ALL < 4 if r in {0, 9} else ALL < 2).payload.tolist() for r in range(10)]
     assert news[9][2] == news[0][0]
+
+
+def encoded_nbytes(message: dict[str, Any]) -> int:
+    """Length of a message of one row as it really travels."""
+    return len(encode_message(message, 0, Envelope(run=7, round=3, phase=0, sender=SERVER)))
+
+
+@pytest.mark.parametrize(("missed", "shorter"), [(1, "news"), (4, "news"), (15, "news"), (30, "whole")])
+def test_an_absentee_is_charged_what_the_messages_that_it_missed_encode_to(missed: int, shorter: str):
+    line, own = Downlink(TopK(0.05), 0, shared=False), {"own": column(torch.arange(4))}
+    lengths: list[int] = []
+    for r in range(missed + 2):
+        said = line.say(values(r, 2000) | own, r, "train")
+        here = ALL < 4 if r in {0, missed + 1} else ALL < 2
+        found = line.cost(said, ALL, here, {})
+        lengths.append(encoded_nbytes({"x": said.message["x"]}))
+    row = {"own": own["own"].select(slice(2, 3))}
+    last = encoded_nbytes({"x": said.message["x"]} | row)
+    whole = encoded_nbytes({"replica.x": Dense(line.replicas["x"])} | row)
+    news = sum(lengths[1:-1]) + last
+    assert {"news": news < whole, "whole": whole < news}[shorter]
+    assert found.total.tolist() == [last, last, min(news, whole), min(news, whole)]
+    assert found.header[2] - found.header[0] == (missed * (ENVELOPE_BYTES + 4) if news < whole else 8)
+
+
+@pytest.mark.parametrize("missed", [1, 2, 5])
+def test_who_shares_what_it_holds_is_charged_what_encodes_to_it(missed: int):
+    line, step = Downlink(Identity(), 0, shared=True), {"step": Dense(torch.ones(1, 2))}
+    held = {"x": torch.zeros(1, 50), "mask": torch.zeros(1, 80, dtype=torch.bool), "age": torch.ones(1, 1)}
+    held["age"] = held["age"].to(torch.int64)
+    for r in range(missed + 2):
+        found = line.cost(line.say(step, r, "train"), ALL, ALL < 4 if r in {0, missed + 1} else ALL < 2, held)
+        if not r:
+            first = found
+    whole = encoded_nbytes(plain({f"held.{name}": value for name, value in held.items()}))
+    assert first.total.tolist() == [whole] * 4
+    assert found.total[2] == min((missed + 1) * encoded_nbytes(step), whole)
+    assert found.total[0] == encoded_nbytes(step)
 
 
 def test_what_is_held_as_it_was_said_is_not_sent_twice():

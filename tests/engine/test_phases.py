@@ -12,6 +12,7 @@ from fedsparse.message import Dense
 from fedsparse.protocol import Context, State
 from fedsparse.schedule import Linear
 from fedsparse.simulation import simulate
+from fedsparse.wire import SERVER, Envelope, encode_message
 
 PULLS = Pulls()
 LOSSY = Faults(uplink_loss=0.5, downlink_loss=0.5)
@@ -197,6 +198,13 @@ def test_whoever_missed_an_earlier_broadcast_is_sent_it_with_the_next_one():
     assert 0 < lost.sum() < 6
     assert lossy.traffic["down_payload_bytes"] == (12 + lost.sum()) * one
     assert lossy.traffic["down_messages"] == 12
+    # Everybody is sent the first broadcast, and whoever lost it both values in the second message.
+    value = Dense(torch.zeros(1, 4, dtype=torch.float64))
+    alone, both = (
+        len(encode_message(dict.fromkeys(names, value), 0, Envelope(0, 0, 0, SERVER)))
+        for names in ("a", "ab")
+    )
+    assert lossy.down_bytes == (12 - lost.sum()) * alone + lost.sum() * both
 
 
 def test_a_value_that_is_said_again_is_not_sent_twice_to_whoever_missed_it():

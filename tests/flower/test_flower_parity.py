@@ -10,7 +10,7 @@ from fedsparse.registry import strategies
 from fedsparse.wire import Limits, decode_message
 from tests.flower import own_task
 from tests.flower.loopback import Loopback
-from tests.flower.parity import CLIENTS, assert_same, deployed, simulated
+from tests.flower.parity import CLIENTS, Ended, assert_same, deployed, simulated
 
 LIMITS = Limits(max_size=1 << 20, max_bytes=1 << 24)
 SADDLE = ("masha", "extragradient", "ef_extragradient")
@@ -85,17 +85,23 @@ def test_what_is_merged_into_frozen_weights_is_the_same_on_all_devices(strategy:
     words = [f"strategy={strategy}", *ADAPTERS]
     end, grid = deployed(tmp_path, *words)
     assert end.checkpoint["held.merged"].any()
-    assert told_payload_bytes(grid) == end.records[-1]["traffic_total"]["down_payload_bytes"]
+    assert told_bytes(grid) == ledger_bytes(end)
     assert_same(simulated(tmp_path, *words), end)
 
 
-def told_payload_bytes(grid: Loopback) -> int:
-    """Bytes of all payloads that devices were told, from the orders that reached them."""
+def told_bytes(grid: Loopback) -> tuple[int, int]:
+    """Bytes of all messages that devices were told, from the orders that reached them: of payloads, and around them."""
     orders = [m for node in grid.nodes.values() for m in node.seen if m.metadata.message_type == "train"]
-    messages = [
-        decode_message(telling.message, LIMITS)[1] for m in orders for telling in Order.of(m.content).told
-    ]
-    return sum(int(payload.nbytes()[0]) for message in messages for payload in message.values())
+    told = [telling.message for order in orders for telling in Order.of(order.content).told]
+    messages = [decode_message(data, LIMITS)[1] for data in told]
+    payload = sum(int(p.nbytes()[0]) for message in messages for p in message.values())
+    return payload, sum(map(len, told)) - payload
+
+
+def ledger_bytes(end: Ended) -> tuple[int, int]:
+    """The bytes to clients that the ledger counts: of payloads, and around them."""
+    total = end.records[-1]["traffic_total"]
+    return total["down_payload_bytes"], total["down_header_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -111,9 +117,9 @@ def told_payload_bytes(grid: Loopback) -> int:
     ],
     ids=lambda words: "-".join(words[:2]),
 )
-def test_devices_are_told_the_payload_bytes_that_the_ledger_counts(words: list[str], tmp_path: Path) -> None:
+def test_devices_are_told_the_messages_that_the_ledger_counts(words: list[str], tmp_path: Path) -> None:
     end, grid = deployed(tmp_path, *words)
-    assert told_payload_bytes(grid) == end.records[-1]["traffic_total"]["down_payload_bytes"]
+    assert told_bytes(grid) == ledger_bytes(end)
 
 
 def test_devices_with_data_of_their_own_have_the_bits_of_a_simulation_of_all(tmp_path: Path) -> None:

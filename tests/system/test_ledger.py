@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsparse.errors import CheckpointError
-from fedsparse.ledger import CatchUp, Ledger, ratio, sent_bytes
+from fedsparse.ledger import CatchUp, Ledger, Nbytes, ratio, sent_bytes
 
 
 def booked() -> Ledger:
@@ -98,62 +99,97 @@ def test_a_damaged_ledger_is_refused_and_changes_nothing(damage, problem):
     assert ledger.total() == booked().total()
 
 
+DENSE = Nbytes(100, 20)
+
+
+def charged(
+    catch_up: CatchUp, ids: list[int], dense: Nbytes = DENSE, **options: Any
+) -> list[tuple[int, int]]:
+    """Payload and header bytes of each client."""
+    return list(zip(*(part.tolist() for part in catch_up.charge(ids, dense, **options)), strict=True))
+
+
 def test_who_heard_the_last_broadcast_pays_for_the_new_one():
     catch_up = CatchUp()
-    catch_up.said(10)
-    catch_up.charge([1], 1000)
-    catch_up.said(20)
-    assert catch_up.charge([1], 1000).tolist() == [20]
+    catch_up.said(Nbytes(10, 4), DENSE)
+    catch_up.charge([1], DENSE)
+    catch_up.said(Nbytes(20, 5), DENSE)
+    assert charged(catch_up, [1]) == [(20, 5)]
 
 
 def test_a_client_never_seen_pays_for_the_dense_value():
     catch_up = CatchUp()
-    catch_up.said(10)
-    assert catch_up.charge([1], 1000).tolist() == [1000]
+    catch_up.said(Nbytes(10, 4), DENSE)
+    assert charged(catch_up, [1]) == [DENSE]
 
 
-def test_an_absentee_pays_for_all_it_missed():
+def test_an_absentee_pays_for_all_it_missed_and_for_what_is_around_it():
     catch_up = CatchUp()
-    catch_up.charge([1], 1000)
+    catch_up.charge([1], DENSE)
     for nbytes in (10, 20, 30):
-        catch_up.said(nbytes)
-    assert catch_up.charge([1], 1000).tolist() == [60]
+        catch_up.said(Nbytes(nbytes, 4), DENSE)
+    assert charged(catch_up, [1]) == [(60, 12)]
 
 
-def test_an_absentee_never_pays_more_than_the_dense_value():
+@pytest.mark.parametrize(("dense", "paid"), [((62, 9), (62, 9)), ((40, 32), (60, 12))])
+def test_an_absentee_pays_for_the_dense_value_where_that_is_shorter_all_in_all(dense, paid):
     catch_up = CatchUp()
-    catch_up.charge([1], 50)
+    catch_up.charge([1], DENSE)
     for nbytes in (10, 20, 30):
-        catch_up.said(nbytes)
-    assert catch_up.charge([1], 50).tolist() == [50]
+        catch_up.said(Nbytes(nbytes, 4), Nbytes(*dense))
+    assert charged(catch_up, [1], Nbytes(*dense)) == [paid]
+
+
+def test_what_says_nothing_of_the_replica_costs_nothing():
+    catch_up = CatchUp()
+    catch_up.charge([1], DENSE)
+    for _ in range(3):
+        catch_up.said(Nbytes(0, 0), DENSE)
+    assert charged(catch_up, [1]) == [(0, 0)]
+
+
+def test_broadcasts_that_cost_more_than_the_dense_value_are_forgotten():
+    catch_up = CatchUp()
+    for _ in range(1000):
+        catch_up.said(Nbytes(20, 4), DENSE)
+    assert catch_up.state()["news"].tolist() == [[20, 4]] * 5
 
 
 def test_who_does_not_receive_the_broadcast_stays_behind():
     catch_up = CatchUp()
-    catch_up.charge([1, 2], 1000)
-    catch_up.said(10)
-    assert catch_up.charge([1, 2], 1000, received=np.array([True, False])).tolist() == [10, 10]
-    catch_up.said(7)
-    assert catch_up.charge([1, 2], 1000).tolist() == [7, 17]
+    catch_up.charge([1, 2], DENSE)
+    catch_up.said(Nbytes(10, 4), DENSE)
+    assert charged(catch_up, [1, 2], received=np.array([True, False])) == [(10, 4), (10, 4)]
+    catch_up.said(Nbytes(7, 3), DENSE)
+    assert charged(catch_up, [1, 2]) == [(7, 3), (17, 7)]
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 40), st.sets(st.integers(0, 5))), max_size=12),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.sets(st.integers(0, 5))), max_size=12),
     st.integers(0, 12),
 )
 def test_catching_up_survives_a_checkpoint_between_any_two_rounds(rounds, stop):
     straight, resumed = CatchUp(), CatchUp()
-    for number, (nbytes, audience) in enumerate(rounds):
+    for number, (payload, header, audience) in enumerate(rounds):
         if number == stop:
             state = resumed.state()
             resumed = CatchUp()
             resumed.restore(state)
         for one in (straight, resumed):
-            one.said(nbytes)
+            one.said(Nbytes(payload, header), DENSE)
         ids = sorted(audience)
-        assert straight.charge(ids, 50).tolist() == resumed.charge(ids, 50).tolist()
+        assert charged(straight, ids) == charged(resumed, ids)
 
 
-def test_a_damaged_catch_up_is_refused():
-    with pytest.raises(CheckpointError, match="heard is missing"):
-        CatchUp().restore({"said": np.zeros(1, np.int64)})
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"news": np.zeros((3, 2), np.int64), "forgotten": np.zeros(1, np.int64)}, "heard is missing"),
+        # Payloads alone, as they were counted once.
+        ({"said": np.zeros(1, np.int64), "heard": np.zeros((3, 2), np.int64)}, "news is missing"),
+        ({"news": np.zeros(3, np.int64)}, r"news has shape \(3,\)"),
+    ],
+)
+def test_a_damaged_catch_up_is_refused(state, problem):
+    with pytest.raises(CheckpointError, match=f"{problem}.*use an older checkpoint"):
+        CatchUp().restore(state)
