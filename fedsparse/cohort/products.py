@@ -1,9 +1,9 @@
 """Matrix products for many clients at once, with the same bits for a client in any company.
 
-Batched routines of BLAS libraries round differently for other numbers of rows. On processors of other makers than its own
-oneDNN's product does not (from two rows on), and is twice as fast as MKL's; whether it does is tried before it is used.
-Small products, whose calls would cost more than they do, go through one batched call, whose rows are a client's own, and
-all do where oneDNN's product does not keep rows apart.
+Batched routines of BLAS libraries round differently for other numbers of rows. On processors of other makers than its
+own oneDNN's product does not (from two rows on), and is twice as fast as MKL's; whether it does is tried before it is
+used. Small products, whose calls would cost more than they do, go through one batched call, whose rows are a client's
+own, and all do where oneDNN's product does not keep rows apart.
 """
 
 from __future__ import annotations
