@@ -1,13 +1,15 @@
 """Matrix products for many clients at once, with the same bits for a client in any company.
 
-Batched routines of BLAS libraries round differently for other numbers of rows. oneDNN's product does not (from two rows
-on), and on processors of other makers than its own it is twice as fast as MKL's; small products, whose calls would cost
-more than they do, go through one batched call, whose rows are a client's own.
+Batched routines of BLAS libraries round differently for other numbers of rows. On processors of other makers than its
+own oneDNN's product does not (from two rows on), and is twice as fast as MKL's; whether it does is tried before it is
+used. Small products, whose calls would cost more than they do, go through one batched call, whose rows are a client's
+own, and all do where oneDNN's product does not keep rows apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -42,7 +44,37 @@ _linear = _find()
 
 def by_row(h: Tensor) -> bool:
     """Whether a row of :func:`apply`, and of large products, depends neither on the other rows nor on their number."""
-    return _linear is not None and h.dtype == torch.float32 and not h.is_cuda
+    return _linear is not None and h.dtype == torch.float32 and not h.is_cuda and _keeps_rows()
+
+
+@cache
+def _keeps_rows() -> bool:
+    """Whether oneDNN's product does on this processor, with weights in any order, and with its factors exchanged."""
+    threads, draw = torch.get_num_threads(), torch.Generator().manual_seed(0)
+    torch.set_num_threads(1)
+    try:
+        return all(_alike(_drawn(70, n, draw), _drawn(m, n, draw)) for n, m in _TRIED)
+    finally:
+        torch.set_num_threads(threads)
+
+
+_TRIED = ((16, 31), (31, 64), (64, 10), (257, 40), (784, 200))
+"""Numbers of inputs and outputs that are tried."""
+
+
+def _drawn(rows: int, columns: int, draw: torch.Generator) -> Tensor:
+    return torch.randn(rows, columns, generator=draw)
+
+
+def _alike(h: Tensor, weight: Tensor) -> bool:
+    """Whether some rows of a product are those of the whole, whatever they are multiplied beside."""
+    assert _linear is not None  # noqa: S101 - whoever asks has it
+    whole = _linear(h, weight, None, "none", [], "")
+    ways = [(h[first:last].clone(), weight, first) for first, last in ((0, 2), (3, 8), (9, 22), (5, 38))]
+    ways.append((h[:20], weight.mT.contiguous().mT, 0))
+    rows = [(first, _linear(own, w, None, "none", [], "")) for own, w, first in ways]
+    rows.append((0, _linear(weight, h[:20], None, "none", [], "").mT))
+    return all(found.equal(whole[first : first + len(found)]) for first, found in rows)
 
 
 def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -323,7 +323,7 @@ def test_with_dropout_its_clients_train_as_they_do_one_after_the_other(theirs: T
     work.model.program = as_one(module, "it is the reference")
     found, expected = (trained(each, [0, 1, 2, 3]) for each in (theirs[1], work))
     assert not torch.allclose(found[0], found[2], atol=1e-2)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=5e-4)
 
 
 def test_its_clients_train_to_the_same_bits_in_any_block(theirs: Theirs) -> None:

@@ -26,7 +26,7 @@ def repeated(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], T
         A function of ``h [C, B, n]`` that gives ``[C, B, m]``.
     """
     linear, reorder = products._linear, getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
-    if linear is None or reorder is None or weight.is_cuda or weight.dtype != torch.float32:
+    if linear is None or reorder is None or not products.by_row(weight):
         turned = weight.mT
         return lambda h: products.each(h, turned, bias)
     alike = weight.stride(0) == 0 and (bias is None or bias.stride(0) == 0)
