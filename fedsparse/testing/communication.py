@@ -124,13 +124,14 @@ def check_communication(strategy: Strategy) -> Finding:
     """In every round the ledger counts the declared messages and vectors, and synchronisations as often as declared.
 
     Without a server it counts them twice: along each link, and once for all neighbours that hear a transmission.
-    Where the strategy has an ``uplink`` that compresses nothing, the trial gives it one that does.
+    Where the strategy has an ``uplink`` that compresses nothing and is used, the trial gives it one that does.
 
     Raises:
         ConformanceError: says in which round what was counted, and what is declared.
     """
-    trial, problem = _compressing(strategy), toy("quadratic")
+    problem = toy("quadratic")
     size = len(problem.start)
+    trial = _compressing(strategy, size)
     declared = trial.communication(size)
     if not declared:
         return skipped("communication", "not declared")
@@ -161,11 +162,12 @@ def _scale(trial: Strategy, clients: int, size: int, setting: Setting) -> _Scale
     )
 
 
-def _compressing(strategy: Strategy) -> Strategy:
+def _compressing(strategy: Strategy, size: int) -> Strategy:
     """The strategy in its first trial's settings, with an uplink whose effect is seen in the bytes."""
     theories = strategy.theories()
     trial = replace(strategy, **theories[0].settings) if theories else strategy
-    if isinstance(getattr(trial, "uplink", None), Identity):
+    used = any(vectors.up_compressed for vectors in trial.communication(size))
+    if used and isinstance(getattr(trial, "uplink", None), Identity):
         seen: dict[str, Compressor] = {
             "uplink": TopK(0.1) if trial.uplink_class == "contractive" else RandK(0.1)
         }

@@ -148,5 +148,6 @@ def _last(strategy: Strategy, problem: Springs, draws: list[str]) -> Arrays:
 def _seedless(strategy: Strategy) -> Strategy:
     """The strategy with compressors that need no random numbers, of a class that it allows."""
     plain: Compressor = Identity() if strategy.uplink_class == "unbiased" else TopK(0.3)
-    names = [f.name for f in fields(strategy) if isinstance(getattr(strategy, f.name), Compressor)]
+    values = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
+    names = [n for n, v in values.items() if isinstance(v, Compressor) and not isinstance(v, Identity)]
     return replace(strategy, **dict.fromkeys(names, plain))
