@@ -183,6 +183,7 @@ def test_a_run_killed_in_any_round_goes_on_to_the_same_bits(
     assert fingerprint(tmp_path / "run") == undisturbed("mlp")
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once_and_leaves_no_memory_behind(tmp_path: Path) -> None:
     command = [
         sys.executable,

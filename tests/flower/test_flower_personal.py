@@ -25,6 +25,7 @@ STRATEGIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_way_to_a_clients_own_model_has_the_metrics_of_its_simulation(
     name: str, tmp_path: Path

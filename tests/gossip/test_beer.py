@@ -73,6 +73,7 @@ def test_without_compression_it_is_gradient_tracking_with_a_lazy_matrix():
     np.testing.assert_allclose(rows(new, "v"), expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [Faults(), LOSSY], ids=["none", "lossy"])
 def test_goes_on_towards_the_optimum_where_choco_stays_away(faults: Faults):
     problem = bowls()

@@ -62,6 +62,7 @@ def test_losses_leave_models_that_agree_as_they_are():
     np.testing.assert_allclose(rows(result), first.expand(16, -1).numpy(), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_stays_away_from_the_optimum_where_clients_differ():
     """Smaller steps do not help, and BEER with the same messages has no such distance."""
     problem = bowls()

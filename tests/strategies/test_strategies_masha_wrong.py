@@ -108,6 +108,7 @@ def test_the_iterates_find_every_flaw(flawed: type[Tossed]):
     assert np.abs(found - theirs("masha2", 60).x).max() > 1000 * EXACT
 
 
+@pytest.mark.slow
 def test_anchoring_at_the_old_iterate_converges_too_and_has_the_stated_error():
     """2.120e-04; 1.431e-04 is right."""
     assert end(1000, cls=AnchorsAtTheOldIterate) == printed("2.120e-04")

@@ -152,6 +152,7 @@ except ResourceError as error:
 """
 
 
+@pytest.mark.slow
 def test_more_states_than_memory_need_a_disk_and_work_there(tmp_path: Path) -> None:
     """1,800 clients with two rows of 80 kB each, in a process that may have 240 MB more."""
 

@@ -24,6 +24,7 @@ from fedsparse.topologies.tree import Tree
 N = 20_000
 
 
+@pytest.mark.slow
 def test_the_gap_of_a_large_ring_is_the_closed_form() -> None:
     # 1 - ρ = 2 (1 - cos(2π/n)) / 3 is 3e-8: no digit of it may be lost in 1 - ρ.
     gap = 1 - contraction(Matrices(Ring(), N))

@@ -157,6 +157,7 @@ def test_push_sum_finds_the_mean_of_a_directed_graph_and_plain_averaging_does_no
     assert abs(y[0] - 3.5) > 0.01
 
 
+@pytest.mark.slow
 def test_pulling_clients_hear_so_many_others_in_expectation() -> None:
     """R = 0.2 of n = 16: the variance of models shrinks by 1 - q/2 - (q/2 - q^2/4)/n with q = r n / (n-1), 0.8874."""
     n, r, draws = 16, 0.2, 3000

@@ -50,6 +50,7 @@ def mask_at(number: int, trainer: SaRA | S2FT, model: nn.Module, seed: int = 0) 
     ].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINERS)
 def test_what_is_not_trained_keeps_every_bit_of_the_start(name: str) -> None:
     """In a model with convolutions and BatchNorm as well, of which the statistics alone go on."""

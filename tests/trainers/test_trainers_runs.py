@@ -99,6 +99,7 @@ def written(folder: Path) -> list[str]:
     return ["data=arrays", f"data.folder={folder}", "partition=iid", "model=charmodel", "model.hidden=4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_resumed_run_ends_with_the_same_model(name: str, tmp_path, monkeypatch) -> None:
     given = ["engine=local", "rounds=6", "clients=6", "cohort=3", "checkpoint_every=2", f"trainer={name}"]

@@ -145,6 +145,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_result(stop: str, capsys: Any) -> 
         assert (path / "summary.json").read_bytes() == summary
 
 
+@pytest.mark.slow
 def test_a_step_size_from_theory_is_a_setting_of_a_tuning_that_goes_on() -> None:
     # The runs that are finished have a number where this tuning asks for theory.
     words = ["strategy=stopped.py", "strategy.lr=theory,0.1", "seed=0", "report_seed=7", *QUADRATIC]
@@ -155,6 +156,7 @@ def test_a_step_size_from_theory_is_a_setting_of_a_tuning_that_goes_on() -> None
     assert result("cut") == result("whole")
 
 
+@pytest.mark.slow
 def test_what_diverged_is_not_run_again(capsys: Any) -> None:
     words = ["strategy=stopped.py", "strategy.lr=1e80,0.1", "seed=0", "report_seed=7", *QUADRATIC, "name=t"]
     Path("stop").write_text("0.1 0 0")
@@ -189,6 +191,7 @@ def test_bytes_until_the_target_can_be_what_counts(capsys: Any) -> None:
     assert "bytes to target" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_unequal_budgets_and_other_grids_are_told_after_they_were_accepted(capsys: Any) -> None:
     words = ["strategy=fedavg,fedprox", "fedavg:strategy.lr=0.1,0.2,0.3", "fedprox:strategy.lr=0.1,0.2"]
     assert tune.main([*words, "seed=0", "report_seed=7", *QUADRATIC, "name=t"]) == 2
