@@ -22,7 +22,7 @@ from fedsparse.records import Record, plain
 from fedsparse.runfolder import RunFolder, default_path, read_rounds
 from fedsparse.sinks import Sinks, require
 from fedsparse.summary import Summary, summarise
-from fedsparse.workers import Workers
+from fedsparse.workers import Workers, wanted_workers
 
 if TYPE_CHECKING:
     from fedsparse.engine.block import Workload
@@ -153,6 +153,7 @@ def _check_here(config: RunConfig) -> None:
             f"device={config.device}: under Ray each worker has a device of its own, which it sees as the only one; "
             "use device=cuda, with CUDA_VISIBLE_DEVICES for some of them, or engine=local"
         )
+    wanted_workers(config.engine, config.device)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fedsparse.errors import ConfigError
 if TYPE_CHECKING:
     from fedsparse.engine.pool import Pool
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "wanted_workers"]
 
 _STORE = 256 << 20
 """Bytes of Ray's shared memory: two broadcasts and two rounds of dense messages fit for small models."""
@@ -39,10 +39,7 @@ class Workers:
             numbers: numbers that travel in a round when messages are dense: cohort times parameters.
             note: is told that workers are started.
         """
-        address = engine.options.get("address")
-        workers = engine.options.get("workers")
-        if not address:
-            workers = _here(engine.name, device, workers)
+        address, workers = engine.options.get("address"), wanted_workers(engine, device)
         store = max(_STORE, 5 * 4 * numbers) if engine.name == "ray" else 0
         wanted = (engine.name, device, address, workers, store)
         if self._pool is None or wanted != self._made_for:
@@ -67,16 +64,30 @@ class Workers:
         self.close()
 
 
-def _here(engine: str, device: str, asked: int | None) -> int:
-    """Workers of this machine: those asked for, or as many as there is something to compute on."""
+def wanted_workers(engine: Choice, device: str) -> int | None:
+    """How many workers a run will have: those asked for, or as many as there is something to compute on.
+
+    Args:
+        engine: the choice, with its options ``workers`` and ``address``.
+        device: what clients train on.
+
+    Returns:
+        the number; ``None``: all that a cluster has.
+
+    Raises:
+        ConfigError: there is no such device on this machine, or not one for each worker.
+    """
+    asked: int | None = engine.options.get("workers")
+    if engine.options.get("address"):
+        return asked
     if device == "cpu":
         return asked or len(os.sched_getaffinity(0))
     from fedsparse.cohort.device import prepared
 
-    prepared(device)  # refuses one that is not there, before anything is started
+    prepared(device)
     import torch
 
-    if engine != "ray":
+    if engine.name != "ray":
         return asked or 1
     count = torch.cuda.device_count()
     if (asked or 0) > count:

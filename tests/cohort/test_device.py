@@ -1,6 +1,7 @@
 """Training on an accelerator, and what is said where there is none."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,13 @@ def test_a_device_that_is_not_there_is_refused_with_what_there_is():
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(ConfigError, match=f"device={missing}: PyTorch .* sees .* CUDA devices"):
         prepared(missing)
+
+
+def test_a_run_on_a_device_that_is_not_there_leaves_no_folder(tmp_path: Path):
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ConfigError, match=f"device={missing}: PyTorch .* sees"):
+        recorded.run(parse([f"device={missing}", "engine=local", f"runs={tmp_path / 'runs'}"]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_of_ray_cannot_choose_its_accelerator():
