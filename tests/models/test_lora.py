@@ -144,6 +144,14 @@ def test_clients_together_have_the_values_and_gradients_of_each_alone(entries: i
         )
 
 
+def test_outputs_can_be_in_double_precision() -> None:
+    x = torch.randn(3, *GREY)
+    start = Batched(build("lora", GREY, 10, 0, base="vit"), x).start
+    found, expected = (start.forward(start.x.to(kind), x.to(kind)) for kind in (torch.float64, torch.float32))
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-5)
+
+
 def kept_by_hugging_face(folder: Path) -> nn.Module:
     config = transformers.GPT2Config(
         vocab_size=30, n_positions=8, n_embd=8, n_layer=1, n_head=2, num_labels=4, pad_token_id=0,
