@@ -248,7 +248,6 @@ def test_adding_a_share_is_that_of_the_dense_rows_to_the_bit(factor, payload, ra
     assert torch.equal(bits_of(payload.added_to(x, factor)), bits_of(x + factor * payload.dense()))
 
 
-@pytest.mark.slow
 @settings(max_examples=300)
 @given(payloads(), st.randoms(use_true_random=False))
 def test_adding_and_taking_off_are_those_of_the_dense_rows_to_the_bit(payload, random):
