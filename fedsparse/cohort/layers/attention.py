@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from fedsparse.cohort.layers.base import Layer, Pass, clients_alone
 from fedsparse.cohort.layers.linear import affine
+from fedsparse.errors import ConfigError
 
 __all__ = ["TYPES", "batched", "mixed"]
 
@@ -39,7 +40,7 @@ def batched(layer: nn.MultiheadAttention, name: str) -> Layer | None:
     ) -> tuple[Tensor, Tensor | None]:
         del is_causal  # says what attn_mask is, which must be given too
         if key_padding_mask is not None or (attn_mask is not None and attn_mask.dim() != 2):
-            raise NotImplementedError("attention masks of single examples")
+            raise ConfigError(f"model: attention masks of single examples ({name}) have no batched form")
         mask = attn_mask
         if mask is not None and mask.dtype == torch.bool:
             mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask, float("-inf"))
@@ -99,7 +100,7 @@ def mixed(
     The mask is of single examples, ``[C * B, ...]``, or has at most two dimensions and is for all of them.
     """
     if dropout_p:
-        raise NotImplementedError("dropout from PyTorch's global generator")
+        raise ConfigError("model: dropout of attention, from PyTorch's global generator, has no batched form")
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = attn_mask) -> Tensor:
         return functional.scaled_dot_product_attention(
