@@ -183,6 +183,8 @@ def _low_rank(model: Batched, asked: Descent, batch: int) -> dict[str, tuple[Lin
 
         shifts = [] if asked.shift is None else [(1.0, weights(asked.shift))]
         apart = [] if asked.control is None else [(-1.0, weights(asked.control))]
-        layer = LowRank(asked.rule, weights(asked.x), shifts, apart, asked.steps, asked.longest, steps)
+        layer = LowRank(
+            asked.rule, weights(asked.x), shifts, apart, asked.steps, asked.longest, steps, asked.own
+        )
         found[linear.name] = (linear, layer)
     return found

@@ -63,6 +63,7 @@ class LowRank:
         steps: how many each client takes, ``[C]``.
         longest: most steps that any client of the population takes.
         window: steps between foldings, at least 1.
+        own: whether clients have weights of their own, even where these are alike: then small products are one call.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class LowRank:
         steps: Tensor,
         longest: int,
         window: int,
+        own: bool = False,
     ) -> None:
         self._rule, self._start, self._steps, self._longest = rule, start, steps, longest
+        self._own = own
         self.window = max(1, min(window, longest))
         # By the population, not by this block: what is folded is rounded differently.
         self._folds = longest > self.window
@@ -99,9 +102,10 @@ class LowRank:
         # One product instead of one a step: only where it does not matter how many steps this block takes.
         if not products.by_row(inputs):
             return
-        if self._carried.steady(self.window):
+        large = products.large(rows, size, self._start.weight.shape[1])
+        if (large or not self._own) and self._carried.steady(self.window):
             self._ahead = self._shared(inputs)
-        if products.large(rows, size, self._start.weight.shape[1]):
+        if large:
             self._apart_ahead = [own(inputs[:, rows:], w, biased=True) for _, w in self._carried.apart]
 
     # ---- a step
@@ -132,7 +136,7 @@ class LowRank:
         found = None
         if needed:
             base, apart = self._carried.at(self._past.steps)
-            found = products.apply(d, base.weight.mT)
+            found = self._times(d, Weights(base.weight.mT, None))
             for factor, w in apart:
                 found.add_(own(d, Weights(w.weight.mT, None), biased=False), alpha=factor)
             if self._past.steps:
@@ -151,8 +155,10 @@ class LowRank:
 
     def _shared(self, h: Tensor) -> Tensor:
         """``h`` times the sum that is carried out, of this step."""
-        base = self._carried.at(self._past.steps).base
-        return products.apply(h, base.weight, base.bias)
+        return self._times(h, self._carried.at(self._past.steps).base)
+
+    def _times(self, h: Tensor, w: Weights) -> Tensor:
+        return own(h, w, biased=True) if self._own else products.apply(h, w.weight, w.bias)
 
     # ---- a window
 

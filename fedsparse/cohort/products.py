@@ -14,6 +14,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from fedsparse.cohort import loops
+
 __all__ = ["Term", "add_each", "added", "apply", "by_row", "each", "in_parts", "large"]
 
 Term = tuple[float, Tensor]
@@ -98,15 +100,12 @@ def apply(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return found.view(clients, rows, -1)
     if rows == 1:  # one row alone takes another routine
         h = h.expand(-1, 2, -1)
-    weights = weight.expand(clients, -1, -1).unbind()
+    weight = weight.expand(clients, -1, -1)
     if rows < weight.shape[1] and weight.stride(2) == 1 and large(rows, *weight.shape[:0:-1]):
         # The second factor is put in another order for the product: better the smaller one. Entries have the same bits.
-        turned = [_linear(w, x, None, "none", [], "") for x, w in zip(h.unbind(), weights, strict=True)]
-        found = torch.stack(turned).mT.contiguous()
+        found = loops.products(weight, h, None).mT.contiguous()
         return found if bias is None else found.add_(bias.expand(clients, -1)[:, None])
-    biases = [None] * clients if bias is None else bias.expand(clients, -1).unbind()
-    each_own = zip(h.unbind(), weights, biases, strict=True)
-    return torch.stack([_linear(x, w, added, "none", [], "") for x, w, added in each_own])[:, :rows]
+    return loops.products(h, weight, None if bias is None else bias.expand(clients, -1))[:, :rows]
 
 
 def large(p: int, k: int, q: int) -> bool:
@@ -134,28 +133,18 @@ def each(
         ``[C, p, q]``.
     """
     if _linear is not None and by_row(a) and large(a.shape[1], a.shape[2], b.shape[2]):
-        if bias is None and out is not None and a.shape[1] * b.shape[2] > _PART:
-            return _each_in_parts(a, b, out, plus)
         if out is None:
             out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
-        biases = [None] * a.shape[0] if bias is None else bias.unbind()
-        terms = [None] * a.shape[0] if plus is None else [(plus[0], term) for term in plus[1].unbind()]
-        for x, w, added, term, into in zip(
-            a.unbind(), b.mT.unbind(), biases, terms, out.unbind(), strict=True
-        ):
-            _write(into, _linear(x, w, added, "none", [], ""), term)
+        factor, term = (0.0, None) if plus is None else plus
+        loops.write_products(a, b.mT, bias, term, factor, _parts(a.shape[1], b.shape[2]), out)
         return out
     found = _batched(a, b, bias)
     return _write(found if out is None else out, found, plus)
 
 
-def _each_in_parts(a: Tensor, b: Tensor, out: Tensor, plus: Term | None) -> Tensor:
-    """:func:`each` to ``out``: what is found is written on while it is in cache."""
-    for client, into in enumerate(out):
-        at = slice(client, client + 1)
-        for rows, found in in_parts(a[at], b[at]):
-            _write(into[rows], found[0], None if plus is None else (plus[0], plus[1][client, rows]))
-    return out
+def _parts(p: int, q: int) -> int:
+    """How many parts of a client's rows are written while they are in cache."""
+    return min(p // 2, max(1, p * q // _PART))  # one row alone takes another routine
 
 
 def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -172,7 +161,7 @@ def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     if _linear is None or not by_row(a) or not large(p, k, q):
         yield slice(p), each(a, b)
         return
-    parts = min(p // 2, max(1, p * q // _PART))  # one row alone takes another routine
+    parts = _parts(p, q)
     for part in range(parts):
         rows = slice(part * p // parts, (part + 1) * p // parts)
         yield rows, _linear(a[0, rows], b[0].mT, None, "none", [], "")[None]

@@ -45,8 +45,9 @@ class SupervisedTask(ClientTask):
         seed: int,
         round: int,  # noqa: A002
         buffers: Tensor,
+        own: bool = False,
     ) -> None:
-        super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
+        super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers, own)
         self._base = self._model = workload.model
         self._first = workload.start.buffers
         self._device = workload.device
@@ -236,9 +237,16 @@ class SupervisedWorkload:
         """Examples of the clients ``ids``, ``[C]``."""
         return self.examples.sizes(ids)
 
-    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> SupervisedTask:  # noqa: A002
+    def task(
+        self,
+        ids: Tensor,
+        seed: int,
+        round: int,  # noqa: A002
+        buffers: Tensor,
+        own: bool = False,
+    ) -> SupervisedTask:
         """The task of the clients ``ids`` in ``round``; statistics start from ``buffers``, ``[C, b]`` or ``[1, b]``."""
-        return SupervisedTask(self, ids, seed, round, buffers)
+        return SupervisedTask(self, ids, seed, round, buffers, own)
 
     @property
     def chunks(self) -> int:

@@ -43,8 +43,10 @@ Term = tuple[float, Weights]
 
 
 def own(h: Tensor, w: Weights, biased: bool) -> Tensor:
-    """``h [C, B, n]`` times each client's own weights."""
+    """``h [C, B, n]`` times each client's own weights; the same bits where one row stands for equal ones."""
     bias = w.bias.expand(len(h), -1) if biased and w.bias is not None else None
+    if products.by_row(h) and products.large(h.shape[1], *w.weight.shape[:0:-1]):
+        return products.apply(h, w.weight, bias)
     return products.each(h, w.weight.mT.expand(len(h), -1, -1), bias)
 
 

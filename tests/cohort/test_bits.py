@@ -13,6 +13,7 @@ import torch
 from cohort_cases import ROUND, SEED
 from torch import Tensor, nn
 
+from fedsparse import models
 from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.supervised import SupervisedTask, SupervisedWorkload
 from fedsparse.data.holdings import Stored
@@ -99,8 +100,8 @@ def workload(
 class Play:
     """The same work for any clients: a gradient, then local training."""
 
-    def __init__(self, work: SupervisedWorkload, rng: np.random.Generator) -> None:
-        self._work = work
+    def __init__(self, work: SupervisedWorkload, rng: np.random.Generator, own: bool = False) -> None:
+        self._work, self._own, self.clients = work, own, work.clients
         self._given = {name: self._rows(rng) for name in ("x", "shift", "control", "mask")}
         self._given["x"] = work.start.x + self._given["x"]
         self._given["mask"] = (self._given["mask"] > 0).float()
@@ -123,7 +124,7 @@ class Play:
         )
 
     def _task(self, ids: list[int]) -> SupervisedTask:
-        return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None])
+        return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None], self._own)
 
     def gradient(self, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         x, task = self._given["x"], self._task(ids)
@@ -142,13 +143,41 @@ def test_a_client_has_the_same_bits_alone_and_in_any_block(
 ):
     rng = np.random.default_rng(case)
     work = workload(make, rng, case)
-    play, everyone = Play(work, rng), list(range(work.clients))
     assert work.notes == []
+    assert_the_same_in_any_company(Play(work, rng, own=case % 2 == 1), rng)
+
+
+def wide(rng: np.random.Generator) -> Made:
+    """Layers whose products are calls of their own, and others whose are not."""
+    del rng
+    return models.build("mlp", (1, 28, 28), 5, 0, hidden=(200, 200)), (1, 28, 28)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_clients_with_models_of_their_own_have_the_same_bits_in_any_block(case: int):
+    rng = np.random.default_rng(case)
+    assert_the_same_in_any_company(Play(workload(wide, rng, case), rng, own=True), rng)
+
+
+@pytest.mark.parametrize("make", [dense, wide])
+def test_models_of_ones_own_that_are_alike_may_be_one_row(make: Callable[[np.random.Generator], Made]):
+    rng = np.random.default_rng(5)
+    work = workload(make, rng, 5)
+    ids, x = torch.arange(work.clients), work.start.x[None]
+    found, expected = (
+        work.task(ids, SEED, ROUND, work.start.buffers[None], own=True).sgd(start, lr=0.05, steps=3)
+        for start in (x, x.repeat(work.clients, 1))
+    )
+    assert found.x.equal(expected.x)
+
+
+def assert_the_same_in_any_company(play: Play, rng: np.random.Generator) -> None:
+    everyone = list(range(play.clients))
     gradient, trained = play.gradient(everyone), play.training(everyone)
     for ids in ([i] for i in everyone):
         assert_same(play, ids, gradient, trained)
     assert_same(play, everyone[::-1], gradient, trained)
-    assert_same(play, rng.choice(work.clients, 2, replace=False).tolist(), gradient, trained)
+    assert_same(play, rng.choice(play.clients, 2, replace=False).tolist(), gradient, trained)
 
 
 def assert_same(play: Play, ids: list[int], gradient: tuple[Tensor, ...], trained: Trained) -> None:
