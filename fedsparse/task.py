@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Trained:
         make_change: gives :attr:`change`.
         make_mean_grad: gives :attr:`mean_grad`, less what it is given.
         make_part: writes a part of it; ``None``: by way of all of it.
+        make_rows: gives that of one client and tensor some rows at a time, so many entries more or less, or ``None``
+            where there is no such way; ``None``: there is none for any.
     """
 
     steps: Tensor
@@ -37,6 +39,9 @@ class Trained:
     make_change: Callable[[], Tensor] = field(repr=False)
     make_mean_grad: Callable[[Tensor | None], Tensor] = field(repr=False)
     make_part: Callable[[Tensor, slice, Field], None] | None = field(default=None, repr=False)
+    make_rows: Callable[[int, Field, int], Iterator[tuple[slice, Tensor]] | None] | None = field(
+        default=None, repr=False
+    )
 
     @cached_property
     def x(self) -> Tensor:
@@ -70,6 +75,27 @@ class Trained:
             into.copy_(self.mean_grad[rows, field.slice])
         else:
             self.make_part(into, rows, field)
+
+    def mean_grad_in_parts(self, client: int, field: Field, entries: int) -> Iterator[tuple[slice, Tensor]]:
+        """:attr:`mean_grad` of one client and tensor, in parts that whoever uses them up may find in cache.
+
+        Args:
+            client: its place.
+            field: the tensor.
+            entries: of a part, more or less, if there is more than one.
+
+        Returns:
+            Which entries of the tensor, and theirs, ``[1, n]``, to be written to. A part is whole rows of a matrix.
+        """
+        found = None if self.make_rows is None else self.make_rows(client, field, entries)
+        if found is None:
+            whole = self.steps.new_empty(1, field.size)
+            self.write_mean_grad(whole, slice(client, client + 1), field)
+            yield slice(field.size), whole
+            return
+        for rows, part in found:
+            width = part.shape[2]
+            yield slice((rows.start or 0) * width, rows.stop * width), part.view(1, -1)
 
 
 class Task(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -116,6 +116,12 @@ def _trained(
         if out is not into:
             into.copy_(out)
 
+    def parts(client: int, field: Field, entries: int) -> Iterator[tuple[slice, Tensor]] | None:
+        name, _, kind = field.name.rpartition(".")
+        if name not in dense or kind != "weight" or asked.x.device != _PROCESSOR:
+            return None
+        return dense[name].mean_grad_in_parts(client, entries)
+
     return Trained(
         asked.steps[:, None].to(losses),
         losses / asked.steps.clamp(min=1).to(losses),
@@ -124,6 +130,7 @@ def _trained(
         assembled("write_change"),
         lambda less: made("write_mean_grad", less),
         put,
+        parts,
     )
 
 

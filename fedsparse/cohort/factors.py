@@ -6,6 +6,7 @@ such gradients do to outputs, and to the gradients of inputs, takes small produc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -78,10 +79,7 @@ class Factors:
 
         Factors are ``[1, steps]``, or have a row for each of these clients.
         """
-        d = self._past(self._d)[rows]
-        d = self._filled(
-            d * on(d.device, factors.to(d.dtype)).repeat_interleave(self._rows, dim=1)[:, :, None]
-        )
+        d = self._weighed(factors, rows)
         if bias is not None:
             bias.copy_(d.sum(1))
             if plus is not None and plus[1].bias is not None:
@@ -89,6 +87,12 @@ class Factors:
         if weight is not None:
             term = None if plus is None else (plus[0], rows_of(plus[1].weight, weight).expand_as(weight))
             products.each(d.mT, self._filled(self._past(self._h)[rows]), out=weight, plus=term)
+
+    def product_in_parts(self, factors: Tensor, client: int, entries: int) -> Iterator[tuple[slice, Tensor]]:
+        """That sum for one client, some rows of the weights at a time, ``[1, rows, n]``; factors are ``[1, steps]``."""
+        rows = slice(client, client + 1)
+        d, h = self._weighed(factors, rows), self._filled(self._past(self._h)[rows])
+        yield from products.in_parts(d.mT, h, entries)
 
     def filled(self) -> tuple[Tensor, Tensor]:
         """Inputs and gradients of outputs, with zeros for the steps that nobody here took."""
@@ -109,6 +113,12 @@ class Factors:
         kept = rows.new_empty(clients, count * self._window, size) if kept is None else kept
         kept[:, self.steps * count : (self.steps + 1) * count] = rows
         return kept
+
+    def _weighed(self, factors: Tensor, rows: slice) -> Tensor:
+        """The gradients of outputs of some clients, times factors."""
+        d = self._past(self._d)[rows]
+        each = on(d.device, factors.to(d.dtype)).repeat_interleave(self._rows, dim=1)
+        return self._filled(d * each[:, :, None])
 
     def _past(self, rows: Any) -> Tensor:
         past: Tensor = rows[:, : self.steps * self._rows]

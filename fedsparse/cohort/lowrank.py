@@ -13,7 +13,7 @@ In long runs the changes are folded into the weights every few steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -240,6 +240,17 @@ class LowRank:
         if bias is not None and total.bias is not None:
             torch.mul(total.bias[rows], share[:, None], out=bias)
         return take_off(weight, bias, less)
+
+    def mean_grad_in_parts(self, client: int, entries: int) -> Iterator[tuple[slice, Tensor]]:
+        """That of one client's weights, some rows at a time, ``[1, rows, n]``."""
+        rows = slice(client, client + 1)
+        if self._past.steps and not self._folds:
+            share = 1 / self._steps[rows].clamp(min=1).to(torch.float64)
+            yield from self._past.product_in_parts(share[:, None].expand(-1, self._past.steps), client, entries)
+        else:
+            whole = self._start.empty(1).weight
+            self.write_mean_grad(whole, rows=rows)
+            yield slice(0, whole.shape[1]), whole
 
 
 class _Through(torch.autograd.Function):

@@ -142,17 +142,18 @@ def each(
     return _write(found if out is None else out, found, plus)
 
 
-def _parts(p: int, q: int) -> int:
-    """How many parts of a client's rows are written while they are in cache."""
-    return min(p // 2, max(1, p * q // _PART))  # one row alone takes another routine
+def _parts(p: int, q: int, entries: int = _PART) -> int:
+    """How many parts of a client's rows are used up while they are in cache."""
+    return min(p // 2, max(1, p * q // entries))  # one row alone takes another routine
 
 
-def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def in_parts(a: Tensor, b: Tensor, entries: int = _PART) -> Iterator[tuple[slice, Tensor]]:
     """The product of one client, some rows at a time, for whoever uses them up while they are in cache.
 
     Args:
         a: ``[1, p, k]``, in any strides.
         b: ``[1, k, q]``, in any strides.
+        entries: of a part, more or less.
 
     Returns:
         Which rows, and those of ``a b``, ``[1, rows, q]``, with the bits that :func:`each` gives them.
@@ -161,7 +162,7 @@ def in_parts(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     if _linear is None or not by_row(a) or not large(p, k, q):
         yield slice(p), each(a, b)
         return
-    parts = _parts(p, q)
+    parts = _parts(p, q, entries)
     for part in range(parts):
         rows = slice(part * p // parts, (part + 1) * p // parts)
         yield rows, _linear(a[0, rows], b[0].mT, None, "none", [], "")[None]

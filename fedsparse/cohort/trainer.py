@@ -146,9 +146,12 @@ class Stepped(Trainer):
 
     Attributes:
         elsewhere: whether gradients are taken at another point than where the clients are.
+        by_output: whether ``point`` and ``redirect`` handle an output of a layer without the others. Then they may be
+            given some outputs of a large layer at a time.
     """
 
     elsewhere: ClassVar[bool] = False
+    by_output: ClassVar[bool] = False
 
     @abstractmethod
     def layers(self, layout: Layout) -> Sequence[Field]:

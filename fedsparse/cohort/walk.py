@@ -1,7 +1,8 @@
 """Local steps of a block of clients that go another way than their gradients say, tensor after tensor.
 
 What takes time is the way of long vectors from memory and back. So what is done with a large tensor of a client is done
-in one go: its gradient is made, turned into a direction, summed up and taken, and the next point is found.
+in one go, where possible some outputs at a time, while these are in cache: their gradient is made, turned into a
+direction, summed up and taken, and the next point is found.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ __all__ = ["Walk", "Way", "points", "together"]
 _TOGETHER = 1 << 20
 """Entries of clients that are handled together, if it is more than one client."""
 
+_PART = 1 << 18
+"""Entries of a part of a large tensor: few enough to stay in cache, and enough to be worth a dozen calls."""
+
 
 class Way(Protocol):
     """Where gradients are taken, and where steps go instead; all else is as it is without."""
@@ -27,6 +31,10 @@ class Way(Protocol):
     @property
     def elsewhere(self) -> bool:
         """Whether gradients are taken at another point than where the clients are."""
+
+    @property
+    def by_output(self) -> bool:
+        """Whether an output of a layer can be handled without the others."""
 
     def layers(self, layout: Layout) -> Collection[Field]:
         """The tensors that are not as without."""
@@ -76,34 +84,49 @@ class Walk:
             point = torch.empty_like(y) if self._way.elsewhere else y
         else:
             y, total, point = self.y, self._total, self.point
+        everybody = bool(running.all())
         for field in self._layout:
-            for rows in together(self._shape[0], field.size):
-                at = rows, field.slice
-                own = total[at] if self._total is None else torch.empty_like(y[at])
-                found.write_mean_grad(own, rows, field)
-                self._turn(own, running[rows], at, field)
-                if self._total is not None:
+            for at, own in self._gradients(found, field):
+                taking = None if everybody else running[at[0]]
+                self._turn(own, taking, at, field)
+                if self._total is None:
+                    total[at] = own
+                else:
                     total[at].add_(own)
-                self._move(own, running[rows], at, y[at])
+                self._move(own, taking, at, y[at])
                 if self._way.elsewhere and not last:
                     _aim(self._way, y[at], field if field in self._layers else None, point[at])
         self.y, self.point, self._total = y, point, total
 
-    def _turn(self, own: Tensor, running: Tensor, at: _At, field: Field) -> None:
+    def _gradients(self, found: Trained, field: Field) -> Iterator[tuple[_At, Tensor]]:
+        """Those of one tensor: of several clients together, or of one in parts."""
+        clients = self._shape[0]
+        if field.size > _PART and (self._way.by_output or field not in self._layers):
+            for client in range(clients):
+                for part, own in found.mean_grad_in_parts(client, field, _PART):
+                    columns = slice(field.start + part.start, field.start + part.stop)
+                    yield (slice(client, client + 1), columns), own
+            return
+        for rows in together(clients, field.size):
+            own = self.y.new_empty(len(range(clients)[rows]), field.size)
+            found.write_mean_grad(own, rows, field)
+            yield (rows, field.slice), own
+
+    def _turn(self, own: Tensor, taking: Tensor | None, at: _At, field: Field) -> None:
         """Makes directions of gradients."""
         if field in self._layers:
             self._way.redirect(own, _of(self.y, at), _of(self.point, at), field, self._layout)
-        if not running.all():
-            own[~running] = 0
+        if taking is not None:
+            own[~taking] = 0
 
-    def _move(self, own: Tensor, running: Tensor, at: _At, out: Tensor) -> None:
+    def _move(self, own: Tensor, taking: Tensor | None, at: _At, out: Tensor) -> None:
         """Takes the step."""
         asked = self._asked
         asked.rule.move(
             _of(self.y, at),
             own,
             None if self._velocity is None else self._velocity[at],
-            None if running.all() else running,
+            taking,
             _of(asked.x, at),
             [(factor, _of(value, at)) for factor, value in asked.shifts],
             None if asked.moves is None else _of(asked.moves, at),

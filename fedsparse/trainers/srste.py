@@ -41,6 +41,7 @@ class SRSTE(Stepped):
     """
 
     elsewhere: ClassVar[bool] = True
+    by_output: ClassVar[bool] = True
 
     n: int = option(2, "weights N that are kept of a group", at_least=1)
     m: int = option(4, "weights M of a group", at_least=1)
@@ -71,9 +72,9 @@ class SRSTE(Stepped):
 
     def point(self, y: Tensor, layer: Field, out: Tensor) -> None:
         """E ⊙ W."""
-        values, into = y.numpy(), out.numpy()
         for at, largest in self._largest(y, layer):
-            np.multiply(values[at], largest, out=into[at])
+            # As bytes: what is bool is slow to multiply with.
+            torch.mul(y[at], torch.from_numpy(largest).view(torch.uint8), out=out[at])
 
     def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """∇f(e ⊙ W) + λ (1 - e) ⊙ W."""
