@@ -13,7 +13,7 @@ from torch import Tensor
 from fedsparse import rng
 from fedsparse.cohort.rule import Rule
 from fedsparse.cohort.task import ClientTask, Descent
-from fedsparse.cohort.walk import Walk, points
+from fedsparse.cohort.walk import Walk, lighten, points
 from fedsparse.masks import Last, factors
 from fedsparse.options import validate
 from fedsparse.protocol import Field, Layout, Trained
@@ -166,7 +166,24 @@ class Stepped(Trainer):
             out: ``[R, n]``.
         """
 
-    @abstractmethod
+    def moving(self, layer: Field, layout: Layout) -> int | None:  # noqa: ARG002
+        """How many entries of a layer a step moves, those that :meth:`weigh` most; ``None``: all.
+
+        Args:
+            layer: the tensor.
+            layout: of the model.
+        """
+        return None
+
+    def weigh(self, gradient: Tensor, y: Tensor, out: Tensor) -> None:
+        """Writes what entries of a layer weigh, at least 0, where not all move; of equal ones the first move.
+
+        Args:
+            gradient: of some clients and outputs, ``[R, n]``.
+            y: where these clients are, ``[R, n]``, or ``[1, n]`` for all.
+            out: ``[R, n]``.
+        """
+
     def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """Writes over the gradients of some clients, ``[R, n]``, what their step has instead.
 
@@ -197,6 +214,7 @@ class Stepped(Trainer):
         found = task.full_grad(point).clone()
         for layer in self.layers(moment.layout):
             at = slice(None), layer.slice
+            lighten(self, found[at], x[at], layer, moment.layout)
             self.redirect(found[at], x[at], point[at], layer, moment.layout)
         return found
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from fedsparse.cohort.task import Descent
+from fedsparse.compress.select import is_largest
 from fedsparse.protocol import Field, Layout, Trained
 
-__all__ = ["Walk", "Way", "points", "together"]
+__all__ = ["Walk", "Way", "lighten", "points", "together"]
 
 _TOGETHER = 1 << 20
 """Entries of clients that are handled together, if it is more than one client."""
@@ -44,6 +45,12 @@ class Way(Protocol):
 
     def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
         """Writes over the gradients ``[R, n]`` at ``point`` what clients at ``y`` have instead."""
+
+    def moving(self, layer: Field, layout: Layout) -> int | None:
+        """How many entries of a layer a step moves: those that weigh most; ``None``: all."""
+
+    def weigh(self, gradient: Tensor, y: Tensor, out: Tensor) -> None:
+        """Writes what entries weigh, at least 0, for gradients ``[R, n]`` of clients at ``y [R, n]`` or ``[1, n]``."""
 
 
 class Walk:
@@ -99,18 +106,39 @@ class Walk:
         self.y, self.point, self._total = y, point, total
 
     def _gradients(self, found: Trained, field: Field) -> Iterator[tuple[_At, Tensor]]:
-        """Those of one tensor: of several clients together, or of one in parts."""
+        """Those of one tensor, of what moves in it: of several clients together, or of one in parts."""
+        moving = self._way.moving(field, self._layout) if field in self._layers else None
+        for parts in self._parts(found, field):
+            yield from parts if moving is None else self._lightened(parts, field, moving)
+
+    def _parts(self, found: Trained, field: Field) -> Iterator[_Parts]:
+        """Those of one tensor, for some clients after the other."""
         clients = self._shape[0]
         if field.size > _PART and (self._way.by_output or field not in self._layers):
             for client in range(clients):
-                for part, own in found.mean_grad_in_parts(client, field, _PART):
-                    columns = slice(field.start + part.start, field.start + part.stop)
-                    yield (slice(client, client + 1), columns), own
+                yield self._of_client(found, field, client)
             return
         for rows in together(clients, field.size):
             own = self.y.new_empty(len(range(clients)[rows]), field.size)
             found.write_mean_grad(own, rows, field)
-            yield (rows, field.slice), own
+            yield iter([((rows, field.slice), own)])
+
+    def _of_client(self, found: Trained, field: Field, client: int) -> _Parts:
+        for part, own in found.mean_grad_in_parts(client, field, _PART):
+            yield (slice(client, client + 1), slice(field.start + part.start, field.start + part.stop)), own
+
+    def _lightened(self, parts: _Parts, field: Field, moving: int) -> _Parts:
+        """The same without what does not move."""
+        weights, kept = torch.empty(0), []
+        for at, own in parts:
+            if not kept:
+                weights = own.new_empty(len(own), field.size)
+            self._way.weigh(own, _of(self.y, at), weights[:, _within(at, field)])
+            kept.append((at, own))
+        # As bytes: what is bool is slow to multiply with.
+        heavy = is_largest(weights, moving).view(torch.uint8)
+        for at, own in kept:
+            yield at, own.mul_(heavy[:, _within(at, field)])
 
     def _turn(self, own: Tensor, taking: Tensor | None, at: _At, field: Field) -> None:
         """Makes directions of gradients."""
@@ -151,6 +179,9 @@ class Walk:
 _At = tuple[slice, slice]
 """Some clients, and some entries."""
 
+_Parts = Iterator[tuple[_At, Tensor]]
+"""Where they are, and gradients there, which together are a tensor of some clients."""
+
 
 def points(way: Way, y: Tensor, layout: Layout) -> Tensor:
     """Where clients at ``y [C, d]`` take their gradients, ``[C, d]``; ``y`` itself, or a new tensor."""
@@ -162,12 +193,27 @@ def points(way: Way, y: Tensor, layout: Layout) -> Tensor:
     return out
 
 
+def lighten(way: Way, gradient: Tensor, y: Tensor, layer: Field, layout: Layout) -> None:
+    """Leaves of the gradients ``[R, n]`` of a layer, of clients at ``y [R, n]`` or ``[1, n]``, what moves."""
+    moving = way.moving(layer, layout)
+    if moving is not None:
+        weights = torch.empty_like(gradient)
+        way.weigh(gradient, y, weights)
+        # As bytes: what is bool is slow to multiply with.
+        gradient.mul_(is_largest(weights, moving).view(torch.uint8))
+
+
 def _aim(way: Way, y: Tensor, layer: Field | None, out: Tensor) -> None:
     """Writes where gradients are taken, of one tensor."""
     if layer is None:
         out.copy_(y)
     else:
         way.point(y, layer, out)
+
+
+def _within(at: _At, field: Field) -> slice:
+    """The entries by their places in a tensor."""
+    return slice(at[1].start - field.start, at[1].stop - field.start)
 
 
 def together(clients: int, size: int) -> Iterator[slice]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fedsparse.cohort.trainer import Stepped
-from fedsparse.compress.select import is_largest
 from fedsparse.masks import layer_counts, layers_of
 from fedsparse.options import option
 from fedsparse.protocol import Field, Layout
@@ -29,6 +29,8 @@ class SparCL(Stepped):
     third term of c, no sparse weights and no removal of examples; and m is found in every step, not every few epochs.
     """
 
+    by_output: ClassVar[bool] = True
+
     density: float = option(0.2, "share of each layer's weights that a step moves", above=0, at_most=1)
     alpha: float = option(1.0, "weight α of the gradient in the importance", at_least=0)
     ends: bool = option(False, "whether the gradients of the first and the last layer are masked, too")
@@ -37,11 +39,12 @@ class SparCL(Stepped):
         """Linear layers and convolutions."""
         return layers_of(layout, self.ends)
 
-    def redirect(self, gradient: Tensor, y: Tensor, point: Tensor, layer: Field, layout: Layout) -> None:
-        """M ⊙ g."""
+    def moving(self, layer: Field, layout: Layout) -> int:
+        """The number of ones in m."""
         layers = self.layers(layout)
-        count = layer_counts(layers, self.density, "uniform")[layers.index(layer)]
-        importance = gradient.abs()
-        torch.add(y.abs(), importance, alpha=self.alpha, out=importance)
-        # As bytes: what is bool is slow to multiply with.
-        gradient.mul_(is_largest(importance, count).view(torch.uint8))
+        return layer_counts(layers, self.density, "uniform")[layers.index(layer)]
+
+    def weigh(self, gradient: Tensor, y: Tensor, out: Tensor) -> None:
+        """The importance c."""
+        torch.abs(gradient, out=out)
+        torch.add(y.abs(), out, alpha=self.alpha, out=out)
