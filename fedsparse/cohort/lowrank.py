@@ -246,7 +246,9 @@ class LowRank:
         rows = slice(client, client + 1)
         if self._past.steps and not self._folds:
             share = 1 / self._steps[rows].clamp(min=1).to(torch.float64)
-            yield from self._past.product_in_parts(share[:, None].expand(-1, self._past.steps), client, entries)
+            yield from self._past.product_in_parts(
+                share[:, None].expand(-1, self._past.steps), client, entries
+            )
         else:
             whole = self._start.empty(1).weight
             self.write_mean_grad(whole, rows=rows)

@@ -129,7 +129,8 @@ class Walk:
 
     def _lightened(self, parts: _Parts, field: Field, moving: int) -> _Parts:
         """The same without what does not move."""
-        weights, kept = torch.empty(0), []
+        weights = torch.empty(0)
+        kept: list[tuple[_At, Tensor]] = []
         for at, own in parts:
             if not kept:
                 weights = own.new_empty(len(own), field.size)

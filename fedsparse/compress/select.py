@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fedsparse.compress.bracket import marked
 from fedsparse.errors import ProtocolError
 
 __all__ = ["is_largest", "largest"]
@@ -47,9 +48,6 @@ RUN = 32
 
 STRIDE = 31 * RUN
 """One run in so many entries; 31 is a prime, so that layers of round sizes do not resonate with it."""
-
-PART = 1 << 18
-"""Entries of a row that are compared with borders at a time."""
 
 GROUP = 8
 """Neighbours whose marks are one 64-bit word, so that one comparison tells whether any of them passed."""
@@ -106,8 +104,11 @@ def is_largest(x: Tensor, k: int) -> Tensor:
         return torch.zeros(x.shape, dtype=torch.bool).scatter_(1, largest(x, k), True)
     marks = np.empty(x.shape, dtype=np.bool_)
     if size > SMALL:
-        for row, found in zip(floats, marks, strict=True):
-            if not _bracketed(np.ascontiguousarray(row), k, found):
+        for given, found in zip(floats, marks, strict=True):
+            row = np.ascontiguousarray(given)
+            # Every other run: the fewer are sampled, the more lie between the borders, which is cheaper up to here.
+            sample = _sampled(row[None]).reshape(-1, RUN)[::2].reshape(-1)
+            if not marked(_bits(row), sample, k, found):
                 found[:] = False
                 found[_unfiltered(row[None], k)] = True
         return torch.from_numpy(marks)
@@ -121,62 +122,6 @@ def is_largest(x: Tensor, k: int) -> Tensor:
                 row[:] = False
                 row[_untied(own, least, k)] = True
     return torch.from_numpy(marks)
-
-
-def _bracketed(x: Floats, k: int, marks: Marks) -> bool:
-    """Marks the ``k`` largest of ``x [n]``, by two borders from a sample, between which there are not many.
-
-    Returns:
-        Whether the sample was right; otherwise the marks are to be made in another way.
-    """
-    least, most = _borders(x, k)
-    keys, below = np.empty(min(PART, len(x)), least.dtype), np.empty(min(PART, len(x)), np.bool_)
-    missing, places, found = k, [], []
-    for first in range(0, len(x), PART):  # What is done with a part is done while it is in cache.
-        part, passed = _bits(x[first : first + PART]), marks[first : first + PART]
-        own, inner = keys[: len(part)], below[: len(part)]
-        np.bitwise_and(part, np.iinfo(part.dtype).max, out=own)
-        np.greater_equal(own, least, out=passed)
-        np.less_equal(own, most, out=inner)
-        missing -= len(own) - int(np.count_nonzero(inner))
-        between = _rare(np.logical_and(passed, inner, out=inner))
-        found.append(own[between])
-        places.append(between + first)
-    among, at = np.concatenate(found), np.concatenate(places)
-    if not 0 < missing <= len(among):
-        return False
-    rank = len(among) - missing
-    border = np.partition(among, rank)[rank]
-    if border >= _nan(among):
-        return False
-    marks[at[among < border]] = False
-    marks[at[among == border][missing - int(np.count_nonzero(among > border)) :]] = False
-    return True
-
-
-def _borders(x: Floats, k: int) -> tuple[Any, Any]:
-    """Two keys between which the k-th largest of ``x [n]`` almost surely lies."""
-    # Every other run: the fewer are sampled, the more entries lie between the borders, which is cheaper up to here.
-    sample = _sampled(x[None])[0].reshape(-1, RUN)[::2].reshape(-1)
-    count = len(sample)
-    expected = k * count / len(x)
-    slack = 4 * (expected * (1 - k / len(x))) ** 0.5 + 4
-    low, high = count - int(expected + slack), count - int(expected - slack)
-    places = [place for place in (low, high) if 0 <= place < count]
-    if places:
-        sample.partition(places)
-    kind = sample.dtype.type
-    return sample[low] if low >= 0 else kind(0), sample[high] if high < count else np.iinfo(kind).max
-
-
-def _rare(marks: Marks) -> Indices:
-    """Where few marks are true: those are found in the groups that have any."""
-    whole = len(marks) // GROUP * GROUP
-    words = marks[:whole].view(np.uint64)
-    groups = np.flatnonzero(words)
-    found = np.flatnonzero(words[groups].view(np.bool_))
-    found += ((groups - np.arange(len(groups))) * GROUP).take(found >> 3)
-    return np.concatenate((found, whole + np.flatnonzero(marks[whole:])))
 
 
 def _checked(x: Tensor, k: int) -> Floats:

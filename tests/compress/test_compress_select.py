@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsparse.compress import select
+from fedsparse.compress import bracket, select
 from fedsparse.compress.select import RUN, SMALL, STRIDE, TOGETHER, is_largest, largest
 from fedsparse.errors import ProtocolError
 
@@ -38,7 +38,10 @@ def same(x: Tensor, k: int) -> bool:
 @contextmanager
 def tiny() -> Iterator[None]:
     """The way of long rows for short ones, with rows of several pieces and several to a piece."""
-    with mock.patch.multiple(select, SMALL=16, RUN=3, STRIDE=6, TOGETHER=256):
+    with (
+        mock.patch.multiple(select, SMALL=16, RUN=3, STRIDE=6, TOGETHER=256),
+        mock.patch.object(bracket, "PART", 64),
+    ):
         yield
 
 

@@ -21,7 +21,9 @@ def by_sorting(x: Tensor, n: int, m: int, apart: int) -> Tensor:
     return torch.zeros(order.shape, dtype=torch.bool).scatter_(2, order[:, :, :n], True).view(x.shape)
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 2), (2, 4), (4, 4), (3, 5), (1, 8), (6, 8), (5, 16), (20, 300)])
+@pytest.mark.parametrize(
+    ("n", "m"), [(1, 1), (1, 2), (2, 4), (4, 4), (3, 5), (1, 8), (6, 8), (5, 16), (20, 300)]
+)
 @pytest.mark.parametrize("apart", [1, 9])
 @pytest.mark.parametrize("together", [1, 700, 1 << 20])
 def test_the_largest_of_groups_are_those_of_a_stable_sort(
