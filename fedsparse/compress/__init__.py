@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _MACHINERY = frozenset(
-    {"base", "classes", "counts", "dither", "grid", "pieces", "rounding", "rows", "select"}
+    {"base", "bracket", "classes", "counts", "dither", "grid", "pieces", "rounding", "rows", "select"}
 )
 
 

@@ -1,8 +1,9 @@
 """The k largest entries of every row, exactly, at a few times the cost of taking absolute values.
 
-A sample gives a threshold that almost surely lets k entries pass, and not many more. Two comparisons tell which
-groups of eight neighbours have an entry that passes, and only these groups are partitioned. Where the sample
-misled, whole rows are: the result is exact in every case.
+Of few entries the indices are found. A sample gives a threshold that almost surely lets k entries pass, and not many
+more. Two comparisons tell which groups of eight neighbours have an entry that passes, and only these groups are
+partitioned. Marks for all are made by two such thresholds, as :mod:`fedsparse.compress.bracket` says. Where the sample
+misled, whole rows are partitioned: the result is exact in every case.
 
 Magnitudes are compared as the bits of the floats without their sign. As integers these order exactly as the
 magnitudes do, with NaN above infinity.
