@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from fedsparse.cohort.layers import columns
 from fedsparse.cohort.layers.base import Layer, Pass
+from fedsparse.cohort.loops import compiled
 
 __all__ = ["TYPES", "batched"]
 
@@ -31,21 +32,97 @@ def _channels_last(x: Tensor) -> Tensor:
     return last.reshape(-1).view(last.shape).permute(0, 3, 1, 2)
 
 
+def _stacked(rows: list[Tensor]) -> Tensor:
+    """Stacks clients' images ``[B, m, H, W]`` without leaving the order channels last."""
+    if rows[0].dim() != 4:
+        return torch.stack(rows)
+    if len(rows) == 1:
+        return _channels_last(rows[0])[None]
+    return torch.stack([own.permute(0, 2, 3, 1) for own in rows]).permute(0, 1, 4, 2, 3)
+
+
+@compiled
+def _outputs(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> Tensor:
+    """``[C, B, m, ...]``, client after client."""
+    made: list[Tensor] = []
+    for client in range(x.shape[0]):
+        own: Tensor | None = None
+        if bias is not None:
+            own = bias[client]
+        made.append(
+            torch.convolution(
+                _channels_last(x[client]),
+                _channels_last(weight[client]),
+                own,
+                stride,
+                padding,
+                dilation,
+                False,
+                [0] * len(stride),
+                groups,
+            )
+        )
+    return _stacked(made)
+
+
+@compiled
+def _slopes(
+    d: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    wanted: list[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of inputs, weights and biases that are wanted, client after client."""
+    inputs: list[Tensor] = []
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    for client in range(d.shape[0]):
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            _channels_last(d[client]),
+            _channels_last(x[client]),
+            _channels_last(weight[client]),
+            [weight.shape[1]],
+            stride,
+            padding,
+            dilation,
+            False,
+            [0] * len(stride),
+            groups,
+            wanted,
+        )
+        inputs.append(dx)
+        weights.append(dw)
+        biases.append(db)
+    of_inputs: Tensor | None = None
+    of_weights: Tensor | None = None
+    of_biases: Tensor | None = None
+    if wanted[0]:
+        of_inputs = _stacked(inputs)
+    if wanted[1]:
+        of_weights = torch.stack(weights)
+    if wanted[2]:
+        of_biases = torch.stack(biases)
+    return of_inputs, of_weights, of_biases
+
+
 class _Convolution(torch.autograd.Function):
     """``x [C, B, n, ...]``, ``w [C, m, n, ...]``, ``b [C, m]`` to ``[C, B, m, ...]``."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
-        stride, padding, dilation, groups = settings
-        bs = [None] * len(weight) if bias is None else list(bias)
-        flat = [0] * len(stride)
-        made = [
-            torch.convolution(
-                _channels_last(own), _channels_last(w), b, stride, padding, dilation, False, flat, groups
-            )
-            for own, w, b in zip(x, weight, bs, strict=True)
-        ]
-        return _stacked(made)
+        return _outputs(x, weight, bias, *settings)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004 - a method of PyTorch's
@@ -56,34 +133,10 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> Any:
-        stride, padding, dilation, groups = ctx.settings
-        xs, ws = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.biased]
-        flat, outputs = [0] * len(stride), [ws[0].shape[0]]
-        found = [
-            torch.ops.aten.convolution_backward(
-                _channels_last(own),
-                _channels_last(x),
-                _channels_last(w),
-                outputs,
-                stride,
-                padding,
-                dilation,
-                False,
-                flat,
-                groups,
-                wanted,
-            )
-            for own, x, w in zip(d, xs, ws, strict=True)
-        ]
-        parts = zip(*found, strict=True)
-        dx, dw, db = (part if part[0] is not None else None for part in parts)
-        return (
-            None if dx is None else _stacked(dx),
-            None if dw is None else torch.stack(dw),
-            None if db is None else torch.stack(db),
-            None,
-        )
+        stride, padding, dilation, groups = ctx.settings
+        x, weight = ctx.saved_tensors
+        return *_slopes(d, x, weight, stride, padding, dilation, groups, wanted), None
 
 
 class _Together:
@@ -107,15 +160,6 @@ class _Together:
             groups * clients,
         )
         return out.view(batch, clients, -1, *out.shape[2:]).transpose(0, 1)
-
-
-def _stacked(rows: Any) -> Tensor:
-    """Stacks clients' images ``[B, m, H, W]`` without leaving the order channels last."""
-    if rows[0].dim() != 4:
-        return torch.stack(list(rows))
-    if len(rows) == 1:
-        return _channels_last(rows[0])[None]
-    return torch.stack([own.permute(0, 2, 3, 1) for own in rows]).permute(0, 1, 4, 2, 3)
 
 
 def batched(layer: nn.Conv1d | nn.Conv2d, name: str) -> Layer | None:
