@@ -54,6 +54,7 @@ def build(config: RunConfig) -> Parts:
     """
     from fedsparse.cohort.calibration import Calibration
     from fedsparse.compress import Identity
+    from fedsparse.engine.eligible import eligible_of
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.recipes import SparseRecipe, for_driver
     from fedsparse.engine.session import check_compressors, default_block
@@ -95,7 +96,7 @@ def build(config: RunConfig) -> Parts:
     )
     check_topology(plan, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
-    check_optimum(plan.strategy, config.strategy.name, workload)
+    check_optimum(plan.strategy, config.strategy.name, workload, eligible_of(plan, workload))
     check_calibration(plan, workload)
     return Parts(config, settled, plan, recipe, arrays, workload, found.held is not None)
 
@@ -138,7 +139,8 @@ def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Se
 
     strategy, name = configuration.build(config, "strategy"), config.strategy.name
     problem = None if isinstance(found, Dataset) else found
-    settled = settle(strategy, name, problem, config.cohort, configuration.build(config, "downlink"))
+    able = configuration.build(config, "sampler").eligible(config.clients)
+    settled = settle(strategy, name, problem, config.cohort, configuration.build(config, "downlink"), able)
     if settled.lr is None:
         return config, settled
     choice = Choice(name, {**config.strategy.options, "lr": settled.lr})

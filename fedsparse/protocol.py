@@ -75,10 +75,11 @@ class Context:
         rounds: how many rounds the run has.
         phase: the name of the exchange.
         ids: clients served by this call, ``[C]`` int64; on the server: the audience of the phase.
-        population: registered clients N.
-        total: examples of all registered clients together.
+        population: clients that can take part in training, N: by this a sum over all of them is divided.
+        total: examples of all these clients together.
         layout: the tensors in the parameter vector.
         now: virtual seconds since the start of the run.
+        idle: registered clients that never take part (``sampler.novel``, or ``sampler=weighted`` without examples).
     """
 
     seed: int
@@ -90,6 +91,12 @@ class Context:
     layout: Layout
     rounds: int = 1
     now: float = 0.0
+    idle: int = 0
+
+    @property
+    def registered(self) -> int:
+        """All clients there are: every id is below this, so that tables by id have as many rows."""
+        return self.population + self.idle
 
     def rng(self, purpose: str) -> rng.Streams:
         """C streams, one for each client of this call; the same ones each time it is called."""
@@ -178,7 +185,7 @@ class Strategy:
         return ("train",)
 
     def audience(self, ctx: Context) -> Audience:
-        """Who takes part in this phase: the cohort, everybody (complete: retried), or cohort members never seen."""
+        """Who takes part in this phase: the cohort, everybody that can (complete: retried), or members never seen."""
         return "cohort"
 
     def init(self, role: Role, start: Start, ctx: Context) -> State:

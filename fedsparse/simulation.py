@@ -19,7 +19,7 @@ from fedsparse.cohort.examples import Examples
 from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
-from fedsparse.engine.exchange import sizes_for
+from fedsparse.engine.eligible import sizes_for
 from fedsparse.engine.faults import Faults
 from fedsparse.engine.local import LocalPool
 from fedsparse.engine.plan import Plan
@@ -150,10 +150,11 @@ def simulate(
     _check(rounds=rounds, evaluate_every=evaluate_every, block=block)
     sampler = sampler or Uniform()
     sizes = sizes_for(sampler, workload)
-    count = sampler.eligible(workload.clients, sizes) if cohort is None else cohort
+    able = sampler.eligible(workload.clients, sizes)
+    count = able if cohort is None else cohort
     sampler.check(count, workload.clients, sizes)
     every = evaluate_every
-    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink)
+    settled = settle(strategy, strategies.name_of(type(strategy)), problem, count, downlink, able)
     for line in notes_of(settled, workload):
         note(line)
     plan = Plan(

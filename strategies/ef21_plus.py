@@ -34,7 +34,7 @@ class EF21Plus(EF21):
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         state = super().init(role, start, ctx)
         if role == "server":
-            return {**state, "clients": start.x.new_zeros(ctx.population, start.x.numel())}
+            return {**state, "clients": start.x.new_zeros(ctx.registered, start.x.numel())}
         return state
 
     def track(self, client: State, x: Tensor, task: Task, ctx: Context) -> tuple[State, Message]:

@@ -44,7 +44,7 @@ class LotteryFL(FixedMask):
     def init(self, role: Role, start: Start, ctx: Context) -> State:
         everything = torch.ones(1, start.layout.size, dtype=torch.bool)
         if role == "server":
-            return {"x": start.x, "tickets": everything.repeat(ctx.population, 1)}
+            return {"x": start.x, "tickets": everything.repeat(ctx.registered, 1)}
         return {"mask": everything, "start": start.x[None]}
 
     def broadcast(self, server: State, ctx: Context) -> Message:

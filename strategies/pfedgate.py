@@ -46,10 +46,11 @@ class PFedGate(Strategy):
         client:   θ_i = θ;  K times:  φ_i <- φ_i - η_g g_φ,   θ_i <- θ_i - η_l g_θ;     send θ_i - θ
         server:   θ <- θ + sum_i w_i (θ_i - θ)
 
-    K = ``steps``, η_l = ``lr``, η_g = ``gate_lr``; w_i = n_i over the examples of all clients, or with ``sampled`` of
-    those of the round. With ``alternating`` K steps of φ_i alone come first, and K of θ_i alone on other minibatches
-    after them. s_i is ``budget``, or where there are ``budgets``, one of these: in turn by number, or drawn for each
-    client once (``assigned``), as from a profile of devices: one that stands there twice is drawn twice as often.
+    K = ``steps``, η_l = ``lr``, η_g = ``gate_lr``; w_i = n_i over the examples of all clients that can take part, or
+    with ``sampled`` of those of the round. With ``alternating`` K steps of φ_i alone come first, and K of θ_i alone on
+    other minibatches after them. s_i is ``budget``, or where there are ``budgets``, one of these: in turn by number, or
+    drawn for each client once (``assigned``), as from a profile of devices: one that stands there twice is drawn twice
+    as often.
 
     Sent: down θ, d values; up the change of the blocks that any step kept, and which these are, M bits. The gates stay
     where they are. Client state: φ_i and its running statistics.

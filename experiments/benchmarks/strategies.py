@@ -29,6 +29,7 @@ import torch
 from experiments.benchmarks.profile_round import examples, mlp
 from experiments.benchmarks.turns import against, session
 from fedsparse.command import concluded
+from fedsparse.engine.eligible import eligible_of
 from fedsparse.engine.exchange import context_of
 from fedsparse.engine.session import Session, first_rows
 from fedsparse.errors import ConfigError
@@ -87,7 +88,7 @@ def _beside(run: Session) -> tuple[float, float, float]:
     """Vectors in a client's state, those that it compresses in a round, and the seconds of copying and compressing."""
     plan, workload = run.engine.plan, run.workload
     size = workload.start.x.numel()
-    kept = sum(row.size for row in first_rows(plan, workload)[0].values()) / size
+    kept = sum(row.size for row in first_rows(plan, workload, eligible_of(plan, workload))[0].values()) / size
     every_round = [sent for sent in plan.strategy.communication(size) if sent.round is None]
     compressed = sum(sent.up_compressed * sent.probability for sent in every_round)
     source = torch.randn(CLIENTS, size, generator=torch.Generator().manual_seed(0))
@@ -95,7 +96,7 @@ def _beside(run: Session) -> tuple[float, float, float]:
     more_s = kept * _seconds(lambda: into.copy_(source))
     uplink = getattr(plan.strategy, "uplink", None)
     if compressed and uplink is not None:
-        ctx = context_of(plan, workload, 0, "trial", np.arange(CLIENTS))
+        ctx = context_of(plan, workload, eligible_of(plan, workload), 0, "trial", np.arange(CLIENTS))
         more_s += compressed * _seconds(lambda: uplink.compress(source, ctx))
     return kept, compressed, more_s
 

@@ -27,6 +27,7 @@ from fedsparse.engine.calls import (
     as_tensor,
 )
 from fedsparse.engine.checks import check_message, check_rows, finite_rows, numbers, shape_of
+from fedsparse.engine.eligible import Eligible
 from fedsparse.engine.gossip.inbox import NeighbourInbox
 from fedsparse.engine.slab import Door, SlabView, StateSpec
 from fedsparse.errors import ProtocolError, ResourceError
@@ -131,6 +132,7 @@ class BlockJob:
         states: door, specs and first rows of the clients' states.
         helds: the same of what each client holds, where each holds its own.
         buffers: what happens to BatchNorm statistics.
+        eligible: who can take part.
     """
 
     strategy: Strategy
@@ -142,6 +144,7 @@ class BlockJob:
     states: tuple[Door, tuple[StateSpec, ...], Rows]
     helds: tuple[Door, tuple[StateSpec, ...], Rows]
     buffers: str
+    eligible: Eligible
 
     def build(self, arrays: Mapping[str, np.ndarray], near: bool) -> BlockRunner:
         """The runner of one worker; ``near``: it shares the memory of the slots."""
@@ -213,16 +216,18 @@ class BlockRunner:
             return self._judge(shared, call) if isinstance(call, JudgeCall) else self._survey(call)
 
     def _context(self, round: int, phase: str, ids: Tensor, now: float = 0.0) -> Context:  # noqa: A002
+        eligible = self._job.eligible
         return Context(
             seed=self._job.seed,
             round=round,
             rounds=self._job.rounds,
             phase=phase,
             ids=ids,
-            population=self._workload.clients,
-            total=self._workload.total,
+            population=eligible.population,
+            total=eligible.total,
             layout=self._workload.start.layout,
             now=now,
+            idle=eligible.idle,
         )
 
     def _task(self, ids: Tensor, round: int, statistics: Tensor) -> Any:  # noqa: A002

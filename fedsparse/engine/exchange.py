@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from fedsparse.engine.block import Workload
+from fedsparse.engine.eligible import Eligible
 from fedsparse.engine.plan import Plan
-from fedsparse.engine.sampling import Sampler
 from fedsparse.engine.slab import Ids
 from fedsparse.errors import ProtocolError
 from fedsparse.protocol import Audience, Context, Strategy
 
-__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases", "context_of", "sizes_for"]
+__all__ = ["AUDIENCES", "Exchange", "asked", "checked_phases", "context_of"]
 
 AUDIENCES: tuple[Audience, ...] = ("new", "cohort", "all")
 """Who a phase may be for; each is contained in the next one."""
@@ -55,7 +56,9 @@ class Exchange:
         return AUDIENCES.index(self.audience)
 
 
-def context_of(plan: Plan, workload: Workload, number: int, phase: str, ids: Ids, now_ns: int = 0) -> Context:
+def context_of(
+    plan: Plan, workload: Workload, eligible: Eligible, number: int, phase: str, ids: Ids, now_ns: int = 0
+) -> Context:
     """The circumstances of a call for the clients ``ids [C]`` in round ``number``, after ``now_ns`` virtual ns."""
     return Context(
         seed=plan.seed,
@@ -63,10 +66,11 @@ def context_of(plan: Plan, workload: Workload, number: int, phase: str, ids: Ids
         rounds=plan.rounds,
         phase=phase,
         ids=torch.from_numpy(ids),
-        population=workload.clients,
-        total=workload.total,
+        population=eligible.population,
+        total=eligible.total,
         layout=workload.start.layout,
         now=now_ns / 1e9,
+        idle=eligible.idle,
     )
 
 
@@ -90,15 +94,7 @@ def checked_phases(strategy: Strategy, ctx: Context) -> tuple[str, ...]:
     return phases
 
 
-def sizes_for(sampler: Sampler, workload: Workload) -> Ids | None:
-    """Examples of each registered client ``[N]``, where the sampler needs them."""
-    if not sampler.needs_sizes:
-        return None
-    sizes: Ids = workload.sizes(torch.arange(workload.clients)).numpy()
-    return sizes
-
-
-def asked(who: str, audience: str, drawn: Ids, seen: np.ndarray, population: int) -> np.ndarray:
+def asked(who: str, audience: str, drawn: Ids, seen: np.ndarray, everybody: Callable[[], Ids]) -> np.ndarray:
     """Clients that a phase is for, whether they are there or not, ascending.
 
     Args:
@@ -106,13 +102,13 @@ def asked(who: str, audience: str, drawn: Ids, seen: np.ndarray, population: int
         audience: what the strategy said.
         drawn: the cohort, ascending ``[C]``.
         seen: whose message was accepted before, ``[C]`` bool.
-        population: registered clients.
+        everybody: all clients that can take part, ascending.
 
     Raises:
         ProtocolError: the audience is unknown.
     """
     if audience == "all":
-        return np.arange(population, dtype=np.int64)
+        return everybody()
     if audience not in AUDIENCES:
         raise ProtocolError(f"{who}: audience gave {audience!r}; there are {', '.join(map(repr, AUDIENCES))}")
     return drawn[~seen] if audience == "new" else drawn

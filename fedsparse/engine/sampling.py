@@ -41,6 +41,14 @@ class Sampler(ABC):
         """
         return population
 
+    def able(self, population: int, sizes: Ids | None = None) -> Ids:
+        """Which clients these are, ascending: the first ones, unless the sampler says otherwise.
+
+        Whoever is not among them is not asked in any phase, also not in one for everybody: it is registered, has an id,
+        and is evaluated where clients are judged one by one. Arguments as of :meth:`eligible`.
+        """
+        return np.arange(self.eligible(population, sizes), dtype=np.int64)
+
     def check(self, cohort: int, population: int, sizes: Ids | None = None) -> None:
         """Refuses a cohort that cannot be drawn.
 
@@ -91,7 +99,10 @@ class Uniform(Sampler):
     """Every set of ``count`` clients is equally likely. Cost grows with the cohort, not the population."""
 
     novel: float = option(
-        0.0, "share of the clients, the last ones, that never take part", at_least=0, below=1
+        0.0,
+        "share of the clients, the last ones, that never take part: no phase asks them, they are evaluated only",
+        at_least=0,
+        below=1,
     )
 
     def __post_init__(self) -> None:
@@ -120,7 +131,8 @@ class Weighted(Sampler):
     """Clients with more examples are drawn more often: successive draws in proportion to the examples.
 
     The draw has counted the examples, so the messages count alike. Without replacement the chance of being
-    drawn is proportional to the examples only while the cohort is small against the population.
+    drawn is proportional to the examples only while the cohort is small against the population. Who has no example
+    never takes part.
 
     Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 2006.
     """
@@ -135,6 +147,10 @@ class Weighted(Sampler):
     def eligible(self, population: int, sizes: Ids | None = None) -> int:
         """See :meth:`Sampler.eligible`: those that have examples."""
         return population if sizes is None else int(np.count_nonzero(sizes))
+
+    def able(self, population: int, sizes: Ids | None = None) -> Ids:
+        """See :meth:`Sampler.able`: those that have examples."""
+        return super().able(population) if sizes is None else np.flatnonzero(sizes)
 
     def draw(self, seed: int, round: int, population: int, count: int, sizes: Ids | None = None) -> Ids:  # noqa: A002
         """See :meth:`Sampler.draw`; needs ``sizes``, and takes time linear in the population."""

@@ -18,7 +18,8 @@ from fedsparse.engine.blocks import Answer, ServerWork
 from fedsparse.engine.calls import MessageShape, TrainReply, as_array
 from fedsparse.engine.checks import check_finite, check_said, check_same, check_some_finite
 from fedsparse.engine.downlink import WHOLE, Downlink, Said
-from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of, sizes_for
+from fedsparse.engine.eligible import eligible_of, sizes_for
+from fedsparse.engine.exchange import Exchange, asked, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.heard import Heard, Word
 from fedsparse.engine.plan import Plan
@@ -61,6 +62,7 @@ class Server:
     ) -> None:
         self.plan, self.workload = plan, workload
         plan.sampler.check(plan.cohort, workload.clients, self._sizes)
+        self._eligible = eligible_of(plan, workload)
         self._states, self._helds = states, helds
         self._blocks = blocks
         self._traffic = Traffic(plan)
@@ -120,9 +122,14 @@ class Server:
     # ---- who takes part
 
     def _draw(self, number: int) -> Ids:
-        plan, population = self.plan, self.workload.clients
-        count = plan.deadline.drawn(plan.cohort, plan.sampler.eligible(population, self._sizes))
-        return plan.sampler.draw(plan.seed, number, population, count, self._sizes)
+        plan, registered = self.plan, self.workload.clients
+        count = plan.deadline.drawn(plan.cohort, self._eligible.population)
+        return plan.sampler.draw(plan.seed, number, registered, count, self._sizes)
+
+    @cached_property
+    def _able(self) -> Ids:
+        """Everybody that can take part, ascending."""
+        return self.plan.sampler.able(self.workload.clients, self._sizes)
 
     @cached_property
     def _sizes(self) -> Ids | None:
@@ -133,7 +140,7 @@ class Server:
     ) -> Exchange | None:
         """The phase; none where it is for nobody, as for new clients when there are none."""
         audience = strategy.audience(self._context(number, phase, drawn[~away]))
-        wanted = asked(self._who, audience, drawn, self._states.seen(drawn), self.workload.clients)
+        wanted = asked(self._who, audience, drawn, self._states.seen(drawn), lambda: self._able)
         if not len(wanted):
             return None
         there = wanted if audience == "all" else wanted[~np.isin(wanted, drawn[away])]
@@ -275,7 +282,7 @@ class Server:
             self.buffers = self.buffers + Inbox(ids, sizes, weights, parts, Mean()).mean(BUFFERS)
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
-        return context_of(self.plan, self.workload, number, phase, ids, self._traffic.now_ns)
+        return context_of(self.plan, self.workload, self._eligible, number, phase, ids, self._traffic.now_ns)
 
     # ---- checkpoints
 

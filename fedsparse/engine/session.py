@@ -22,6 +22,7 @@ from fedsparse.engine.blocks import Blocks
 from fedsparse.engine.calls import as_array
 from fedsparse.engine.checks import check_same
 from fedsparse.engine.dispatch import Dispatcher
+from fedsparse.engine.eligible import Eligible, eligible_of
 from fedsparse.engine.exchange import context_of
 from fedsparse.engine.gossip.rounds import GossipRounds
 from fedsparse.engine.gossip.workers import WorkerGossip
@@ -118,9 +119,10 @@ class Session:
         who = strategies.name_of(type(plan.strategy))
         check_participation(plan.strategy, who, plan.sampler, plan.cohort, self.workload.clients)
         check_topology(plan, who)
-        check_optimum(plan.strategy, who, self.workload)
+        eligible = eligible_of(plan, self.workload)
+        check_optimum(plan.strategy, who, self.workload, eligible)
         check_calibration(plan, self.workload)
-        states, helds = first_rows(plan, self.workload)
+        states, helds = first_rows(plan, self.workload, eligible)
         specs, held_specs = specs_of(states), specs_of(helds)
         expected = expected_bytes((*specs, *held_specs), self.workload.clients, plan.cohort, plan.rounds)
         hint = min(self.workload.clients, plan.rounds * plan.cohort) + 2 * plan.cohort
@@ -143,6 +145,7 @@ class Session:
                 states=(self._states.door, specs, states),
                 helds=(self._helds.door, held_specs, helds),
                 buffers=plan.strategy.buffers,
+                eligible=eligible,
             )
             pool.setup(job, arrays)
             self.dispatcher = Dispatcher(
@@ -156,7 +159,7 @@ class Session:
             )
             self.engine = made
             if plan.starts is not None:
-                _begin_apart(plan, self.workload, self._states)
+                _begin_apart(plan, self.workload, eligible, self._states)
             self._closing = stack.pop_all()
 
     def clients(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -234,20 +237,21 @@ def _sample(uplink: Compressor, seed: int, size: int) -> Payload:
 
 
 def first_rows(
-    plan: Plan, workload: Workload, client: int | None = None
+    plan: Plan, workload: Workload, eligible: Eligible, client: int | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The first row of each state of a client, and of what it holds where each holds its own.
 
     Args:
         plan: what is run.
         workload: what clients optimise.
+        eligible: who can take part.
         client: whose, where clients do not all start from the same parameters.
 
     Raises:
         ProtocolError: a value has no leading axis of 1.
     """
     strategy, start, who = plan.strategy, workload.start, type(plan.strategy).__name__
-    ctx, own = _before(plan, workload), isinstance(plan.strategy, Gossip)
+    ctx, own = _before(plan, workload, eligible), isinstance(plan.strategy, Gossip)
     if client is not None and plan.starts is not None:
         x = plan.starts(client)
         check_same(who, f"start of client {client},", {"x": x}, {"x": start.x})
@@ -260,16 +264,16 @@ def first_rows(
     return states, helds if strategy.held == "own" else {}
 
 
-def _begin_apart(plan: Plan, workload: Workload, states: SlotStore) -> None:
+def _begin_apart(plan: Plan, workload: Workload, eligible: Eligible, states: SlotStore) -> None:
     """Writes the first rows of clients that do not all start from the same parameters."""
     for client in range(workload.clients):
-        first, _ = first_rows(plan, workload, client)
+        first, _ = first_rows(plan, workload, eligible, client)
         states.write(np.array([client]), {name: row[None] for name, row in first.items()})
 
 
-def _before(plan: Plan, workload: Workload) -> Context:
+def _before(plan: Plan, workload: Workload, eligible: Eligible) -> Context:
     """The circumstances before the first round."""
-    return context_of(plan, workload, 0, "init", np.zeros(0, dtype=np.int64))
+    return context_of(plan, workload, eligible, 0, "init", np.zeros(0, dtype=np.int64))
 
 
 def _checked(who: str, role: str, first: State) -> dict[str, np.ndarray]:

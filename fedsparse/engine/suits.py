@@ -10,6 +10,7 @@ from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
+from fedsparse.engine.eligible import Eligible
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Sampler
 from fedsparse.errors import ConfigError
@@ -129,22 +130,28 @@ def check_trainer(strategy: Strategy, trainer: Trainer, apart: bool) -> None:
         )
 
 
-def check_optimum(strategy: Strategy, who: str, workload: Workload) -> None:
-    """Refuses a strategy that uses the optimum on a problem that does not know it.
+def check_optimum(strategy: Strategy, who: str, workload: Workload, eligible: Eligible) -> None:
+    """Refuses a strategy that uses the optimum where that is not known, or is one of other clients.
 
     Args:
         strategy: the strategy.
         who: what it is called, for the message.
         workload: of the problem.
+        eligible: who can take part.
 
     Raises:
-        ConfigError: says which problems do.
+        ConfigError: says what to do.
     """
     if strategy.needs_optimum and not workload.has_optimum:
         raise ConfigError(
             f"strategy={who}: uses the clients' gradients at the optimum, which this problem does not know; use "
             "data=quadratic, or a problem of your own with an attribute optimum [d], or a strategy that can be run "
             "without, such as strategy=econtrol"
+        )
+    if strategy.needs_optimum and eligible.idle:
+        raise ConfigError(
+            f"strategy={who}: uses the clients' gradients at the optimum, which is that of all "
+            f"{workload.clients} clients, and only {eligible.population} of them can take part; let all of them"
         )
 
 
@@ -226,7 +233,12 @@ class Settled:
 
 
 def settle(
-    strategy: Strategy, who: str, problem: Problem | None, cohort: int, downlink: Compressor | None = None
+    strategy: Strategy,
+    who: str,
+    problem: Problem | None,
+    cohort: int,
+    downlink: Compressor | None = None,
+    able: int | None = None,
 ) -> Settled:
     """Finds the step size where it was left to theory, and says what is known of strategy and problem.
 
@@ -236,6 +248,7 @@ def settle(
         problem: what is solved; ``None`` for a data set with a model.
         cohort: clients of a round.
         downlink: of the machine, for broadcasts of any strategy; ``None`` is none.
+        able: how many clients can take part; ``None`` is all.
 
     Raises:
         ConfigError: the problem's constants are not known, or theory gives no step size.
@@ -256,6 +269,11 @@ def settle(
         raise ConfigError(
             f"strategy.lr=theory: the theory of strategy={who} has broadcasts that are not compressed; give a "
             "number, or leave downlink out"
+        )
+    if able is not None and able < problem.clients:
+        raise ConfigError(
+            f"strategy.lr=theory: the problem's constants are those of all {problem.clients} clients, and only {able} "
+            "of them can take part; give a number, or let all of them"
         )
     facts = facts_of(strategy, problem, cohort)
     lr = strategy.theory_lr(facts)

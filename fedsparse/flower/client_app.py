@@ -76,12 +76,13 @@ def _obeyed(message: Message, context: Context, how: Literal["obey", "evaluate"]
     parts = _built(path.read_text(encoding="utf-8"), context)
     import torch
 
+    from fedsparse.engine.eligible import Eligible
     from fedsparse.flower.device import Device
-    from fedsparse.flower.elsewhere import Elsewhere
 
     client, workload = _client(context), parts.recipe(parts.arrays)
     folder = _base(context) / f"{order.run:016x}-{client}"
-    device = Device(client, order.run, parts.plan, Elsewhere(workload, order.total), folder)
+    eligible = Eligible(order.population, order.total, workload.clients - order.population)
+    device = Device(client, order.run, parts.plan, workload, eligible, folder)
     with torch.no_grad():
         return Message(getattr(device, how)(order).content(), reply_to=message)
 

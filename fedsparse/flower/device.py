@@ -13,6 +13,7 @@ from torch import Tensor
 from fedsparse.engine.block import BUFFERS, BlockJob, BlockRunner, Workload
 from fedsparse.engine.calls import JudgeCall, Rows, Slots, TrainCall, TrainReply, as_array
 from fedsparse.engine.checks import finite_rows
+from fedsparse.engine.eligible import Eligible
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.session import first_rows, specs_of
 from fedsparse.errors import DecodeError, ProtocolError
@@ -41,12 +42,16 @@ class Device:
         run: number of the run.
         plan: what is run.
         workload: what it optimises; only its own examples are asked for.
+        eligible: who can take part.
         folder: where it keeps its state.
     """
 
-    def __init__(self, client: int, run: int, plan: Plan, workload: Workload, folder: Path) -> None:
+    def __init__(
+        self, client: int, run: int, plan: Plan, workload: Workload, eligible: Eligible, folder: Path
+    ) -> None:
         self._client, self._run, self._plan, self._workload = client, run, plan, workload
-        states, helds = first_rows(plan, workload, client)
+        self._eligible = eligible
+        states, helds = first_rows(plan, workload, eligible, client)
         job = BlockJob(
             strategy=plan.strategy,
             workload=lambda _: workload,
@@ -57,6 +62,7 @@ class Device:
             states=((), specs_of(states), states),
             helds=((), specs_of(helds), helds),
             buffers=plan.strategy.buffers,
+            eligible=eligible,
         )
         self._runner = BlockRunner(job, workload, near=False)
         self._first = {name: value[None] for name, value in states.items()}
@@ -250,17 +256,18 @@ class Device:
         return self._plan.strategy.at(stamp.round, self._plan.rounds)
 
     def _context(self, stamp: Stamp, phase: str, now: float, ids: Tensor) -> Context:
-        workload = self._workload
+        eligible = self._eligible
         return Context(
             seed=self._plan.seed,
             round=stamp.round,
             rounds=self._plan.rounds,
             phase=phase,
             ids=ids,
-            population=workload.clients,
-            total=workload.total,
-            layout=workload.start.layout,
+            population=eligible.population,
+            total=eligible.total,
+            layout=self._workload.start.layout,
             now=now,
+            idle=eligible.idle,
         )
 
 

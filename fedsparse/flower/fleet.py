@@ -15,6 +15,7 @@ from fedsparse.engine.block import Workload
 from fedsparse.engine.blocks import Answer as BlockAnswer
 from fedsparse.engine.blocks import personal_metrics
 from fedsparse.engine.calls import TrainCall
+from fedsparse.engine.eligible import eligible_of
 from fedsparse.engine.exchange import Exchange, context_of
 from fedsparse.engine.gates import Open
 from fedsparse.engine.plan import Plan
@@ -135,6 +136,7 @@ class Fleet:
             saved=self._saved.get(client, NEVER),
             safe=self._safe,
             life=self._life,
+            population=ctx.population,
             total=ctx.total,
             audible=audible,
             told=told,
@@ -194,6 +196,7 @@ class ServerFleet(Fleet):
     ) -> None:
         super().__init__(plan, post, accepted, patience, real)
         self.teller, self._workload = teller, workload
+        self._eligible = eligible_of(plan, workload)
         self._broadcast: Broadcast | None = None
 
     def say(self, broadcast: Broadcast) -> None:
@@ -237,7 +240,7 @@ class ServerFleet(Fleet):
             WorkerError: all of them failed.
         """
         ids = np.arange(clients, dtype=np.int64)
-        ctx = context_of(self._plan, self._workload, number, "judge", ids)
+        ctx = context_of(self._plan, self._workload, self._eligible, number, "judge", ids)
         exchange = Exchange(self._plan.strategy, ctx, 0, "cohort", clients)
         told, stamp = (question(self.run, number, x, buffers),), Stamp(number, LAST - 1)
         orders = {

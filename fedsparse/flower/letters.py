@@ -116,7 +116,8 @@ class Order:
         saved: the same as of the server's last checkpoint, to which it may go back.
         safe: the exchange that checkpoint was made after.
         life: stands for the server's process: another one may tell another story of what came after ``safe``.
-        total: examples of all clients together.
+        population: clients that can take part.
+        total: examples of these together.
         audible: names of what makes up what a client hears, where clients hold nothing in common.
         told: what it is told first.
         mail: what it has not heard yet of its neighbours; none with a server.
@@ -131,6 +132,7 @@ class Order:
     saved: Stamp
     safe: Stamp
     life: int
+    population: int
     total: int
     audible: tuple[str, ...]
     told: tuple[Telling, ...]
@@ -149,6 +151,7 @@ class Order:
                 "saved": [*self.saved],
                 "safe": [*self.safe],
                 "life": self.life,
+                "population": self.population,
                 "total": self.total,
                 "audible": [*self.audible],
             }
@@ -175,6 +178,7 @@ class Order:
             _stamp(order, "saved"),
             _stamp(order, "safe"),
             take(order, "life", int),
+            take(order, "population", int),
             take(order, "total", int),
             tuple(take_list(order, "audible", str)),
             tuple(Telling.of(config_of(content, f"told-{k}")) for k in range(_count(content, "told-"))),

@@ -33,6 +33,11 @@ def write(folder: Path, devices: int) -> None:
         np.savez(folder / name / "data.npz", x=x[mine], y=y[mine], device=device[mine], **test)
 
 
+def none_for_the_first(dataset: Dataset, clients: int, seed: int) -> np.ndarray:
+    """The owner of each example: the others in turn, nothing for client 0."""
+    return 1 + np.arange(len(dataset.x)) % (clients - 1)
+
+
 @dataclass(frozen=True)
 class Holding(Strategy):
     """Each client holds a running mean of its own of what it was told, and who is new is told something else."""

@@ -152,6 +152,7 @@ def test_letters_come_back_as_they_were_sent() -> None:
         Stamp(2, 0),
         Stamp(2, 999),
         5,
+        4,
         100,
         ("x", "c"),
         (telling, telling),

@@ -14,6 +14,7 @@ from tests.flower import own_task
 from tests.flower.loopback import Loopback
 from tests.flower.parity import CLIENTS, assert_same, deployed, simulated
 
+NONE_FOR_THE_FIRST = f"partition={own_task.__name__}:none_for_the_first"
 PERSONAL = ["personal=0.25", "eval_every=1", "rounds=2"]
 STRATEGIES = {
     "common model": ["strategy=fedavg"],
@@ -43,10 +44,44 @@ def test_clients_that_never_take_part_are_told_apart(tmp_path: Path) -> None:
     assert_same(one, deployed(tmp_path, *words)[0])
 
 
-def test_devices_with_data_of_their_own_set_aside_what_a_simulation_of_all_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "able"),
+    [
+        (["strategy=snip", "sampler.novel=0.25", *PERSONAL], {0, 1, 2}),
+        (["strategy=scaffold", "sampler.novel=0.5", *PERSONAL], {0, 1}),
+        (["strategy=ef21_plus", "strategy.partial=true", "sampler=weighted", NONE_FOR_THE_FIRST], {1, 2, 3}),
+    ],
+    ids=["phase for everybody", "mean over everybody", "without examples"],
+)
+def test_who_cannot_take_part_is_asked_nothing_and_counts_nowhere(
+    words: list[str], able: set[int], tmp_path: Path
+) -> None:
+    one = simulated(tmp_path, *words, "cohort=2")
+    other, grid = deployed(tmp_path, *words, "cohort=2")
+    assert_same(one, other)
+    assert {client for client, node in enumerate(grid.nodes.values()) if _orders(node.seen)} == able
+
+
+def _orders(seen: list[Message]) -> list[Message]:
+    """Those of the messages that a device trains for."""
+    return [message for message in seen if message.metadata.message_type.startswith("train")]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["strategy=fedavg"],
+        # Its sums are over the examples of those who can take part, which only the server knows.
+        ["strategy=pfedgate", "sampler.novel=0.25", "cohort=2"],
+    ],
+    ids=["all", "some novel"],
+)
+def test_devices_with_data_of_their_own_set_aside_what_a_simulation_of_all_does(
+    extra: list[str], tmp_path: Path
+) -> None:
     own_task.write(tmp_path / "data", CLIENTS)
     words = [
-        "strategy=fedavg",
+        *extra,
         f"data={own_task.__name__}:load",
         "model=linear",
         f"data_dir={tmp_path / 'data' / 'all'}",

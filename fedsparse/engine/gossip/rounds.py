@@ -17,6 +17,7 @@ from fedsparse.engine.block import Workload
 from fedsparse.engine.blocks import Answer, Work
 from fedsparse.engine.calls import MessageShape
 from fedsparse.engine.checks import check_some_finite
+from fedsparse.engine.eligible import eligible_of
 from fedsparse.engine.exchange import Exchange, checked_phases, context_of
 from fedsparse.engine.gates import Gates
 from fedsparse.engine.gossip.backlog import Backlog
@@ -58,6 +59,7 @@ class GossipRounds(ABC):
         self.plan, self.workload = plan, workload
         self._matrices: Matrices = plan.matrices
         self._strategy: Gossip = plan.strategy
+        self._eligible = eligible_of(plan, workload)
         self._states, self._work = states, work
         self._who = type(plan.strategy).__name__
         self._clock = Clock(plan, workload.clients)
@@ -269,7 +271,7 @@ class GossipRounds(ABC):
         """Metrics of the own models of the ``chosen`` clients."""
 
     def _context(self, number: int, phase: str, ids: Ids) -> Context:
-        return context_of(self.plan, self.workload, number, phase, ids, self._clock.now_ns)
+        return context_of(self.plan, self.workload, self._eligible, number, phase, ids, self._clock.now_ns)
 
     # ---- checkpoints
 
