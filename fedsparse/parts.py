@@ -58,7 +58,7 @@ def build(config: RunConfig) -> Parts:
     from fedsparse.engine.plan import Plan
     from fedsparse.engine.recipes import SparseRecipe, for_driver
     from fedsparse.engine.session import check_compressors, default_block
-    from fedsparse.engine.suits import check_calibration, check_optimum, check_topology
+    from fedsparse.engine.suits import check_calibration, check_cohort, check_optimum, check_topology
     from fedsparse.network import Deadline
 
     found = _load(config)
@@ -95,6 +95,8 @@ def build(config: RunConfig) -> Parts:
         calibration=Calibration(config.seed, config.calibration) if config.calibration else None,
     )
     check_topology(plan, config.strategy.name)
+    if config.partition.name != "own":  # else nobody knows yet who has which examples
+        check_cohort(plan, workload, config.strategy.name)
     check_compressors(plan, workload.start.x.numel())
     check_optimum(plan.strategy, config.strategy.name, workload, eligible_of(plan, workload))
     check_calibration(plan, workload)

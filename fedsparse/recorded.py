@@ -101,7 +101,14 @@ def run(
         for line in notes_of(parts.settled, parts.workload):
             progress.note(line)
         if host is not None:
-            return _Run(config, parts, folder, progress, host).go()
+            try:
+                return _Run(config, parts, folder, progress, host).go()
+            except ConfigError:
+                if (
+                    not config.resume
+                ):  # only devices knew what forbids the run, as how many examples they have
+                    folder.withdraw()
+                raise
         workers = workers or stack.enter_context(Workers())
         numbers = parts.workload.start.x.numel() * parts.plan.cohort
         pool = workers.pool(config.engine, config.device, numbers, progress.note)

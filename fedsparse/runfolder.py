@@ -21,7 +21,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -148,6 +148,16 @@ class RunFolder:
             ResourceError: no room.
         """
         _replace(self.path / _SUMMARY, json.dumps(summary, default=_plain, indent=2) + "\n")
+
+    def withdraw(self) -> None:
+        """Take back what :meth:`create` made, of a run that was refused; one that has begun stays as it is."""
+        begun = self.checkpoints.latest() is not None or os.fstat(self._rounds.fileno()).st_size > 0
+        if begun:
+            return
+        for name in (_ROUNDS, _CONFIG, _LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # there may be something of somebody else's
+            self.path.rmdir()
 
     def close(self) -> None:
         """Give the folder back; twice does no harm."""

@@ -32,7 +32,7 @@ from fedsparse.engine.pool import Pool
 from fedsparse.engine.server import Server
 from fedsparse.engine.slab import StateSpec
 from fedsparse.engine.slots import SlotStore
-from fedsparse.engine.suits import check_calibration, check_optimum, check_participation, check_topology
+from fedsparse.engine.suits import check_calibration, check_cohort, check_optimum, check_topology
 from fedsparse.errors import ConfigError, ProtocolError
 from fedsparse.gossip import Gossip
 from fedsparse.message import Payload
@@ -117,7 +117,7 @@ class Session:
         self.workload = workload or recipe(arrays)
         check_compressors(plan, self.workload.start.x.numel())
         who = strategies.name_of(type(plan.strategy))
-        check_participation(plan.strategy, who, plan.sampler, plan.cohort, self.workload.clients)
+        check_cohort(plan, self.workload, who)
         check_topology(plan, who)
         eligible = eligible_of(plan, self.workload)
         check_optimum(plan.strategy, who, self.workload, eligible)

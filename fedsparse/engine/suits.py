@@ -10,9 +10,10 @@ from fedsparse.cohort.trainer import Trainer
 from fedsparse.compress import Compressor, Identity
 from fedsparse.data.problem import Problem
 from fedsparse.engine.block import Workload
-from fedsparse.engine.eligible import Eligible
+from fedsparse.engine.eligible import Eligible, sizes_for
 from fedsparse.engine.plan import Plan
 from fedsparse.engine.sampling import Sampler
+from fedsparse.engine.slab import Ids
 from fedsparse.errors import ConfigError
 from fedsparse.gossip import Gossip
 from fedsparse.graphs.checks import require
@@ -23,6 +24,7 @@ from fedsparse.theory import FromTheory
 __all__ = [
     "Settled",
     "check_calibration",
+    "check_cohort",
     "check_formula",
     "check_optimum",
     "check_participation",
@@ -42,7 +44,25 @@ def wants_all(strategy: Strategy) -> bool:
     return strategy.participation == "full" and getattr(strategy, "partial", False) is not True
 
 
-def check_participation(strategy: Strategy, who: str, sampler: Sampler, cohort: int, clients: int) -> None:
+def check_cohort(plan: Plan, workload: Workload, who: str) -> None:
+    """:func:`check_participation` once it is known who has examples.
+
+    Args:
+        plan: what is run.
+        workload: what clients optimise.
+        who: what the strategy is called, for the message.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    # In gossip nobody is drawn.
+    sizes = sizes_for(plan.sampler, workload) if plan.matrices is None else None
+    check_participation(plan.strategy, who, plan.sampler, plan.cohort, workload.clients, sizes)
+
+
+def check_participation(
+    strategy: Strategy, who: str, sampler: Sampler, cohort: int, clients: int, sizes: Ids | None = None
+) -> None:
     """Refuses a cohort that the strategy's theory does not cover, or that cannot be drawn.
 
     Args:
@@ -51,13 +71,14 @@ def check_participation(strategy: Strategy, who: str, sampler: Sampler, cohort: 
         sampler: draws the cohort.
         cohort: clients of a round.
         clients: registered clients.
+        sizes: their examples ``[N]``, where they are known and the sampler needs them.
 
     Raises:
         ConfigError: says what to do.
     """
-    able = sampler.eligible(clients)
+    able = sampler.eligible(clients, sizes)
     if not wants_all(strategy) or cohort == able == clients:
-        return sampler.check(cohort, clients)
+        return sampler.check(cohort, clients, sizes)
     variant = (
         "set strategy.partial=true for its variant with a part of them"
         if hasattr(strategy, "partial")

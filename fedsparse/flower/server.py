@@ -28,6 +28,7 @@ from fedsparse.engine.server import Server
 from fedsparse.engine.session import Engine
 from fedsparse.engine.slab import Ids, StateSpec
 from fedsparse.engine.slots import SlotStore
+from fedsparse.engine.suits import check_cohort
 from fedsparse.errors import ResourceError
 from fedsparse.flower.elsewhere import Elsewhere
 from fedsparse.flower.fleet import Fleet, ServerFleet
@@ -37,6 +38,7 @@ from fedsparse.flower.neighbourhood import Neighbourhood
 from fedsparse.flower.post import Post
 from fedsparse.flower.teller import Broadcast, Teller
 from fedsparse.records import Record
+from fedsparse.registry import strategies
 
 __all__ = ["DeviceServer", "DeviceSession"]
 
@@ -63,6 +65,7 @@ class DeviceServer(Server):
         accepted: SlotStore,
         overhead: Callable[[], Mapping[str, int]],
     ) -> None:
+        check_cohort(plan, workload, strategies.name_of(type(plan.strategy)))
         super().__init__(plan, workload, fleet, accepted, SlotStore(None, (), 1, {}))
         self._fleet, self._overhead = fleet, overhead
         self._before: dict[str, Tensor] = {}

@@ -10,11 +10,12 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedsparse.errors import ResourceError, WorkerError
+from fedsparse.errors import ConfigError, ResourceError, WorkerError
 from fedsparse.flower.letters import Answer, Order, Presence
 from fedsparse.message import Dense, Sparse
 from fedsparse.runfolder import read_rounds
 from fedsparse.wire import Envelope, encode_message
+from tests.flower import own_task
 from tests.flower.loopback import Loopback, Node
 from tests.flower.parity import CLIENTS, assert_same, deployed, ended, simulated
 
@@ -334,3 +335,17 @@ def test_the_record_has_payload_bytes_and_those_of_flower_side_by_side(tmp_path:
     assert last["flower"]["up_flower_messages"] == last["traffic"]["up_messages"] == CLIENTS
     assert last["flower"]["up_flower_bytes"] > last["traffic"]["up_payload_bytes"] > 0
     assert last["flower"]["down_flower_bytes"] > last["traffic"]["down_payload_bytes"] > 0
+
+
+def test_a_cohort_for_which_too_few_devices_have_examples_leaves_no_run_folder(tmp_path: Path) -> None:
+    """Who has examples of its own is known once the devices have said it."""
+    own_task.write(tmp_path / "data", CLIENTS)
+    grid = Loopback(tmp_path, 0)
+    for client in range(CLIENTS):
+        grid.add(100 + client, client, **{"data-dir": str(tmp_path / "data" / f"device-{client}")})
+    grid.nodes[100].replies = lambda asked, _: Message(Presence(0, 0).content(), reply_to=asked)
+    words = ["strategy=fedavg", f"data={own_task.__name__}:load", "model=linear", "sampler=weighted"]
+    words += ["partition=own", f"data_dir={tmp_path / 'data' / 'all'}"]
+    with pytest.raises(ConfigError, match=r"cohort=4: with sampler=weighted .* only 3 of clients=4"):
+        deployed(tmp_path, *words, grid=grid)
+    assert not (tmp_path / "deployed").exists()

@@ -334,3 +334,22 @@ def test_room_that_cannot_be_asked_for_is_said_to_be_unknown(
     monkeypatch.setattr(files.os, "statvfs", refuse)
     error = files.no_room(tmp_path / "x", 5, OSError(28, "No space left on device"), "Buy a disk.")
     assert str(error).endswith("5 bytes needed, an unknown number of bytes free. Buy a disk.")
+
+
+def test_a_run_that_was_refused_takes_its_folder_back_and_nothing_of_anybody_else(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "alone", CONFIG) as run:
+        run.withdraw()
+    with RunFolder.create(tmp_path / "beside", CONFIG) as run:
+        (tmp_path / "beside" / "notes.txt").write_text("mine")
+        run.withdraw()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "beside",
+        "beside/notes.txt",
+    ]
+
+
+def test_a_run_that_has_begun_is_not_taken_back(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, CONFIG) as run:
+        run.append({"round": 1, "loss": 1.0})
+        run.withdraw()
+    assert numbers(tmp_path) == [1]

@@ -1,8 +1,11 @@
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fedsparse import recorded
+from fedsparse.config import parse
 from fedsparse.engine.sampling import Full, RoundRobin, Uniform, Weighted, get, names
 from fedsparse.errors import ConfigError
 
@@ -122,6 +125,25 @@ def test_messages_count_alike_where_the_draw_counted_examples():
 def test_a_cohort_that_cannot_be_drawn_is_refused(sampler, count):
     with pytest.raises(ConfigError, match=f"cohort={count}"):
         sampler.draw(0, 0, 20, count, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["cohort=4"], r"cohort=4: with sampler=weighted .* only 3 of clients=4 can take part"),
+        (["strategy=ef21"], r"sampler=weighted .*: strategy=ef21 needs all clients .* only 3 of clients=4"),
+    ],
+)
+def test_a_cohort_for_which_too_few_have_examples_leaves_no_run_folder(
+    words: list[str], reason: str, tmp_path: Path
+) -> None:
+    partition = "partition=tests.flower.own_task:none_for_the_first"
+    config = parse(
+        ["clients=4", "sampler=weighted", partition, "engine=local", *words, f"runs={tmp_path / 'r'}"]
+    )
+    with pytest.raises(ConfigError, match=reason):
+        recorded.run(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_sampler_is_refused_with_the_nearest_name():
