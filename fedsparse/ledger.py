@@ -24,6 +24,9 @@ COUNTERS = ("payload_bytes", "header_bytes", "dense_bytes", "messages", "lost")
 
 _Ints = NDArray[np.int64]
 
+_LEAST = 64
+"""Rows of sums that there is room for at first."""
+
 
 class Ledger:
     """Adds up what is sent, for the round and for the run: ``up_payload_bytes``, ``down_lost`` and so on.
@@ -113,12 +116,16 @@ class CatchUp:
     Whoever heard the last broadcast pays for the new one; an absentee pays for all it missed, each in the envelope
     that it was said in, or for the dense value in one message where that is shorter; a client never seen pays for the
     dense value. Keeps one number for each client, and the lengths of the last broadcasts, which together are no more
-    than the dense value.
+    than the dense value. A broadcast takes as much work in the last round as in the first.
     """
 
     def __init__(self) -> None:
-        self._news: list[Nbytes] = []
-        self._forgotten = 0  # how many there were before these
+        # Payloads and what is around them of all broadcasts so far together, after each: a difference of two rows is
+        # what the broadcasts between them come to, however many those are.
+        self._sums = np.zeros((_LEAST, 2), dtype=np.int64)
+        self._count = 0  # broadcasts that these rows are about; the first row is before them
+        self._first = 0  # those of them that are forgotten
+        self._before = 0  # broadcasts that have no row any more
         self._heard = PerClient()
 
     def said(self, news: Nbytes, dense: Nbytes) -> None:
@@ -129,10 +136,19 @@ class CatchUp:
             dense: length of the replica itself, without compression, in one message.
         """
         if news.total:
-            self._news.append(news)
-        while sum(one.total for one in self._news) > dense.total:
-            del self._news[0]
-            self._forgotten += 1
+            self._add(news)
+        while self._sums[self._count].sum() - self._sums[self._first].sum() > dense.total:
+            self._first += 1
+
+    def _add(self, news: Nbytes) -> None:
+        if self._count + 1 == len(self._sums):
+            kept = self._sums[self._first :]
+            self._sums = np.zeros((max(_LEAST, 2 * len(kept)), 2), dtype=np.int64)
+            self._sums[: len(kept)] = kept
+            self._before += self._first
+            self._count, self._first = self._count - self._first, 0
+        self._sums[self._count + 1] = self._sums[self._count] + news
+        self._count += 1
 
     def forget(self, ids: _Ints) -> None:
         """Nobody knows what these clients ``[C]`` heard: they pay for the dense value next."""
@@ -149,19 +165,17 @@ class CatchUp:
             received: whose message arrives, ``[C]``; all of them unless given.
         """
         clients = np.asarray(ids, dtype=np.int64)
-        since = self._heard.get(clients) - self._forgotten
-        self._heard.set(clients if received is None else clients[received], self._forgotten + len(self._news))
-        # What each broadcast and those after it come to, and nothing for who heard them all.
-        newest_first = np.array([(0, 0), *reversed(self._news)], dtype=np.int64)
-        missed = newest_first.cumsum(axis=0)[::-1][np.maximum(since, 0)]
-        payload, header = np.where(since[:, None] < 0, dense, missed).T
+        since = self._heard.get(clients) - self._before
+        self._heard.set(clients if received is None else clients[received], self._before + self._count)
+        missed = self._sums[self._count] - self._sums[np.maximum(since, self._first)]
+        payload, header = np.where(since[:, None] < self._first, dense, missed).T
         return payload, header
 
     def state(self) -> dict[str, _Ints]:
         """Everything as arrays, for a checkpoint."""
         return {
-            "news": np.array(self._news, dtype=np.int64).reshape(-1, 2),
-            "forgotten": np.array([self._forgotten], dtype=np.int64),
+            "news": np.diff(self._sums[self._first : self._count + 1], axis=0),
+            "forgotten": np.array([self._before + self._first], dtype=np.int64),
             "heard": np.stack(self._heard.items(), axis=1),
         }
 
@@ -174,8 +188,10 @@ class CatchUp:
         news = _array(state, "catch-up", "news", (-1, 2))
         forgotten = _array(state, "catch-up", "forgotten", (1,))
         heard = _array(state, "catch-up", "heard", (-1, 2))
-        self._news = [Nbytes(*one) for one in news.tolist()]
-        self._forgotten, self._heard = int(forgotten[0]), PerClient()
+        self._sums = np.zeros((max(_LEAST, 2 * (len(news) + 1)), 2), dtype=np.int64)
+        self._sums[1 : len(news) + 1] = news.cumsum(axis=0)
+        self._count, self._first, self._before = len(news), 0, int(forgotten[0])
+        self._heard = PerClient()
         self._heard.set(heard[:, 0], heard[:, 1])
 
 

@@ -26,13 +26,16 @@ class News:
 
     def __init__(self) -> None:
         self._items: list[Item] = []
+        self._nbytes = 0  # of all of them
         self._forgotten = 0  # how many there were before these
         self._heard: dict[int, int] = {}
 
     def add(self, item: Item, whole: int) -> None:
         """One more; those are forgotten with which all of it would be more bytes than ``whole``."""
         self._items.append(item)
-        while sum(item.nbytes for item in self._items) > whole and len(self._items) > 1:
+        self._nbytes += item.nbytes
+        while self._nbytes > whole and len(self._items) > 1:
+            self._nbytes -= self._items[0].nbytes
             del self._items[0]
             self._forgotten += 1
 
@@ -74,4 +77,5 @@ class News:
                 Item(Telling(stamp=stamp, compressed=compressed, message=message, **head), nbytes)
             )
             at += length
+        self._nbytes = sum(item.nbytes for item in self._items)
         self._heard = {int(client): int(number) for client, number in arrays["heard"]}

@@ -1,4 +1,5 @@
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,38 @@ def test_broadcasts_that_cost_more_than_the_dense_value_are_forgotten():
     for _ in range(1000):
         catch_up.said(Nbytes(20, 4), DENSE)
     assert catch_up.state()["news"].tolist() == [[20, 4]] * 5
+
+
+def test_catching_up_is_the_sum_of_what_was_missed_however_long_ago_that_was():
+    """Against the plain sum: broadcasts of many lengths, a client away for up to 300 of them, and ones forgotten."""
+    draw, catch_up, news = np.random.default_rng(0), CatchUp(), []
+    last = dict.fromkeys(range(4), -1)  # the broadcasts that it heard; -1: none
+    for number in range(600):
+        dense = Nbytes(int(draw.integers(2000, 9000)), 40)
+        news.append(Nbytes(int(draw.integers(0, 40)), 4))
+        catch_up.said(news[-1], dense)
+        while sum(one.total for one in news) > dense.total:
+            del news[0]
+        first = number + 1 - len(news)
+        for client in [c for c in last if number % (1, 7, 90, 300)[c] == 0]:
+            missed = news[last[client] - first :] if first <= last[client] else None
+            paid = dense if missed is None else tuple(np.sum(missed, axis=0).tolist())
+            assert charged(catch_up, [client], dense) == [tuple(paid)], (number, client)
+            last[client] = number + 1
+
+
+def test_a_broadcast_takes_no_longer_after_many_others():
+    def seconds(catch_up: CatchUp) -> float:
+        began = time.perf_counter()
+        for _ in range(500):
+            catch_up.said(Nbytes(1, 0), Nbytes(1 << 40, 0))
+            catch_up.charge([1, 2], DENSE)
+        return time.perf_counter() - began
+
+    fresh, old = CatchUp(), CatchUp()
+    old.restore(fresh.state() | {"news": np.tile([[1, 0]], (100_000, 1))})
+    seconds(CatchUp())
+    assert seconds(old) < 20 * seconds(fresh)
 
 
 def test_who_does_not_receive_the_broadcast_stays_behind():
