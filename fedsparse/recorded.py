@@ -104,9 +104,8 @@ def run(
             try:
                 return _Run(config, parts, folder, progress, host).go()
             except ConfigError:
-                if (
-                    not config.resume
-                ):  # only devices knew what forbids the run, as how many examples they have
+                # Only devices knew what forbids the run, as how many examples they have.
+                if not config.resume:
                     folder.withdraw()
                 raise
         workers = workers or stack.enter_context(Workers())
