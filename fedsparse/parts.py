@@ -59,6 +59,7 @@ def build(config: RunConfig) -> Parts:
     from fedsparse.engine.recipes import SparseRecipe, for_driver
     from fedsparse.engine.session import check_compressors, default_block
     from fedsparse.engine.suits import check_calibration, check_cohort, check_optimum, check_topology
+    from fedsparse.gossip import Gossip
     from fedsparse.network import Deadline
 
     found = _load(config)
@@ -67,7 +68,7 @@ def build(config: RunConfig) -> Parts:
         key: configuration.build(config, key)
         for key in ("strategy", "sampler", "aggregator", "downlink", "network")
     }
-    recipe, arrays = _workload(config, found)
+    recipe, arrays = _workload(config, found, isinstance(made["strategy"], Gossip))
     if (trainer := configuration.build(config, "trainer")) is not None:
         recipe = SparseRecipe(recipe, trainer, config.seed, config.rounds)
     workload = for_driver(recipe)(arrays)
@@ -150,7 +151,7 @@ def _settled(config: RunConfig, found: Dataset | Problem) -> tuple[RunConfig, Se
 
 
 def _workload(
-    config: RunConfig, found: _Found
+    config: RunConfig, found: _Found, own_models: bool
 ) -> tuple[Callable[[Mapping[str, np.ndarray]], Workload], Mapping[str, np.ndarray]]:
     from fedsparse import data, models
     from fedsparse.cohort.examples import Examples
@@ -162,7 +163,8 @@ def _workload(
         config.model.name, found.data.example_shape, found.data.classes, config.seed, **config.model.options
     )
     held = cast("Partition", found.held)  # a data set is always divided
-    return supervised(Examples.of(found.data, held, found.own_test), model, config.batch, config.device)
+    examples = Examples.of(found.data, held, found.own_test)
+    return supervised(examples, model, config.batch, config.device, own_models)
 
 
 def _matrices(config: RunConfig, clients: int) -> Matrices | None:

@@ -29,6 +29,7 @@ from fedsparse.engine.sampling import Sampler, Uniform
 from fedsparse.engine.session import Place, Session, default_block
 from fedsparse.engine.suits import check_trainer, notes_of, settle
 from fedsparse.errors import ConfigError
+from fedsparse.gossip import Gossip
 from fedsparse.graphs import Matrices, Mixing, Topology
 from fedsparse.network import Deadline, Network
 from fedsparse.protocol import State, Strategy
@@ -142,7 +143,7 @@ def simulate(
     Raises:
         ConfigError: arguments that make no sense together.
     """
-    recipe, arrays = _recipe(problem, examples, model, batch, device)
+    recipe, arrays = _recipe(problem, examples, model, batch, device, isinstance(strategy, Gossip))
     if trainer is not None:
         check_trainer(strategy, trainer, starts is not None)
         recipe = SparseRecipe(recipe, trainer, seed, rounds)
@@ -201,13 +202,18 @@ def simulate(
 
 
 def _recipe(
-    problem: Problem | None, examples: Examples | None, model: nn.Module | None, batch: int, device: str
+    problem: Problem | None,
+    examples: Examples | None,
+    model: nn.Module | None,
+    batch: int,
+    device: str,
+    own_models: bool,
 ) -> tuple[Recipe, dict[str, np.ndarray]]:
     """What clients optimise, and the arrays that all workers share."""
     if problem is not None and examples is None and model is None:
         return AnalyticRecipe(problem), {}
     if problem is None and examples is not None and model is not None:
-        return supervised(examples, model, batch, device)
+        return supervised(examples, model, batch, device, own_models)
     raise ConfigError("simulate: give a problem, or examples and a model")
 
 

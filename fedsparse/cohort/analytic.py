@@ -167,16 +167,9 @@ class AnalyticWorkload:
         """Examples of the clients ``ids``, ``[C]``."""
         return torch.ones_like(ids) if self._sizes is None else self._sizes[ids]
 
-    def task(
-        self,
-        ids: Tensor,
-        seed: int,
-        round: int,  # noqa: A002
-        buffers: Tensor,
-        own: bool = False,
-    ) -> AnalyticTask:
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> AnalyticTask:  # noqa: A002
         """The task of the clients ``ids`` in ``round``."""
-        del buffers, own
+        del buffers
         return AnalyticTask(self.problem, self.start.layout, self.sizes(ids), ids, seed, round)
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:

@@ -83,8 +83,10 @@ class Batched:
         module: with its initial weights; left alone.
         examples: a few inputs ``[n, ...]``, ready for the module; to see what it does with them.
         device: where clients train.
+        own_models: whether clients have models of their own, even where these are alike.
 
     Attributes:
+        own_models: likewise.
         start: its initial parameters and statistics.
         layout: its trainable parameters.
         buffer_layout: its statistics.
@@ -94,7 +96,10 @@ class Batched:
         notes: what goes through one client after the other, a line for people each.
     """
 
-    def __init__(self, module: nn.Module, examples: Tensor, device: torch.device = _CPU) -> None:
+    def __init__(
+        self, module: nn.Module, examples: Tensor, device: torch.device = _CPU, own_models: bool = False
+    ) -> None:
+        self.own_models = own_models
         module, examples = _copied(module, device), examples.to(device)
         steady(module)
         self.layout, self.buffer_layout = layouts(module)

@@ -191,7 +191,7 @@ def _low_rank(model: Batched, asked: Descent, batch: int) -> dict[str, tuple[Lin
         shifts = [] if asked.shift is None else [(1.0, weights(asked.shift))]
         apart = [] if asked.control is None else [(-1.0, weights(asked.control))]
         layer = LowRank(
-            asked.rule, weights(asked.x), shifts, apart, asked.steps, asked.longest, steps, asked.own
+            asked.rule, weights(asked.x), shifts, apart, asked.steps, asked.longest, steps, model.own_models
         )
         found[linear.name] = (linear, layer)
     return found

@@ -63,7 +63,8 @@ class LowRank:
         steps: how many each client takes, ``[C]``.
         longest: most steps that any client of the population takes.
         window: steps between foldings, at least 1.
-        own: whether clients have weights of their own, even where these are alike: then small products are one call.
+        own_weights: whether clients have weights of their own, even where these are alike: then small products, whose
+            bits need not be those with shared weights, are one call.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class LowRank:
         steps: Tensor,
         longest: int,
         window: int,
-        own: bool = False,
+        own_weights: bool = False,
     ) -> None:
         self._rule, self._start, self._steps, self._longest = rule, start, steps, longest
-        self._own = own
+        self._own_weights = own_weights
         self.window = max(1, min(window, longest))
         # By the population, not by this block: what is folded is rounded differently.
         self._folds = longest > self.window
@@ -103,7 +104,7 @@ class LowRank:
         if not products.by_row(inputs):
             return
         large = products.large(rows, size, self._start.weight.shape[1])
-        if (large or not self._own) and self._carried.steady(self.window):
+        if (large or not self._own_weights) and self._carried.steady(self.window):
             self._ahead = self._shared(inputs)
         if large:
             self._apart_ahead = [own(inputs[:, rows:], w, biased=True) for _, w in self._carried.apart]
@@ -158,7 +159,7 @@ class LowRank:
         return self._times(h, self._carried.at(self._past.steps).base)
 
     def _times(self, h: Tensor, w: Weights) -> Tensor:
-        return own(h, w, biased=True) if self._own else products.apply(h, w.weight, w.bias)
+        return own(h, w, biased=True) if self._own_weights else products.apply(h, w.weight, w.bias)
 
     # ---- a window
 

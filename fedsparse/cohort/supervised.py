@@ -45,9 +45,8 @@ class SupervisedTask(ClientTask):
         seed: int,
         round: int,  # noqa: A002
         buffers: Tensor,
-        own: bool = False,
     ) -> None:
-        super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers, own)
+        super().__init__(ids, workload.sizes(ids), workload.start.layout, buffers)
         self._base = self._model = workload.model
         self._first = workload.start.buffers
         self._device = workload.device
@@ -201,15 +200,23 @@ class SupervisedWorkload:
         module: the model with its initial weights; left alone.
         batch: examples of a minibatch, 0 for all.
         device: where clients train.
+        own_models: whether clients have models of their own, as in gossip, even where these are alike.
     """
 
     has_optimum = False
 
-    def __init__(self, examples: Examples, module: nn.Module, batch: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        module: nn.Module,
+        batch: int,
+        device: str = "cpu",
+        own_models: bool = False,
+    ) -> None:
         self.examples, self.batch, self.device = examples, batch, prepared(device)
         self.clients, self.total = examples.clients, examples.total
         few = np.arange(min(6, len(examples.x)))
-        self.model = Batched(module, examples.inputs(examples.x, few), self.device)
+        self.model = Batched(module, examples.inputs(examples.x, few), self.device, own_models)
         self.start = self.model.start
         self._parts = {"": (examples.x_test, examples.y_test)}
         if examples.x_validation is not None and examples.y_validation is not None:
@@ -237,16 +244,9 @@ class SupervisedWorkload:
         """Examples of the clients ``ids``, ``[C]``."""
         return self.examples.sizes(ids)
 
-    def task(
-        self,
-        ids: Tensor,
-        seed: int,
-        round: int,  # noqa: A002
-        buffers: Tensor,
-        own: bool = False,
-    ) -> SupervisedTask:
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> SupervisedTask:  # noqa: A002
         """The task of the clients ``ids`` in ``round``; statistics start from ``buffers``, ``[C, b]`` or ``[1, b]``."""
-        return SupervisedTask(self, ids, seed, round, buffers, own)
+        return SupervisedTask(self, ids, seed, round, buffers)
 
     @property
     def chunks(self) -> int:

@@ -40,7 +40,6 @@ class Descent:
         buffers: statistics at the start, ``[C, b]``; to be advanced in place.
         first: number of the first step, which names its minibatch.
         free: 0/1, likewise; what is outside stays as it is.
-        own: whether clients have models of their own, as in gossip, even where these are alike.
     """
 
     rule: Rule
@@ -53,7 +52,6 @@ class Descent:
     buffers: Tensor
     first: int = 0
     free: Tensor | None = None
-    own: bool = False
 
     @cached_property
     def moves(self) -> Tensor | None:
@@ -101,7 +99,6 @@ class Descent:
             self.buffers[at],
             self.first,
             rows(self.free),
-            self.own,
         )
 
 
@@ -122,10 +119,8 @@ class ClientTask(ABC):
         train_loss: mean minibatch loss of the last ``sgd`` or ``grad``, ``[C]``; NaN before.
     """
 
-    def __init__(
-        self, ids: Tensor, sizes: Tensor, layout: Layout, buffers: Tensor, own: bool = False
-    ) -> None:
-        self.ids, self.sizes, self.layout, self._own = ids, sizes, layout, own
+    def __init__(self, ids: Tensor, sizes: Tensor, layout: Layout, buffers: Tensor) -> None:
+        self.ids, self.sizes, self.layout = ids, sizes, layout
         self.buffers = buffers.expand(len(ids), -1)
         self.gradient_calls = torch.zeros(len(ids), dtype=torch.int64)
         self.examples = torch.zeros(len(ids), dtype=torch.int64)
@@ -260,7 +255,6 @@ class ClientTask(ABC):
             shaped.get("mask"),
             (self.buffers if buffers is None else buffers).expand(len(self.ids), -1).clone(),
             first,
-            own=self._own,
         )
         trained = self._descend(asked)
         self.buffers, self.train_loss = trained.buffers, trained.loss
@@ -286,9 +280,7 @@ class ClientTask(ABC):
         """Minibatch gradient ``[C, d]``, or those parts of it; in training mode, so that statistics advance."""
         # One step that goes nowhere: what trains clients side by side knows how to do this.
         taken, point = self._steps(1, None), self._fitting("x", x)
-        asked = Descent(
-            Rule(0.0), point, taken, 1, None, None, None, self.buffers.clone(), step, own=self._own
-        )
+        asked = Descent(Rule(0.0), point, taken, 1, None, None, None, self.buffers.clone(), first=step)
         trained = self._descend(asked)
         self.buffers, self.train_loss = trained.buffers, trained.loss
         out = trained.mean_grad if less is None else trained.mean_grad_less(self._fitting("less", less))

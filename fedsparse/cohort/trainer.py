@@ -230,7 +230,6 @@ class Stepped(Trainer):
 def _gradient_at(point: Tensor, asked: Descent, task: ClientTask, step: int = 0) -> Trained:
     """One step that goes nowhere, from ``point``: gradients of the minibatches of a step of what was asked for."""
     running = (asked.steps > step).to(asked.steps.dtype)
-    buffers, first = asked.buffers.clone(), asked.first + step
     return task._descend(
-        Descent(Rule(0.0), point, running, 1, None, None, None, buffers, first, own=asked.own)
+        Descent(Rule(0.0), point, running, 1, None, None, None, asked.buffers.clone(), asked.first + step)
     )

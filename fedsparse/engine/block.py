@@ -93,15 +93,8 @@ class Workload(Protocol):
     def sizes(self, ids: Tensor) -> Tensor:
         """Examples of the clients ``ids``, ``[C]``."""
 
-    def task(
-        self,
-        ids: Tensor,
-        seed: int,
-        round: int,  # noqa: A002
-        buffers: Tensor,
-        own: bool = False,
-    ) -> Any:
-        """The task of the clients ``ids`` in ``round``; ``own``: they have models of their own."""
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> Any:  # noqa: A002
+        """The task of the clients ``ids`` in ``round``."""
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """Sums over one piece of the evaluation."""
@@ -230,15 +223,11 @@ class BlockRunner:
             idle=eligible.idle,
         )
 
-    def _task(self, ids: Tensor, round: int, statistics: Tensor) -> Any:  # noqa: A002
-        own = isinstance(self._job.strategy, Gossip)
-        return self._workload.task(ids, self._job.seed, round, statistics, own)
-
     def _judge(self, shared: Mapping[str, np.ndarray], call: JudgeCall) -> dict[str, np.ndarray]:
         job, ids = self._job, torch.from_numpy(call.ids)
         state = self._states.read(call.states)
         statistics = state.pop(BUFFERS, as_tensor(shared[BUFFERS])[None])
-        task = self._task(ids, call.round, statistics)
+        task = self._workload.task(ids, job.seed, call.round, statistics)
         strategy, x = job.strategy.at(call.round, job.rounds), as_tensor(shared["x"])[None]
         ctx, new = self._context(call.round, "judge", ids), torch.from_numpy(call.new)
         return {name: as_array(value) for name, value in strategy.judge(state, x, task, new, ctx).items()}
@@ -255,7 +244,7 @@ class BlockRunner:
         if self._helds.first:
             heard = self._hear(strategy, heard, call, ctx)
             held_rows = self._helds.write(call.helds, heard)
-        task = self._task(ids, call.round, statistics)
+        task = self._workload.task(ids, job.seed, call.round, statistics)
         given = _versions(state)
         new, message = _pair(self._who, strategy.client_update(state, heard, task, ctx))
         _check_unwritten(f"{self._who}: client_update", given)

@@ -54,6 +54,7 @@ class SupervisedRecipe:
     scale: float = 1.0
     shift: float = 0.0
     device: str = "cpu"
+    own_models: bool = False
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Workload:
         """The workload; ``arrays`` are those that :func:`supervised` gave with the recipe."""
@@ -61,19 +62,23 @@ class SupervisedRecipe:
         tested = None if self.own_test is None else self.own_test(**_under(_TESTED, arrays))
         held = self.held(**_under(_HELD, arrays))
         examples = Examples(**data, held=held, scale=self.scale, shift=self.shift, own_test=tested)
-        return SupervisedWorkload(examples, self.module, self.batch, self.device)
+        return SupervisedWorkload(examples, self.module, self.batch, self.device, self.own_models)
 
 
 def supervised(
-    examples: Examples, model: nn.Module, batch: int, device: str = "cpu"
+    examples: Examples, model: nn.Module, batch: int, device: str = "cpu", own_models: bool = False
 ) -> tuple[SupervisedRecipe, dict[str, np.ndarray]]:
-    """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share."""
+    """The recipe that trains ``model`` on ``examples`` on a device, and the arrays that all workers share.
+
+    Arguments as of :class:`~fedsparse.cohort.supervised.SupervisedWorkload`.
+    """
     held, own = examples.held.parts()
     arrays = {name: getattr(examples, name) for name in _DATA if getattr(examples, name) is not None}
     arrays |= {_HELD + name: value for name, value in own.items()}
     tested, tests = (None, {}) if examples.own_test is None else examples.own_test.parts()
     arrays |= {_TESTED + name: value for name, value in tests.items()}
-    return SupervisedRecipe(model, batch, held, tested, examples.scale, examples.shift, device), arrays
+    scaled = examples.scale, examples.shift
+    return SupervisedRecipe(model, batch, held, tested, *scaled, device, own_models), arrays
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

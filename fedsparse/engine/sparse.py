@@ -153,16 +153,9 @@ class SparseWorkload:
         """Examples of the clients ``ids``, ``[C]``."""
         return self._dense.sizes(ids)
 
-    def task(
-        self,
-        ids: Tensor,
-        seed: int,
-        round: int,  # noqa: A002
-        buffers: Tensor,
-        own: bool = False,
-    ) -> SparseTask:
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> SparseTask:  # noqa: A002
         """The task of the clients ``ids`` in ``round``."""
-        dense = self._dense.task(ids, seed, round, buffers, own)
+        dense = self._dense.task(ids, seed, round, buffers)
         return SparseTask(dense, self._trainer, replace(self._first, seed=seed, round=round))
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:

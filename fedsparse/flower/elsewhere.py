@@ -59,16 +59,9 @@ class Elsewhere:
             return self._here.sizes(ids)
         return torch.tensor([self._sizes.get(client, 0) for client in ids.tolist()], dtype=torch.int64)
 
-    def task(
-        self,
-        ids: Tensor,
-        seed: int,
-        round: int,  # noqa: A002
-        buffers: Tensor,
-        own: bool = False,
-    ) -> Any:
+    def task(self, ids: Tensor, seed: int, round: int, buffers: Tensor) -> Any:  # noqa: A002
         """The task of clients whose examples are here."""
-        return self._here.task(ids, seed, round, buffers, own)
+        return self._here.task(ids, seed, round, buffers)
 
     def evaluate(self, x: Tensor, buffers: Tensor, chunk: int, predict: Predict) -> dict[str, float]:
         """As here."""

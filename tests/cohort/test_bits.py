@@ -78,7 +78,7 @@ def sentences(rng: np.random.Generator) -> Made:
 
 
 def workload(
-    make: Callable[[np.random.Generator], Made], rng: np.random.Generator, seed: int
+    make: Callable[[np.random.Generator], Made], rng: np.random.Generator, seed: int, own: bool = False
 ) -> SupervisedWorkload:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(seed)
@@ -94,14 +94,14 @@ def workload(
     )
     y = rng.integers(0, 5, (count, *(shape if tokens else ())))
     held = Stored(rng.permutation(count), np.concatenate([[0], np.cumsum(sizes)]))
-    return SupervisedWorkload(Examples(x, y, x, y, held), module, batch)
+    return SupervisedWorkload(Examples(x, y, x, y, held), module, batch, own_models=own)
 
 
 class Play:
     """The same work for any clients: a gradient, then local training."""
 
-    def __init__(self, work: SupervisedWorkload, rng: np.random.Generator, own: bool = False) -> None:
-        self._work, self._own, self.clients = work, own, work.clients
+    def __init__(self, work: SupervisedWorkload, rng: np.random.Generator) -> None:
+        self._work, self.clients = work, work.clients
         self._given = {name: self._rows(rng) for name in ("x", "shift", "control", "mask")}
         self._given["x"] = work.start.x + self._given["x"]
         self._given["mask"] = (self._given["mask"] > 0).float()
@@ -124,7 +124,7 @@ class Play:
         )
 
     def _task(self, ids: list[int]) -> SupervisedTask:
-        return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None], self._own)
+        return self._work.task(torch.tensor(ids), SEED, ROUND, self._work.start.buffers[None])
 
     def gradient(self, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         x, task = self._given["x"], self._task(ids)
@@ -142,9 +142,9 @@ def test_a_client_has_the_same_bits_alone_and_in_any_block(
     make: Callable[[np.random.Generator], Made], case: int
 ):
     rng = np.random.default_rng(case)
-    work = workload(make, rng, case)
+    work = workload(make, rng, case, own=case % 2 == 1)
     assert work.notes == []
-    assert_the_same_in_any_company(Play(work, rng, own=case % 2 == 1), rng)
+    assert_the_same_in_any_company(Play(work, rng), rng)
 
 
 def wide(rng: np.random.Generator) -> Made:
@@ -156,16 +156,16 @@ def wide(rng: np.random.Generator) -> Made:
 @pytest.mark.parametrize("case", range(4))
 def test_clients_with_models_of_their_own_have_the_same_bits_in_any_block(case: int):
     rng = np.random.default_rng(case)
-    assert_the_same_in_any_company(Play(workload(wide, rng, case), rng, own=True), rng)
+    assert_the_same_in_any_company(Play(workload(wide, rng, case, own=True), rng), rng)
 
 
 @pytest.mark.parametrize("make", [dense, wide])
 def test_models_of_ones_own_that_are_alike_may_be_one_row(make: Callable[[np.random.Generator], Made]):
     rng = np.random.default_rng(5)
-    work = workload(make, rng, 5)
+    work = workload(make, rng, 5, own=True)
     ids, x = torch.arange(work.clients), work.start.x[None]
     found, expected = (
-        work.task(ids, SEED, ROUND, work.start.buffers[None], own=True).sgd(start, lr=0.05, steps=3)
+        work.task(ids, SEED, ROUND, work.start.buffers[None]).sgd(start, lr=0.05, steps=3)
         for start in (x, x.repeat(work.clients, 1))
     )
     assert found.x.equal(expected.x)
